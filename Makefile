@@ -1,0 +1,33 @@
+# Two front doors: `make demo` and `make test`. Each makes .venv and installs what it needs, once.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= runs/demo
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check speed clean
+
+help: ## show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: .venv/models ## install, train UniAS and UniAD on the embedded data set, print the tables and the report's path
+	$(BIN)/aseg-bench run --methods uni_as,uniad --dataset demo --out $(OUT)
+
+test: .venv/dev ## install and run all tests
+	$(BIN)/python -m pytest
+
+check: .venv/dev ## what every commit must pass: format, lint, types, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+speed: .venv/peers ## measure the metric core beside its peers, and the models; writes reports/
+	$(BIN)/python benchmark.py speed
+
+clean: ## remove the environment and the caches
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.venv/models .venv/dev .venv/peers: .venv/%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	touch $@

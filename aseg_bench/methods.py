@@ -1,0 +1,113 @@
+"""What a competitor is, and how the toolkit finds it: live models and saved maps look the same to the runner."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from aseg_bench.errors import InputError
+from aseg_bench.records import AnomalyMap, Sample
+
+ENTRY_POINTS = "aseg_bench.methods"
+
+
+class Method(Protocol):
+    """A competitor. ``fit`` sees normal training images of all categories at once (one-for-all)."""
+
+    name: str
+
+    def fit(self, train: Sequence[Sample]) -> None:
+        """Learn what is normal. A method that needs no training returns at once."""
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
+        """Yield one map per sample, in order."""
+
+
+@dataclass(frozen=True)
+class MethodOptions:
+    """What the user may say to every live method. A method ignores nothing: what it cannot honour is an InputError.
+
+    Attributes:
+        seed: seed of every random draw.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        precision: a Lightning Fabric precision, for instance ``32-true`` or ``bf16-mixed``.
+        n_devices: processes of distributed training.
+        backbone: name of a timm feature extractor; None takes the preset's.
+        backbone_weights: file with its weights; None takes the installed or downloaded ones.
+        max_minutes: stop training after this many minutes and use what there is; None trains all steps.
+        preset: name of the method's preset of settings.
+        settings: single settings that replace the preset's, as the user typed them.
+        folder: where checkpoints and training logs go; None keeps nothing.
+        resume: go on from the checkpoint in ``folder`` if there is one.
+        quiet: no progress bars.
+    """
+
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "32-true"
+    n_devices: int = 1
+    backbone: str | None = None
+    backbone_weights: Path | None = None
+    max_minutes: float | None = None
+    preset: str = "cpu"
+    settings: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+    resume: bool = True
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """A method as the tables and the command line know it. Loading it imports no torch.
+
+    Attributes:
+        name: key on the command line and in ``scores.csv``, for instance ``uni_as``.
+        label: name in print, for instance ``UniAS``.
+        venue: where it was published, for instance ``WACV 2025``.
+        summary: what it does, in one line.
+        paper: address of the paper.
+        licence: licence of the official code, or ``no licence file``.
+        protocol: preset in ``PROTOCOLS`` that restates the official evaluation, or None.
+        reader: key of the reader for the official code's dumps, or None.
+        published: the method's name in the published numbers, or None.
+        build: makes the live model; None where only saved maps can enter.
+    """
+
+    name: str
+    label: str
+    venue: str
+    summary: str
+    paper: str
+    licence: str
+    protocol: str | None = None
+    reader: str | None = None
+    published: str | None = None
+    build: Callable[[MethodOptions], Method] | None = None
+
+
+def find_methods() -> dict[str, MethodFacts]:
+    """All methods installed on this machine, by name, in alphabetical order.
+
+    A package adds a method with an entry point in the group ``aseg_bench.methods`` that names a MethodFacts.
+
+    Raises:
+        InputError: an entry point is no MethodFacts, or two packages claim one name.
+    """
+    methods: dict[str, MethodFacts] = {}
+    for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+        facts = point.load()
+        if not isinstance(facts, MethodFacts):
+            raise InputError(f"entry point {point.name} = {point.value} is no MethodFacts; name one there")
+        if facts.name in methods:
+            raise InputError(f"two installed packages define the method {facts.name}; uninstall one ({point.value})")
+        methods[facts.name] = facts
+    return methods
+
+
+def near_matches(name: str, known: Sequence[str]) -> str:
+    """The known names nearest to a mistyped one, for an error message: ``did you mean a, b? known: a, b, c``."""
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    return f"{hint}known: {', '.join(known)}"
