@@ -9,7 +9,7 @@ from tempfile import mkdtemp
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary path with the name of ``path``; what is written there becomes ``path`` when the block ends well.
+    """Yield a temporary path with the name of ``path``; it becomes ``path`` when the block ends well.
 
     Works for a file and for a folder. On an error, and on Ctrl-C, nothing of it stays and an older ``path`` is kept.
     """
