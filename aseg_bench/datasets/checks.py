@@ -1,0 +1,97 @@
+"""What can be known of a data set before hours of work: sizes, damaged files, published counts, a checksum."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from aseg_bench.datasets.layout import raise_problems
+from aseg_bench.datasets.records import CategoryCounts, Dataset
+from aseg_bench.errors import InputError
+from aseg_bench.images import check_complete, image_size
+from aseg_bench.records import Sample
+
+_N_THREADS = 8  # reading waits for the disk
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def check_images(samples: Sequence[Sample]) -> None:
+    """Look at every file without decoding its pixels.
+
+    Raises:
+        InputError: files are unreadable or damaged, or a mask differs in size from its image; all of them at once.
+    """
+    found = _in_threads(_problems, samples)
+    raise_problems("the images", [problem for problems in found for problem in problems])
+
+
+def checksum(samples: Sequence[Sample]) -> str:
+    """SHA-256 over the names of the samples and the contents of their files, whatever their order and place."""
+    ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.name))
+    total = hashlib.sha256()
+    for sample, digests in zip(ordered, _in_threads(_digests, ordered), strict=True):
+        total.update("\0".join((sample.dataset, sample.name, *digests, "")).encode())
+    return total.hexdigest()
+
+
+def count_deviations(dataset: Dataset, samples: Sequence[Sample]) -> list[str]:
+    """One line per category whose numbers of images are not the published ones.
+
+    Categories of which nothing is published, such as those of a custom set, are passed over.
+    """
+    counted = Counter((sample.category, sample.split, sample.is_anomalous) for sample in samples)
+    lines = []
+    for category in sorted({sample.category for sample in samples} & dataset.counts.keys()):
+        have = CategoryCounts(
+            train=counted[category, "train", False],
+            test_good=counted[category, "test", False],
+            test_anomalous=counted[category, "test", True],
+        )
+        if have != dataset.counts[category]:
+            lines.append(f"{category}: {_in_words(have)}; {dataset.label} has {_in_words(dataset.counts[category])}")
+    return lines
+
+
+def _problems(sample: Sample) -> list[str]:
+    problems = []
+    sizes = []
+    for path in _files(sample):
+        try:
+            check_complete(path)
+            sizes.append(image_size(path))
+        except InputError as error:
+            problems.append(str(error))
+    if len(set(sizes)) > 1:
+        (height, width), (mask_height, mask_width) = sizes
+        problems.append(
+            f"mask {sample.mask_path} is {mask_width} x {mask_height} pixels but its image {width} x {height}"
+        )
+    return problems
+
+
+def _digests(sample: Sample) -> list[str]:
+    digests = []
+    for path in _files(sample):
+        try:
+            with path.open("rb") as file:
+                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            raise InputError(f"cannot read {path} ({error.strerror})") from error
+    return digests
+
+
+def _files(sample: Sample) -> Iterable[Path]:
+    return [sample.image_path] if sample.mask_path is None else [sample.image_path, sample.mask_path]
+
+
+def _in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    with ThreadPoolExecutor(_N_THREADS) as pool:
+        return list(pool.map(function, items))
+
+
+def _in_words(counts: CategoryCounts) -> str:
+    return f"{counts.train} train, {counts.test_good} test good, {counts.test_anomalous} test anomalous"

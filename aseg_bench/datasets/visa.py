@@ -1,0 +1,95 @@
+"""VisA, as published (with ``split_csv/1cls.csv``) or reorganised into the MVTec-AD layout.
+
+Both give the same sample names: normal images are ``good``, anomalous ones ``bad``. The masks of the published form
+hold class indices from 1 on; those of the reorganised form hold 255.
+"""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from aseg_bench.datasets.layout import existing_root, find_in_layout, raise_problems, sample_order, select_categories
+from aseg_bench.datasets.records import CategoryCounts, Dataset
+from aseg_bench.errors import InputError
+from aseg_bench.records import GOOD, Sample
+
+BAD = "bad"
+SPLIT_FILE = Path("split_csv") / "1cls.csv"
+_COLUMNS = ("object", "split", "label", "image", "mask")
+
+
+def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sample]:
+    """All images of VisA's one-class split.
+
+    Args:
+        root: the unpacked archive, with ``split_csv/1cls.csv`` in it, or a folder in the MVTec-AD layout.
+        categories: those wanted; None takes all.
+
+    Returns:
+        Train and test samples, sorted by category, split, defect and stem.
+
+    Raises:
+        InputError: the root, the split file, a category or a file named by the split file is missing.
+    """
+    root = existing_root("visa", root)
+    split_file = root / SPLIT_FILE
+    if not split_file.is_file():
+        if any(root.glob("*/Data/Images")):
+            raise InputError(f"{root} is VisA as published but {split_file} is missing; take it from VisA's repository")
+        return find_in_layout("visa", root, categories)
+    with split_file.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+            raise InputError(f"{split_file} must have the columns {', '.join(_COLUMNS)}; it has {reader.fieldnames}")
+        rows = list(reader)
+    chosen = select_categories(root, sorted({row["object"] for row in rows}), categories)
+    problems: list[str] = []
+    samples = list(_samples(root, (row for row in rows if row["object"] in chosen), problems))
+    raise_problems(split_file, problems)
+    return sorted(samples, key=sample_order)
+
+
+def _samples(root: Path, rows: Iterator[Mapping[str, str]], problems: list[str]) -> Iterator[Sample]:
+    seen: set[str] = set()
+    for row in rows:
+        image = root / PurePosixPath(row["image"])
+        mask = root / PurePosixPath(row["mask"]) if row["mask"] else None
+        split: Literal["train", "test"] = "train" if row["split"] == "train" else "test"
+        defect = GOOD if row["label"] == "normal" else BAD
+        sample = Sample("visa", row["object"], split, defect, image.stem, image, None if defect == GOOD else mask)
+        if row["split"] not in {"train", "test"} or row["label"] not in {"normal", "anomaly"}:
+            problems.append(f"{row['image']}: split {row['split']} or label {row['label']} is unknown")
+        elif sample.is_anomalous and (mask is None or split == "train"):
+            problems.append(f"{row['image']} is anomalous but {'in train' if split == 'train' else 'names no mask'}")
+        elif sample.name in seen:
+            problems.append(f"{row['image']} is listed twice as {sample.name}")
+        else:
+            absent = [path for path in (image, sample.mask_path) if path is not None and not path.is_file()]
+            problems += [f"{path} is listed but missing" for path in absent]
+            seen.add(sample.name)
+            yield sample
+
+
+VISA = Dataset(
+    key="visa",
+    label="VisA",
+    summary="VisA's one-class split, as published (split_csv/1cls.csv) or reorganised into the MVTec-AD layout.",
+    needs_root=True,
+    find=find,
+    terms="https://github.com/amazon-science/spot-diff, CC BY 4.0",
+    counts={
+        "candle": CategoryCounts(900, 100, 100),
+        "capsules": CategoryCounts(542, 60, 100),
+        "cashew": CategoryCounts(450, 50, 100),
+        "chewinggum": CategoryCounts(453, 50, 100),
+        "fryum": CategoryCounts(450, 50, 100),
+        "macaroni1": CategoryCounts(900, 100, 100),
+        "macaroni2": CategoryCounts(900, 100, 100),
+        "pcb1": CategoryCounts(904, 100, 100),
+        "pcb2": CategoryCounts(901, 100, 100),
+        "pcb3": CategoryCounts(905, 101, 100),
+        "pcb4": CategoryCounts(904, 101, 100),
+        "pipe_fryum": CategoryCounts(450, 50, 100),
+    },
+)
