@@ -1,0 +1,166 @@
+"""Scores on disk (``scores.csv``) and the merging of several runs into one result per cell."""
+
+import csv
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import NamedTuple
+
+from aseg_bench.errors import InputError
+from aseg_bench.files import written_whole
+from aseg_bench.records import Case, Score
+
+COLUMNS = ("method", "dataset", "category", "metric", "value", "n_images", "protocol", "undefined_because")
+MEAN = "mean"  # the category whose rows are the mean over categories
+
+
+class Key(NamedTuple):
+    """What one result is about."""
+
+    method: str
+    protocol: str
+    dataset: str
+    category: str
+    metric: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One cell of a comparison, merged over runs.
+
+    Attributes:
+        by_run: the value in each run that has one, a fraction, by the number of the run.
+        note: what a reader must know: why there is no value, or what the value covers.
+    """
+
+    by_run: Mapping[int, float]
+    note: str = ""
+
+    @property
+    def value(self) -> float | None:
+        """Mean over the runs; None where undefined in every run."""
+        return fmean(self.by_run.values()) if self.by_run else None
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation over the runs; None with fewer than two."""
+        return stdev(self.by_run.values()) if len(self.by_run) > 1 else None
+
+
+def write_scores(path: Path, scores: Iterable[Score]) -> None:
+    """Write scores as CSV: fractions in full precision, an empty value where undefined.
+
+    A text cell that a spreadsheet would take for a formula gets a leading apostrophe, which ``read_scores`` takes off.
+    """
+    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for score in scores:
+            case = score.case
+            value = "" if score.value is None else repr(float(score.value))
+            texts = [csv_text(text) for text in (case.method, case.dataset, case.category, score.metric)]
+            writer.writerow(
+                [*texts, value, score.n_images, csv_text(score.protocol), csv_text(score.undefined_because)]
+            )
+
+
+def read_scores(path: Path) -> list[Score]:
+    """Read what ``write_scores`` wrote.
+
+    Raises:
+        InputError: no such file, a missing column, an unreadable number, or no score at all.
+    """
+    if not path.is_file():
+        raise InputError(f"{path} does not exist; a finished run has it (aseg-bench run --out {path.parent})")
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is no scores.csv of aseg-bench")
+        scores = [_score(row, f"{path}, line {rows.line_num}") for row in rows]
+    if not scores:
+        raise InputError(f"{path} holds no score; run aseg-bench again with --out {path.parent}")
+    return scores
+
+
+def csv_text(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: ``=1+1`` becomes ``'=1+1``."""
+    return f"'{text}" if re.match(r"'*[=+\-@\t\r\n]", text) else text
+
+
+def plain_text(text: str) -> str:
+    """The inverse of ``csv_text``."""
+    return text[1:] if re.match(r"'+[=+\-@\t\r\n]", text) else text
+
+
+def merge_runs(runs: Sequence[Sequence[Score]], mixed: bool = False) -> dict[Key, Result]:
+    """Merge runs: what several runs scored becomes mean and standard deviation, what one run scored stays.
+
+    Args:
+        runs: the scores of each run; runs of one method with other seeds, or of other methods.
+        mixed: accept scores under several protocols or on different test images.
+
+    Returns:
+        Results in the order in which the scores first appear.
+
+    Raises:
+        InputError: one run scores a cell twice; or, unless ``mixed``, the protocols or the test images differ.
+    """
+    cells: dict[Key, dict[int, Score]] = defaultdict(dict)
+    for run, scores in enumerate(runs, start=1):
+        for score in scores:
+            key = Key(score.case.method, score.protocol, score.case.dataset, score.case.category, score.metric)
+            if run in cells[key]:
+                raise InputError(f"run {run} scores {' / '.join(key)} twice; remove one of the two rows")
+            cells[key][run] = score
+    if not mixed:
+        _refuse_mixture(cells)
+    return {key: _merged(scores) for key, scores in cells.items()}
+
+
+def _score(row: dict[str, str], where: str) -> Score:
+    texts = {column: plain_text(row[column] or "") for column in COLUMNS}
+    try:
+        value = float(texts["value"]) if texts["value"] else None
+        n_images = int(texts["n_images"])
+    except ValueError as error:
+        raise InputError(f"{where}: {error}; write the file again with aseg-bench") from None
+    if value is not None and not math.isfinite(value):
+        raise InputError(f"{where}: value is {value}; leave an undefined value empty and say why")
+    case = Case(texts["method"], texts["dataset"], texts["category"])
+    return Score(case, texts["metric"], value, n_images, texts["protocol"], texts["undefined_because"])
+
+
+def _refuse_mixture(cells: Mapping[Key, Mapping[int, Score]]) -> None:
+    stamps: dict[str, list[str]] = defaultdict(list)
+    n_images: dict[tuple[str, str, str], dict[int, str]] = defaultdict(dict)
+    for key, scores in cells.items():
+        if key.method not in stamps[key.protocol]:
+            stamps[key.protocol].append(key.method)
+        for score in scores.values():
+            n_images[key.dataset, key.category, key.metric].setdefault(score.n_images, key.method)
+    if len(stamps) > 1:
+        listed = "; ".join(f"{stamp} ({', '.join(methods)})" for stamp, methods in stamps.items())
+        raise InputError(
+            f"scores under different protocols do not belong in one table: {listed}; score all methods under one "
+            "protocol, or pass --mixed to print a row for each"
+        )
+    for (dataset, category, metric), counts in n_images.items():
+        if len(counts) > 1:
+            listed = ", ".join(f"{count} ({method})" for count, method in counts.items())
+            raise InputError(
+                f"{metric} on {dataset} {category} was computed on different numbers of test images: {listed}; "
+                "score the same images, or pass --mixed"
+            )
+
+
+def _merged(scores: Mapping[int, Score]) -> Result:
+    by_run = {run: score.value for run, score in scores.items() if score.value is not None}
+    note = "; ".join(dict.fromkeys(score.undefined_because for score in scores.values() if score.undefined_because))
+    if by_run and len(by_run) < len(scores):
+        note = f"mean of {len(by_run)} of {len(scores)} runs; {note}"
+    return Result(by_run, note if by_run else note or "not computed")

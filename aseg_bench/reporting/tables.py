@@ -1,0 +1,254 @@
+"""Tables as data: what stands in which cell, which is best, and which footnote it carries. Renderers print them."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from string import ascii_lowercase
+from typing import Literal
+
+from aseg_bench.methods import MethodFacts
+from aseg_bench.metrics import METRICS
+from aseg_bench.reporting.scores import MEAN, Key, Result
+
+DASH = "–"
+PAPER_TABLES = {1: "pixel_auroc", 2: "pixel_ap", 3: "dsc"}  # Ma et al. (WACV 2025), Tables 1-3
+RATE = "anomaly_rate"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One cell in print.
+
+    Attributes:
+        text: the number or name, unescaped.
+        rank: ``best`` is set in bold, ``second`` underlined.
+        notes: letters of the footnotes.
+        aside: smaller text behind it, such as a venue or a gap.
+    """
+
+    text: str
+    rank: Literal["", "best", "second"] = ""
+    notes: str = ""
+    aside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table ready for any renderer.
+
+    Attributes:
+        key: name of the table in files and LaTeX labels, for instance ``table2``.
+        caption: one or two sentences.
+        header: one cell per column.
+        blocks: title and rows of each block; the title of the first block is usually empty.
+        notes: footnotes by letter.
+    """
+
+    key: str
+    caption: str
+    header: Sequence[Cell]
+    blocks: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
+    notes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A competitor of one table: its name in print and its result at each place (data set or category)."""
+
+    label: str
+    venue: str
+    results: Mapping[str, Result]
+
+
+class Footnotes:
+    """Hands out one letter per text, in order of first use."""
+
+    def __init__(self) -> None:
+        self._letters: dict[str, str] = {}
+
+    def letter(self, text: str) -> str:
+        """The letter of a footnote; the empty text has none."""
+        if not text:
+            return ""
+        number = len(self._letters)
+        letter = ascii_lowercase[number % 26] * (1 + number // 26)
+        return self._letters.setdefault(text, letter)
+
+    def by_letter(self) -> dict[str, str]:
+        """Texts by letter, for ``Table.notes``."""
+        return {letter: text for text, letter in self._letters.items()}
+
+
+def paper_tables(
+    results: Mapping[Key, Result], methods: Mapping[str, MethodFacts], datasets: Mapping[str, str]
+) -> list[Table]:
+    """Tables 1-3 of the paper: pixel AUROC with the Anomaly Rate, pAP and DSC, of methods by data sets.
+
+    Args:
+        results: from ``merge_runs``.
+        methods: facts of the methods by name; an unknown name prints as it is.
+        datasets: labels of the data sets by key; an unknown key prints as it is.
+    """
+    places = {key.dataset: datasets.get(key.dataset, key.dataset) for key in results}
+    tables = []
+    for number, metric in PAPER_TABLES.items():
+        entries = _entries(results, methods, metric, lambda key: key.dataset if key.category == MEAN else None)
+        entries = [_with_mean(entry, list(places)) for entry in entries]
+        if not entries:
+            continue
+        caption = f"{METRICS[metric].label} (%) by data set, each the mean over its categories."
+        columns = {**places, MEAN: "Mean"}
+        if metric == PAPER_TABLES[1]:
+            rates = _rates(results, lambda key: key.dataset if key.category == MEAN else None)
+            rates[MEAN] = _mean([rates.get(place) for place in places])
+            tables.append(_by_place(f"table{number}", caption, entries, columns, "Data set", metric, rates))
+        else:
+            tables.append(_by_method(f"table{number}", caption, entries, columns, metric))
+    return tables
+
+
+def category_tables(
+    results: Mapping[Key, Result], methods: Mapping[str, MethodFacts], datasets: Mapping[str, str]
+) -> list[Table]:
+    """One table per data set and metric: categories by methods, with the Anomaly Rate and the mean row."""
+    tables = []
+    for dataset in dict.fromkeys(key.dataset for key in results):
+        here = {key: result for key, result in results.items() if key.dataset == dataset}
+        categories = [category for category in dict.fromkeys(key.category for key in here) if category != MEAN]
+        rates = _rates(here, lambda key: key.category)
+        for metric in dict.fromkeys(key.metric for key in here):
+            if metric not in METRICS or METRICS[metric].higher_is_better is None:
+                continue
+            entries = _entries(here, methods, metric, lambda key: key.category)
+            places = {**dict(zip(categories, categories, strict=True)), MEAN: "Mean"}
+            caption = f"{METRICS[metric].label} (%) on {datasets.get(dataset, dataset)} by category."
+            tables.append(_by_place(f"{dataset}_{metric}", caption, entries, places, "Category", metric, rates))
+    return tables
+
+
+def percent(result: Result | None) -> str:
+    """A result in print: percent with two decimals, ``±`` its standard deviation over runs; a dash where undefined."""
+    if result is None or result.value is None:
+        return DASH
+    spread = "" if result.deviation is None else f" ± {100 * result.deviation:.2f}"
+    return f"{100 * result.value:.2f}{spread}"
+
+
+def ranks(texts: Sequence[str], higher_is_better: bool | None) -> list[Literal["", "best", "second"]]:
+    """Best and second best by the printed value, ties included; nothing is best without a rival.
+
+    Args:
+        texts: printed numbers; what does not start with a number takes no part.
+        higher_is_better: None ranks nothing.
+    """
+    values = [_leading_number(text) for text in texts]
+    rivals = [value for value in values if value is not None]
+    if higher_is_better is None or len(rivals) < 2:
+        return ["" for _ in texts]
+    podium = sorted(set(rivals), reverse=higher_is_better)[:2]
+    names: tuple[Literal["best"], Literal["second"]] = ("best", "second")
+    return [names[podium.index(value)] if value in podium else "" for value in values]
+
+
+def _leading_number(text: str) -> float | None:
+    try:
+        return float(text.split(" ")[0])
+    except ValueError:
+        return None
+
+
+def _entries(
+    results: Mapping[Key, Result],
+    methods: Mapping[str, MethodFacts],
+    metric: str,
+    place_of: Callable[[Key], str | None],
+) -> list[Entry]:
+    """One entry per method and protocol; the protocol joins the label only where several meet."""
+    several = len({key.protocol for key in results}) > 1
+    found: dict[tuple[str, str], dict[str, Result]] = {}
+    for key, result in results.items():
+        place = place_of(key)
+        if key.metric == metric and place is not None:
+            found.setdefault((key.method, key.protocol), {})[place] = result
+    entries = []
+    for (method, protocol), by_place in found.items():
+        facts = methods.get(method)
+        label = facts.label if facts else method
+        entries.append(Entry(f"{label} [{protocol}]" if several else label, facts.venue if facts else "", by_place))
+    return entries
+
+
+def _rates(results: Mapping[Key, Result], place_of: Callable[[Key], str | None]) -> dict[str, Result]:
+    """Anomaly Rate by place; a footnote where methods disagree, as under protocols of other resolutions."""
+    rates: dict[str, Result] = {}
+    for key, result in results.items():
+        place = place_of(key)
+        if key.metric != RATE or place is None:
+            continue
+        first = rates.setdefault(place, result)
+        if percent(first) != percent(result):
+            rates[place] = Result(first.by_run, "differs between methods; the first is shown")
+    return rates
+
+
+def _mean(results: Iterable[Result | None]) -> Result:
+    """Unweighted mean over data sets, run by run; says how many it covers."""
+    listed = list(results)
+    defined = [result for result in listed if result and result.by_run]
+    if not defined:
+        return Result({}, "no data set has a value")
+    note = "" if len(defined) == len(listed) else f"mean of {len(defined)} of {len(listed)} data sets"
+    if any(result.by_run.keys() != defined[0].by_run.keys() for result in defined):
+        return Result({1: fmean(result.value or 0.0 for result in defined)}, note)  # no spread: runs differ
+    return Result({run: fmean(result.by_run[run] for result in defined) for run in defined[0].by_run}, note)
+
+
+def _with_mean(entry: Entry, places: Sequence[str]) -> Entry:
+    mean = _mean([entry.results.get(place) for place in places])
+    return Entry(entry.label, entry.venue, {**entry.results, MEAN: mean})
+
+
+def _cells(entries: Sequence[Entry], place: str, metric: str, notes: Footnotes) -> list[Cell]:
+    """The cells of all entries at one place, ranked among those that cover the same ground."""
+    results = [entry.results.get(place) or Result({}, "not scored") for entry in entries]
+    covers = {result.note for result in results if result.value is not None}
+    cover = "" if "" in covers else covers.pop() if len(covers) == 1 else None
+    texts = [percent(result) for result in results]
+    rivals = [text if result.note == cover else DASH for text, result in zip(texts, results, strict=True)]
+    medals = ranks(rivals, METRICS[metric].higher_is_better)
+    return [
+        Cell(text, medal, notes.letter(result.note)) for text, medal, result in zip(texts, medals, results, strict=True)
+    ]
+
+
+def _by_place(
+    key: str,
+    caption: str,
+    entries: Sequence[Entry],
+    places: Mapping[str, str],
+    place_title: str,
+    metric: str,
+    rates: Mapping[str, Result],
+) -> Table:
+    """Places down, methods across, with the Anomaly Rate column; the mean stands last in its own block."""
+    notes = Footnotes()
+    rows = []
+    for place, label in places.items():
+        rate = rates.get(place)
+        rate_cell = Cell(percent(rate), "", notes.letter(rate.note if rate else "not scored"))
+        rows.append([Cell(label), rate_cell, *_cells(entries, place, metric, notes)])
+    header = [Cell(place_title), Cell("AR (%)"), *(Cell(entry.label) for entry in entries)]
+    caption = f"{caption} AR is the Anomaly Rate: the share of anomalous pixels."
+    return Table(key, caption, header, [("", rows[:-1]), ("", rows[-1:])], notes.by_letter())
+
+
+def _by_method(key: str, caption: str, entries: Sequence[Entry], places: Mapping[str, str], metric: str) -> Table:
+    """Methods down, places across; the mean is the last column."""
+    notes = Footnotes()
+    columns = [_cells(entries, place, metric, notes) for place in places]
+    rows = [
+        [Cell(entry.label, aside=entry.venue), *cells]
+        for entry, cells in zip(entries, zip(*columns, strict=True), strict=True)
+    ]
+    header = [Cell("Method"), *(Cell(label) for label in places.values())]
+    return Table(key, caption, header, [("", rows)], notes.by_letter())

@@ -1,0 +1,147 @@
+import csv
+import io
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from aseg_bench.methods import MethodFacts
+from aseg_bench.records import Case, Score
+from aseg_bench.reporting import Table, report_tables, terminal, write_tables
+from aseg_bench.reporting.html import html
+from aseg_bench.reporting.markdown import markdown
+from aseg_bench.reporting.report import tables_csv
+from aseg_bench.reporting.tables import DASH, ranks
+
+EVIL = "=a_b & <script>|*[x]"
+METHODS = {"uni_as": MethodFacts("uni_as", "UniAS", "WACV 2025", "", "", "")}
+
+
+def scores_of(values: Mapping[tuple[str, str, str], float | None], metric: str = "pixel_ap") -> list[Score]:
+    return [
+        Score(Case(*case), metric, value, 9, "exact", "" if value is not None else "no anomalous pixel")
+        for case, value in values.items()
+    ]
+
+
+def table_named(key: str, *runs: list[Score]) -> Table:
+    return next(table for table in report_tables(runs, methods=METHODS) if table.key == key)
+
+
+def texts(table: Table) -> list[list[str]]:
+    return [[cell.text for cell in row] for _, rows in table.blocks for row in rows]
+
+
+TWO_SETS = scores_of(
+    {
+        ("uni_as", "a", "mean"): 0.65124,
+        ("uni_as", "b", "mean"): 0.4,
+        ("uniad", "a", "mean"): 0.65119,
+        ("uniad", "b", "mean"): None,
+    }
+)
+
+
+def test_best_and_second_go_by_the_printed_value() -> None:
+    assert ranks(["65.12", "65.12", "40.06", "40.06", "1.00"], True) == ["best", "best", "second", "second", ""]
+    assert ranks(["65.12", "65.13 ± 4.00", DASH], True) == ["second", "best", ""]
+    assert ranks(["1.00", "2.00"], False) == ["best", "second"]
+
+
+@pytest.mark.parametrize(("printed", "higher"), [(["65.12"], True), (["1.00", "2.00"], None), (["1.00", DASH], True)])
+def test_nothing_is_best_without_a_rival_or_a_direction(printed: list[str], higher: bool | None) -> None:
+    assert set(ranks(printed, higher)) == {""}
+
+
+def test_table_2_has_methods_down_and_data_sets_across_with_their_mean() -> None:
+    table = table_named("table2", TWO_SETS)
+    assert [cell.text for cell in table.header] == ["Method", "a", "b", "Mean"]
+    assert texts(table) == [["UniAS", "65.12", "40.00", "52.56"], ["uniad", "65.12", DASH, "65.12"]]
+
+
+def test_a_tie_in_print_is_best_twice() -> None:
+    (_, rows), *_ = table_named("table2", TWO_SETS).blocks
+    assert [row[1].rank for row in rows] == ["best", "best"]
+
+
+def test_an_undefined_value_is_a_dash_with_its_reason_and_its_mean_does_not_compete() -> None:
+    table = table_named("table2", TWO_SETS)
+    (_, (first, second)), *_ = table.blocks
+    assert table.notes[second[2].notes] == "no anomalous pixel"
+    assert table.notes[second[3].notes] == "mean of 1 of 2 data sets"
+    assert first[3].rank == second[3].rank == ""
+
+
+def test_table_1_has_the_anomaly_rate_and_the_mean_row() -> None:
+    cases = {("uni_as", "a", "mean"): 0.9, ("uni_as", "b", "mean"): 0.8}
+    rates = {("uni_as", "a", "mean"): 0.1317, ("uni_as", "b", "mean"): 0.03}
+    table = table_named("table1", scores_of(cases, "pixel_auroc") + scores_of(rates, "anomaly_rate"))
+    assert texts(table) == [["a", "13.17", "90.00"], ["b", "3.00", "80.00"], ["Mean", "8.09", "85.00"]]
+
+
+def test_categories_stand_in_their_own_table_above_their_mean() -> None:
+    cases = {("uni_as", "a", "mean"): 0.3, ("uni_as", "a", "pill"): 0.2, ("uni_as", "a", "screw"): 0.4}
+    assert [row[0] for row in texts(table_named("a_pixel_ap", scores_of(cases)))] == ["pill", "screw", "Mean"]
+
+
+def test_seeds_show_their_deviation_in_every_column() -> None:
+    runs = [scores_of({("uni_as", "a", "mean"): value}) for value in (0.2, 0.4)]
+    assert texts(table_named("table2", *runs)) == [["UniAS", "30.00 ± 14.14", "30.00 ± 14.14"]]
+
+
+def test_a_method_without_a_data_set_is_a_marked_gap() -> None:
+    table = table_named("table2", scores_of({("uni_as", "a", "mean"): 0.3, ("uniad", "b", "mean"): 0.2}))
+    assert texts(table)[0] == ["UniAS", "30.00", DASH, "30.00"]
+    assert "not scored" in table.notes.values()
+
+
+def test_mixed_protocols_get_a_row_each() -> None:
+    official = [Score(Case("uni_as", "a", "mean"), "pixel_ap", 0.3, 9, "official")]
+    exact = scores_of({("uni_as", "a", "mean"): 0.4})
+    tables = report_tables([exact, official], methods=METHODS, mixed=True)
+    table = next(table for table in tables if table.key == "table2")
+    assert [row[0] for row in texts(table)] == ["UniAS [exact]", "UniAS [official]"]
+
+
+def evil_tables() -> list[Table]:
+    scores = scores_of({(EVIL, EVIL, EVIL): 0.2, (EVIL, EVIL, "mean"): 0.3, ("uni_as", EVIL, "mean"): None})
+    return report_tables([scores])
+
+
+def test_html_holds_no_tag_that_a_user_typed() -> None:
+    tags = set()
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            tags.add(tag)
+
+    Parser().feed(html(evil_tables()))
+    assert "script" not in tags
+    assert "table" in tags
+
+
+def test_markdown_keeps_its_columns_whatever_the_names() -> None:
+    lines = [line for line in markdown(evil_tables()).splitlines() if line.startswith("|")]
+    assert "<script>" not in "".join(lines)
+    assert {line.replace(r"\|", "").count("|") for line in lines} <= {4, 5}
+
+
+def test_csv_holds_no_formula() -> None:
+    rows = list(csv.reader(io.StringIO(tables_csv(evil_tables()))))
+    assert {"'" + EVIL} <= {cell for row in rows for cell in row}
+    assert not [cell for row in rows for cell in row if cell.startswith("=")]
+
+
+def test_terminal_shows_names_as_they_are() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    for table in evil_tables():
+        console.print(terminal(table))
+    assert EVIL in console.export_text()
+
+
+def test_write_tables_writes_each_format(tmp_path: Path) -> None:
+    paths = write_tables(tmp_path, TWO_SETS, formats=("md", "tex", "html", "csv"))
+    assert [path.name for path in paths] == ["tables.md", "tables.tex", "tables.html", "tables.csv"]
+    assert "65.12" in (tmp_path / "tables.md").read_text()
