@@ -1,6 +1,6 @@
 """The settings of a protocol and the named presets of the field. The defaults are ours: the truth at the map's size."""
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import sha256
 from json import dumps
 from typing import Any, Literal
@@ -9,7 +9,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.methods import near_matches
 
 _NAMING = ("name", "summary", "source")
-TruthResize = Literal["nearest", "pillow_bilinear", "opencv_linear", "torch_antialias"]
+TruthResize = Literal["nearest", "opencv_nearest", "pillow_bilinear", "opencv_linear", "torch_antialias"]
 TruthRule = Literal["above_zero", "above_half", "at_least_half", "only_full", "above_127"]
 MapScale = Literal["none", "category_min_max", "image_min_max", "anomalib"]
 ImageScore = Literal["max", "std", "top_100_mean", "pool_8_eight_times_max", "pool_16_max", "pool_21_max"]
@@ -18,7 +18,8 @@ DscRule = Literal["paper", "anomalous_only", "pooled"]
 F1Rule = Literal["exact", "grid_21"]
 AuproRule = Literal[
     "exact",
-    "histogram",
+    "histogram_50",
+    "histogram_1000",
     "grid_200",
     "grid_200_dilated",
     "grid_200_per_image",
@@ -34,7 +35,7 @@ class Protocol:
     Attributes:
         name: key in ``PROTOCOLS``.
         summary: what it is, in one line.
-        source: repository and file that it restates.
+        source: repository and files that it restates.
         size: where scores and truth meet: ``map`` keeps the map's height and width, ``image`` resizes maps to the
             original image, a number resizes both to this edge in pixels.
         keep_aspect: a numeric ``size`` is the shorter edge, and the longer one follows; otherwise both are equal.
@@ -46,7 +47,8 @@ class Protocol:
         map_scale: how the maps of a category are rescaled before the metrics.
         auroc_flip: an AUROC below one half is replaced by one minus itself.
         ap_rule: area under the precision-recall curve by ``steps`` or by ``trapezoids``.
-        binning: the scores at which pixel AUROC and AP look.
+        binning: the scores at which pixel AUROC and AP look; anything but ``exact`` implies trapezoids.
+        image_binning: the same for image AUROC and AP.
         f1_rule: thresholds of best F1 and IoU.
         dsc_rule: which average of Dice at the precision + recall threshold is printed as DSC and IoU.
         aupro_rule: variant of the per-region overlap.
@@ -68,6 +70,7 @@ class Protocol:
     auroc_flip: bool = False
     ap_rule: Literal["steps", "trapezoids"] = "steps"
     binning: Binning = "exact"
+    image_binning: Binning = "exact"
     f1_rule: F1Rule = "exact"
     dsc_rule: DscRule = "paper"
     aupro_rule: AuproRule = "exact"
@@ -99,7 +102,163 @@ NATIVE = Protocol(
     source="aseg-bench, after MVTec's evaluation scripts",
     size="image",
 )
-PROTOCOLS: dict[str, Protocol] = {protocol.name: protocol for protocol in (EXACT, NATIVE)}
+_UNIAD = Protocol(
+    name="uniad",
+    summary="224 pixels, nearest truth, flipped AUROC, image score after a 16 x 16 average pool",
+    source="zhiyuanyou/UniAD: datasets/custom_dataset.py, utils/eval_helper.py",
+    size=224,
+    auroc_flip=True,
+    image_score="pool_16_max",
+    image_label="mask",
+)
+_PATCHCORE = Protocol(
+    name="patchcore",
+    summary="shorter edge 256, centre crop 224, a pixel is anomalous only where the blurred mask is full",
+    source="amazon-science/patchcore-inspection: src/patchcore/datasets/mvtec.py, metrics.py, bin/run_patchcore.py",
+    size=256,
+    keep_aspect=True,
+    crop=224,
+    truth_resize="pillow_bilinear",
+    truth_rule="only_full",
+    map_scale="category_min_max",
+)
+_ADER = Protocol(
+    name="ader",
+    summary="256 pixels, truth above one half, F1 at 21 thresholds, AUPRO at 100 thresholds with stretched FPR",
+    source="zhangzjn/ADer: data/ad_dataset.py, util/metric.py (use_adeval=False)",
+    size=256,
+    truth_resize="pillow_bilinear",
+    truth_rule="above_half",
+    truth_binarised_first=True,
+    f1_rule="grid_21",
+    aupro_rule="grid_100_min_max",
+    image_score="pool_16_max",
+    image_label="mask",
+)
+_ANOMALIB = Protocol(
+    name="anomalib_2_7",
+    summary="256 pixels, nearest truth, maps shifted by their best-F1 threshold and clamped to [0, 1]",
+    source="open-edge-platform/anomalib: src/anomalib/post_processing/post_processor.py, metrics/aupr.py",
+    size=256,
+    truth_resize="opencv_nearest",
+    map_scale="anomalib",
+)
+
+# What only reaches the screen (rounding to 3 or 4 decimals), and scores that no map holds (PatchCore's and SimpleNet's
+# image score before upsampling), is not restated. Official maps are smoothed already, so no preset smooths again.
+PROTOCOLS: dict[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        EXACT,
+        NATIVE,
+        Protocol(
+            name="unias",
+            summary="224 pixels, flipped AUROC, Dice at the precision + recall threshold, image score is the maximum",
+            source="Mwxinnn/UniAS: datasets/dataset_loader.py, utils/eval_helper.py",
+            size=224,
+            auroc_flip=True,
+            image_label="mask",
+        ),
+        _UNIAD,
+        replace(
+            _UNIAD, name="hvq_trans", source="RuiyingLu/HVQ-Trans: datasets/custom_dataset.py, utils/eval_helper.py"
+        ),
+        Protocol(
+            name="diad",
+            summary="256 pixels, truth wherever the blurred mask is above zero, flipped AUROC, AUPRO at 200 thresholds",
+            source="lewandofskee/DiAD: mvtecad_dataloader.py, utils/eval_helper.py",
+            size=256,
+            truth_resize="pillow_bilinear",
+            auroc_flip=True,
+            aupro_rule="grid_200",
+            image_score="pool_8_eight_times_max",
+            image_label="mask",
+        ),
+        _PATCHCORE,
+        replace(
+            _PATCHCORE,
+            name="simplenet",
+            summary="shorter edge 329, centre crop 288, truth only where full, AUPRO with dilated predictions",
+            source="DonaldRR/SimpleNet: datasets/mvtec.py, metrics.py, simplenet.py",
+            size=329,
+            crop=288,
+            map_scale="none",
+            aupro_rule="grid_200_dilated",
+        ),
+        Protocol(
+            name="draem",
+            summary="256 pixels, OpenCV's linear resize, truth only where full, image score after a 21 x 21 pool",
+            source="VitjanZ/DRAEM: data_loader.py, test_DRAEM.py",
+            size=256,
+            truth_resize="opencv_linear",
+            truth_rule="only_full",
+            image_score="pool_21_max",
+        ),
+        Protocol(
+            name="rd4ad",
+            summary="256 pixels, truth above one half, AUPRO of each anomalous image alone",
+            source="hq-deng/RD4AD: dataset.py, test.py",
+            size=256,
+            truth_resize="pillow_bilinear",
+            truth_rule="above_half",
+            aupro_rule="grid_200_per_image",
+            image_label="mask",
+        ),
+        Protocol(
+            name="destseg",
+            summary="256 pixels, antialiased truth from one half, resampled AUPRO, image score of the top 100 pixels",
+            source="apple/ml-destseg: data/mvtec_dataset.py, eval.py, model/metrics.py",
+            size=256,
+            truth_resize="torch_antialias",
+            truth_rule="at_least_half",
+            aupro_rule="resampled_regions",
+            image_score="top_100_mean",
+            image_label="mask",
+        ),
+        _ADER,
+        replace(
+            _ADER,
+            name="ader_adeval50",
+            summary="as ader, but pixel AUROC, AP and AUPRO from a histogram of 50 bins",
+            source="zhangzjn/ADer: util/metric.py (use_adeval=True, as its benchmark configurations set)",
+            binning="histogram_50",
+            aupro_rule="histogram_50",
+        ),
+        Protocol(
+            name="adeval1000",
+            summary="original resolution, truth above 127, everything from histograms of 1000 bins",
+            source="ADEval 1.1.0 on PyPI: adeval/__main__.py, mem_effic.py",
+            size="image",
+            truth_resize="opencv_nearest",
+            truth_rule="above_127",
+            binning="histogram_1000",
+            image_binning="histogram_1000",
+            aupro_rule="histogram_1000",
+            image_label="mask",
+        ),
+        replace(
+            _ANOMALIB,
+            name="anomalib_2_6",
+            summary=f"{_ANOMALIB.summary}; AP by trapezoids",
+            ap_rule="trapezoids",
+        ),
+        _ANOMALIB,
+        Protocol(
+            name="visa_official",
+            summary="original resolution, 202 thresholds, areas by trapezoids",
+            source="amazon-science/spot-diff: utils/metrics.py",
+            size="image",
+            ap_rule="trapezoids",
+            binning="percentiles_202",
+        ),
+        Protocol(
+            name="mvtec_official",
+            summary="original resolution, truth untouched, exact AUROC and AUPRO",
+            source="MVTec AD evaluation scripts (mvtec.com), read from public copies",
+            size="image",
+        ),
+    )
+}
 
 
 def find_protocol(name: str) -> Protocol:

@@ -1,0 +1,162 @@
+"""Maps and truths of a category in the frame that a protocol prescribes, read when asked for."""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from typing import NamedTuple, TypeVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
+
+from aseg_bench.errors import InputError
+from aseg_bench.images import image_size, read_mask
+from aseg_bench.protocols.curves import best_f1_threshold, score_range
+from aseg_bench.protocols.frame import crop_box, frame_shape, resized_map
+from aseg_bench.protocols.image_scores import image_score
+from aseg_bench.protocols.presets import Protocol
+from aseg_bench.protocols.truth import binarised, truth_fractions
+from aseg_bench.records import Sample
+
+Scores = NDArray[np.floating]
+Masks = Sequence[NDArray[np.number] | None]
+T = TypeVar("T", covariant=True)
+
+
+class Pair(NamedTuple):
+    """One image: scores and truth of one shape, and its normal pixels as the unbinarised mask counts them."""
+
+    scores: Scores
+    truth: NDArray[np.bool_]
+    normal_area: float
+
+
+class Meeting:
+    """A category under a protocol.
+
+    Maps of a protocol with a fixed size are kept in memory; others are read again for each pass.
+
+    Args:
+        samples: test images.
+        maps: one (height, width) array per sample; may be read lazily.
+        masks: masks that travelled with the maps; None reads those of the samples.
+        protocol: the rules.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], maps: Sequence[Scores], masks: Masks | None, protocol: Protocol
+    ) -> None:
+        self._samples, self._maps, self._masks, self._protocol = samples, maps, masks, protocol
+        self._pair = lru_cache(maxsize=None if isinstance(protocol.size, int) else 4)(self._read)
+
+    @property
+    def truths(self) -> Sequence[NDArray[np.bool_]]:
+        """True where anomalous."""
+        return LazySequence(len(self._samples), lambda index: self._pair(index).truth)
+
+    @property
+    def scores(self) -> Sequence[Scores]:
+        """Maps after resizing, cropping, smoothing and scaling."""
+        return LazySequence(len(self._samples), lambda index: self._scaled(self._pair(index).scores))
+
+    @property
+    def normal_areas(self) -> list[float]:
+        """Normal pixels of each image; a partly covered pixel of an unbinarised mask counts in part."""
+        return [self._pair(index).normal_area for index in range(len(self._samples))]
+
+    @cached_property
+    def image_scores(self) -> Scores:
+        """One score per image."""
+        raw = np.array([image_score(scores, self._protocol.image_score) for scores in self._unscaled])
+        if self._protocol.map_scale != "anomalib":
+            return raw
+        return _anomalib_scaled(raw, raw.min(), raw.max(), best_f1_threshold(raw, self.image_labels))
+
+    @cached_property
+    def image_labels(self) -> NDArray[np.bool_]:
+        """Which images are anomalous."""
+        if self._protocol.image_label == "mask":
+            return np.array([bool(truth.any()) for truth in self.truths])
+        return np.array([sample.is_anomalous for sample in self._samples])
+
+    @property
+    def _unscaled(self) -> Sequence[Scores]:
+        return LazySequence(len(self._samples), lambda index: self._pair(index).scores)
+
+    def _read(self, index: int) -> Pair:
+        sample, scores, protocol = self._samples[index], self._maps[index], self._protocol
+        if scores.ndim != 2:
+            raise InputError(f"the map of {sample.name} has shape {scores.shape}; (height, width) is needed")
+        mask = self._mask(index)
+        image_shape = scores.shape
+        if protocol.size != "map":
+            image_shape = image_size(sample.image_path) if mask is None else mask.shape
+        shape = frame_shape(scores.shape, image_shape, protocol)
+        fractions = np.zeros(shape, dtype=np.float32) if mask is None else truth_fractions(mask, shape, protocol)
+        box = crop_box(shape, protocol.crop)
+        fractions = fractions[box]
+        framed = np.ascontiguousarray(resized_map(scores, shape)[box])
+        if protocol.smoothing:
+            framed = gaussian_filter(framed, sigma=protocol.smoothing)
+        truth = binarised(fractions, protocol.truth_rule)
+        return Pair(framed, truth, float(np.sum(1 - fractions, dtype=np.float64)))
+
+    def _mask(self, index: int) -> NDArray[np.number] | None:
+        sample = self._samples[index]
+        if self._masks is not None:
+            return self._masks[index]
+        if sample.mask_path is not None:
+            return read_mask(sample.mask_path)
+        if sample.is_anomalous:
+            raise InputError(f"{sample.name} shows a defect but has no mask; add one, or remove the image")
+        return None
+
+    @cached_property
+    def _scaled(self) -> Callable[[Scores], Scores]:
+        rule = self._protocol.map_scale
+        if rule == "none":
+            return lambda scores: scores
+        if rule == "image_min_max":
+            return lambda scores: _min_max_scaled(scores, scores.min(), scores.max())
+        low, high = score_range(self._unscaled)
+        if rule == "category_min_max":
+            return lambda scores: _min_max_scaled(scores, low, high)
+        pooled = np.concatenate([scores.ravel() for scores in self._unscaled])
+        labels = np.concatenate([truth.ravel() for truth in self.truths])
+        threshold = best_f1_threshold(pooled, labels)
+        return lambda scores: _anomalib_scaled(scores, low, high, threshold)
+
+
+class LazySequence(Sequence[T]):
+    """A sequence whose items are made when asked for."""
+
+    def __init__(self, length: int, item: Callable[[int], T]) -> None:
+        self._length, self._item = length, item
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return [self._item(place) for place in range(self._length)[index]]
+        return self._item(range(self._length)[index])
+
+
+def _min_max_scaled(scores: Scores, low: float, high: float) -> Scores:
+    kind = scores.dtype.type
+    spread = kind(high) - kind(low)
+    scaled: Scores = (scores - kind(low)) / spread if spread else np.zeros_like(scores)
+    return scaled
+
+
+def _anomalib_scaled(scores: Scores, low: float, high: float, threshold: float) -> Scores:
+    """The threshold comes to one half; what leaves [0, 1] is clamped."""
+    kind = scores.dtype.type
+    spread = kind(high) - kind(low)
+    if not spread:
+        return np.where(scores > threshold, kind(1), np.where(scores < threshold, kind(0), kind(0.5)))
+    scaled: Scores = ((scores - kind(threshold)) / spread + kind(0.5)).clip(0, 1)
+    return scaled
