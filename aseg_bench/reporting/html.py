@@ -27,7 +27,11 @@ _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).f
 {% endif %}
 {% for row in rows %}
 <tr>{% for cell in row %}
-{% if loop.first %}<th scope="row">{{ inner(cell) }}</th>{% else %}<td>{{ inner(cell) }}</td>{% endif %}
+{% if loop.first %}
+<th scope="row">{{ inner(cell) }}</th>
+{% else %}
+<td{% if table.right_aligned[loop.index0] %} class="number"{% endif %}>{{ inner(cell) }}</td>
+{% endif %}
 {% endfor %}</tr>
 {% endfor %}
 </tbody>

@@ -21,6 +21,7 @@ _SPECIAL = {
     "±": r"$\pm$",
     "–": r"\textendash{}",
     "×": r"$\times$",
+    "✓": r"$\surd$",
 }
 
 
@@ -51,6 +52,7 @@ def _table(table: Table) -> str:
     n_columns = len(table.header)
     environment = "table*" if n_columns > N_COLUMNS_ACROSS else "table"
     label = re.sub(r"[^A-Za-z0-9]+", "-", table.key)
+    columns = "".join("r" if right else "l" for right in table.right_aligned)
     lines = [_row(table.header)]
     for title, rows in table.blocks:
         lines.append(r"\midrule")
@@ -64,7 +66,7 @@ def _table(table: Table) -> str:
             r"  \centering",
             rf"  \caption{{{escape(table.caption)}}}",
             rf"  \label{{tab:{label}}}",
-            rf"  \begin{{tabular}}{{l{'r' * (n_columns - 1)}}}",
+            rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
             *(f"    {line}" for line in lines),
             r"    \bottomrule",

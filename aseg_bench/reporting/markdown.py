@@ -25,7 +25,7 @@ def _table(table: Table) -> str:
         if title:
             rows.append([f"*{escape(title)}*"])
         rows += [[_cell(cell) for cell in row] for row in block]
-    alignment = ["left"] + ["right"] * (len(table.header) - 1)
+    alignment = ["right" if right else "left" for right in table.right_aligned]
     grid = tabulate(
         rows,
         headers=[_cell(cell) for cell in table.header],

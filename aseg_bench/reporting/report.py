@@ -24,7 +24,7 @@ def tables_csv(tables: Iterable[Table]) -> str:
         for title, rows in table.blocks:
             for row in rows:
                 for head, cell in zip(table.header[1:], row[1:], strict=True):
-                    note = table.notes.get(cell.notes, "")
+                    note = "; ".join(table.notes[letter] for letter in cell.notes.split(",") if letter)
                     texts = (table.key, title, row[0].text, head.text, cell.text, cell.aside, cell.rank, note)
                     writer.writerow([csv_text(text) for text in texts])
     return file.getvalue()

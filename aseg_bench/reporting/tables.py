@@ -50,6 +50,12 @@ class Table:
     blocks: Sequence[tuple[str, Sequence[Sequence[Cell]]]]
     notes: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def right_aligned(self) -> list[bool]:
+        """Whether each column holds numbers, or dashes in their place."""
+        rows = [row for _, rows in self.blocks for row in rows]
+        return [all(row[i].text[:1] in "0123456789+-–" for row in rows) for i in range(len(self.header))]
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -96,7 +102,7 @@ def paper_tables(
         entries = [_with_mean(entry, list(places)) for entry in entries]
         if not entries:
             continue
-        caption = f"{METRICS[metric].label} (%) by data set, each the mean over its categories."
+        caption = f"{heading(metric)} by data set, each the mean over its categories."
         columns = {**places, MEAN: "Mean"}
         if metric == PAPER_TABLES[1]:
             rates = _rates(results, lambda key: key.dataset if key.category == MEAN else None)
@@ -121,17 +127,24 @@ def category_tables(
                 continue
             entries = _entries(here, methods, metric, lambda key: key.category)
             places = {**dict(zip(categories, categories, strict=True)), MEAN: "Mean"}
-            caption = f"{METRICS[metric].label} (%) on {datasets.get(dataset, dataset)} by category."
+            caption = f"{heading(metric)} on {datasets.get(dataset, dataset)} by category."
             tables.append(_by_place(f"{dataset}_{metric}", caption, entries, places, "Category", metric, rates))
     return tables
 
 
-def percent(result: Result | None) -> str:
-    """A result in print: percent with two decimals, ``±`` its standard deviation over runs; a dash where undefined."""
+def printed(result: Result | None, metric: str) -> str:
+    """A result in print, ``±`` its standard deviation over runs: fractions in percent; a dash where undefined."""
     if result is None or result.value is None:
         return DASH
-    spread = "" if result.deviation is None else f" ± {100 * result.deviation:.2f}"
-    return f"{100 * result.value:.2f}{spread}"
+    scale = 100 if metric not in METRICS or METRICS[metric].unit == "fraction" else 1
+    spread = "" if result.deviation is None else f" ± {scale * result.deviation:.2f}"
+    return f"{scale * result.value:.2f}{spread}"
+
+
+def heading(metric: str) -> str:
+    """A metric's label with its unit in print."""
+    unit = {"fraction": " (%)", "ratio": "", "pixels": " (pixels)"}[METRICS[metric].unit]
+    return f"{METRICS[metric].label}{unit}"
 
 
 def ranks(texts: Sequence[str], higher_is_better: bool | None) -> list[Literal["", "best", "second"]]:
@@ -186,7 +199,7 @@ def _rates(results: Mapping[Key, Result], place_of: Callable[[Key], str | None])
         if key.metric != RATE or place is None:
             continue
         first = rates.setdefault(place, result)
-        if percent(first) != percent(result):
+        if printed(first, RATE) != printed(result, RATE):
             rates[place] = Result(first.by_run, "differs between methods; the first is shown")
     return rates
 
@@ -213,7 +226,7 @@ def _cells(entries: Sequence[Entry], place: str, metric: str, notes: Footnotes) 
     results = [entry.results.get(place) or Result({}, "not scored") for entry in entries]
     covers = {result.note for result in results if result.value is not None}
     cover = "" if "" in covers else covers.pop() if len(covers) == 1 else None
-    texts = [percent(result) for result in results]
+    texts = [printed(result, metric) for result in results]
     rivals = [text if result.note == cover else DASH for text, result in zip(texts, results, strict=True)]
     medals = ranks(rivals, METRICS[metric].higher_is_better)
     return [
@@ -235,7 +248,7 @@ def _by_place(
     rows = []
     for place, label in places.items():
         rate = rates.get(place)
-        rate_cell = Cell(percent(rate), "", notes.letter(rate.note if rate else "not scored"))
+        rate_cell = Cell(printed(rate, RATE), "", notes.letter(rate.note if rate else "not scored"))
         rows.append([Cell(label), rate_cell, *_cells(entries, place, metric, notes)])
     header = [Cell(place_title), Cell("AR (%)"), *(Cell(entry.label) for entry in entries)]
     caption = f"{caption} AR is the Anomaly Rate: the share of anomalous pixels."

@@ -13,8 +13,8 @@ _STYLES = {"best": "bold", "second": "underline", "": ""}
 def terminal(table: Table) -> Group:
     """A table for ``rich.print``. Names are shown as they are, never read as markup."""
     grid = RichTable(box=box.SIMPLE_HEAD)
-    for number, cell in enumerate(table.header):
-        grid.add_column(_cell(cell), justify="right" if number else "left", no_wrap=True)
+    for cell, right in zip(table.header, table.right_aligned, strict=True):
+        grid.add_column(_cell(cell), justify="right" if right else "left")
     for title, rows in table.blocks:
         grid.add_section()
         if title:
