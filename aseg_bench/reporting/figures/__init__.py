@@ -1,0 +1,133 @@
+"""Figures in print and on screen: each function takes scores or scored maps and returns a matplotlib figure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from aseg_bench.files import written_whole
+from aseg_bench.metrics import METRICS
+from aseg_bench.records import Score
+from aseg_bench.reporting.figures.curves import curves_figure, distributions_figure
+from aseg_bench.reporting.figures.inflation import agreement, inflation_figure, published_points, score_points
+from aseg_bench.reporting.figures.panels import levels_figure, panels_figure
+from aseg_bench.reporting.figures.ranks import ranks_figure
+from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
+from aseg_bench.reporting.figures.style import FORMATS, file_name, looks, save
+from aseg_bench.reporting.figures.toy import toy_figure
+from aseg_bench.reporting.pixels import ScoredMaps
+from aseg_bench.reporting.published import published
+from aseg_bench.reporting.scores import csv_text
+
+RANKED = ("pixel_auroc", "pixel_ap", "dsc")  # metrics with a critical-difference diagram
+_PAPER_DATASETS = ("mvtec_ad", "visa")
+_PAPER_METHODS = "unias_paper_t2"  # source whose methods get a colour among the published
+
+
+class WrittenFigure(NamedTuple):
+    """A figure on disk.
+
+    Attributes:
+        title: what it shows.
+        dataset: the data set it is about; empty where it is about none.
+        category: the category it is about; empty where it is about all.
+        paths: one file per format.
+    """
+
+    title: str
+    dataset: str
+    category: str
+    paths: list[Path]
+
+
+def write_figures(
+    folder: Path,
+    scores: Sequence[Score],
+    categories: Sequence[Sequence[ScoredMaps]] = (),
+    *,
+    labels: Mapping[str, str] | None = None,
+    formats: Sequence[str] = FORMATS,
+) -> list[WrittenFigure]:
+    """Write all figures of a run, and the numbers of the inflation figures beside them as CSV.
+
+    Args:
+        folder: where the files go.
+        scores: all scores of the run; no category is needed twice.
+        categories: per category, the maps of every method; without them only the figures of scores are written.
+        labels: names of methods in print; a missing one prints as it is.
+        formats: endings, of ``png``, ``svg`` and ``pdf``.
+    """
+    labels = labels or {}
+    cases = [score.case for score in scores] + [maps.case for category in categories for maps in category]
+    method_looks = looks([case.method for case in cases])
+    written: list[WrittenFigure] = []
+
+    def put(title: str, dataset: str, category: str, name: Sequence[str], figure: Figure | None) -> None:
+        if figure is not None:
+            written.append(WrittenFigure(title, dataset, category, save(figure, folder, file_name(*name), formats)))
+
+    put("Toy demonstration: growing false positives", "", "", ["toy"], toy_figure())
+    points = score_points(scores)
+    if len(points):
+        _write_points(folder / "inflation.csv", points)
+    for dataset, some in points.groupby("dataset", sort=False):
+        name = str(dataset)
+        put("Inflation of AUROC", name, "", ["inflation", name], inflation_figure(some, name, labels))
+    for dataset in dict.fromkeys(score.case.dataset for score in scores):
+        here = [score for score in scores if score.case.dataset == dataset]
+        for metric in RANKED:
+            title = f"Mean ranks by {METRICS[metric].label}"
+            put(title, dataset, "", ["ranks", dataset, metric], ranks_figure(here, metric, labels))
+    for category in categories:
+        case, defined = category[0].case, [maps for maps in category if maps.threshold is not None]
+        place = (case.dataset, case.category)
+        put("Worst, median and best image", *place, [*place, "panels"], panels_figure(category, labels))
+        if defined:
+            put("Curves", *place, [*place, "curves"], curves_figure(defined, method_looks, labels))
+            put("Distributions", *place, [*place, "distributions"], distributions_figure(defined, labels))
+            rows = [row for maps in defined for row in slice_scores(maps)]
+            figure = slices_figure(case.category, rows, method_looks, labels)
+            put("Kinds and sizes of defects", *place, [*place, "slices"], figure)
+    return written
+
+
+def write_published_figures(folder: Path, formats: Sequence[str] = FORMATS) -> list[WrittenFigure]:
+    """Write the inflation figures from the published numbers alone, for the paper's two data sets.
+
+    The numbers, of all data sets, are written beside them as CSV.
+    """
+    points = published_points(published())
+    _write_points(folder / "inflation_published.csv", points)
+    highlighted = list(published(source=_PAPER_METHODS)["method"].unique())
+    written = []
+    for dataset in _PAPER_DATASETS:
+        some = points[points["dataset"] == dataset]
+        title = f"{dataset}: published numbers of {some['method'].nunique()} methods"
+        figure = inflation_figure(some, title, {}, highlighted)
+        paths = save(figure, folder, file_name("inflation_published", dataset), formats)
+        written.append(WrittenFigure("Inflation of AUROC in published numbers", dataset, "", paths))
+    return written
+
+
+def _write_points(path: Path, points: pd.DataFrame) -> None:
+    """The points of inflation figures and, beside them as ``..._summary.csv``, what was drawn from them."""
+    texts = points.select_dtypes(exclude="number").columns
+    _write_csv(path, points.assign(**{column: points[column].map(csv_text) for column in texts}))
+    rows = [{"dataset": csv_text(str(name)), **agreement(some)} for name, some in points.groupby("dataset", sort=False)]
+    _write_csv(path.with_name(f"{path.stem}_summary.csv"), pd.DataFrame(rows))
+
+
+def _write_csv(path: Path, frame: pd.DataFrame) -> None:
+    with written_whole(path) as temporary:
+        frame.to_csv(temporary, index=False)
+
+
+__all__ = [
+    "FORMATS",
+    "WrittenFigure",
+    "levels_figure",
+    "write_figures",
+    "write_published_figures",
+]

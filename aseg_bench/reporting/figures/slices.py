@@ -1,0 +1,134 @@
+"""Slices of a category: how well each kind and each size of defect is found."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from aseg_bench.metrics import METRICS, evaluate_maps
+from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
+from aseg_bench.reporting.pixels import ScoredMaps
+
+SIZES = ("small", "medium", "large")
+
+
+class Slice(NamedTuple):
+    """Some of the anomalous images of a category: what they share, whether by kind or by size, and their positions."""
+
+    name: str
+    by: str
+    positions: list[int]
+
+
+class SliceScore(NamedTuple):
+    """How a method does on a slice: its AP among these and all normal images, and the recall of its defect pixels."""
+
+    method: str
+    slice_name: str
+    by: str
+    n_images: int
+    pixel_ap: float
+    recall: float
+
+
+def slices(maps: ScoredMaps) -> list[Slice]:
+    """The anomalous images by kind of defect, then in thirds by the defect's share of the image."""
+    by_kind: dict[str, list[int]] = {}
+    for position, sample in enumerate(maps.samples):
+        if sample.is_anomalous:
+            by_kind.setdefault(sample.defect, []).append(position)
+    area = maps.counts.anomalous.sum(axis=1)
+    share = area / np.maximum(area + maps.counts.normal.sum(axis=1), 1)
+    order = sorted((i for kind in by_kind.values() for i in kind), key=lambda i: (share[i], maps.samples[i].name))
+    thirds = [third.tolist() for third in np.array_split(np.array(order, dtype=int), len(SIZES)) if len(third)]
+    named = [
+        Slice(f"{name}: {100 * share[third[0]]:.2g}–{100 * share[third[-1]]:.2g} % of the image", "size", third)
+        for name, third in zip(SIZES, thirds, strict=False)
+    ]
+    return [*(Slice(kind, "kind", by_kind[kind]) for kind in sorted(by_kind)), *named]
+
+
+def slice_scores(maps: ScoredMaps) -> list[SliceScore]:
+    """AP and recall at the category's threshold, per slice that holds an anomalous pixel."""
+    if maps.threshold is None:
+        return []
+    normal = [i for i, sample in enumerate(maps.samples) if not sample.is_anomalous]
+    hits, _, misses = maps.counts.confusion(maps.threshold)
+    rows = []
+    for name, by, positions in slices(maps):
+        n_anomalous = int((hits + misses)[positions].sum())
+        if not n_anomalous:
+            continue
+        chosen = [*normal, *positions]
+        values = evaluate_maps(_Chosen(maps.scores, chosen), _Chosen(maps.masks, chosen), metrics=["pixel_ap"])
+        recall = float(hits[positions].sum() / n_anomalous)
+        rows.append(SliceScore(maps.case.method, name, by, len(positions), values["pixel_ap"], recall))
+    return rows
+
+
+def slices_figure(
+    category: str, rows: Sequence[SliceScore], looks: Mapping[str, Look], labels: Mapping[str, str]
+) -> Figure | None:
+    """AP and recall of every slice and method, slices from top to bottom: kinds of defect, then sizes.
+
+    Args:
+        category: name of the category.
+        rows: from ``slice_scores``, of all methods.
+        looks: by method.
+        labels: names of methods in print; a missing one prints as it is.
+
+    Returns:
+        The figure; None without rows.
+    """
+    if not rows:
+        return None
+    places = {
+        key: i
+        for i, key in enumerate(dict.fromkeys((r.by, r.slice_name, r.n_images) for r in sorted(rows, key=_order)))
+    }
+    with style():
+        figure = new_figure(PAGE, 1.1 + 0.24 * len(places))
+        axes = figure.subplots(1, 2, sharey=True)
+        for name in dict.fromkeys(row.method for row in rows):
+            own = [row for row in rows if row.method == name]
+            heights = [places[row.by, row.slice_name, row.n_images] for row in own]
+            for axis, values in zip(axes, ([r.pixel_ap for r in own], [r.recall for r in own]), strict=True):
+                axis.plot(
+                    100 * np.array(values),
+                    heights,
+                    linestyle="",
+                    color=looks[name].colour,
+                    marker=looks[name].marker,
+                    markersize=5,
+                    markeredgecolor="white",
+                    markeredgewidth=0.4,
+                    label=printed(labels.get(name, name)),
+                )
+        n_kinds = sum(by == "kind" for by, _, _ in places)
+        for axis in axes:
+            axis.axhline(n_kinds - 0.5, color="black", linewidth=0.6)
+            axis.set(xlim=(-2, 102), ylim=(len(places) - 0.5, -0.5))
+        axes[0].set_yticks(list(places.values()), [f"{printed(name, 36)} ({n_images})" for _, name, n_images in places])
+        axes[0].set_xlabel(f"{METRICS['pixel_ap'].label} (%), with all normal images")
+        axes[1].set_xlabel("recall of pixels at the category's threshold (%)")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        figure.suptitle(f"{printed(category)}: by kind of defect (above) and by its size (below); images in brackets")
+    return figure
+
+
+def _order(row: SliceScore) -> int:
+    return 0 if row.by == "kind" else 1
+
+
+class _Chosen(Sequence[Any]):
+    """Some entries of a lazy sequence, read when asked for."""
+
+    def __init__(self, whole: Sequence[Any], positions: Sequence[int]) -> None:
+        self._whole, self._positions = whole, positions
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._whole[self._positions[index]]

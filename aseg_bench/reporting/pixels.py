@@ -1,0 +1,166 @@
+"""One method's maps of one category as they were scored, and how many pixels of each image lie at each of 256 codes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import label
+
+from aseg_bench.images import image_size, read_image
+from aseg_bench.metrics import measure
+from aseg_bench.protocols import EXACT, Protocol
+from aseg_bench.protocols.frame import crop_box, frame_shape
+from aseg_bench.records import Case, Sample
+
+EDGE = 256  # pixels of the longer edge of a picture that is only looked at
+_N_LOOKED_AT = 12  # images of each kind from which the levels are chosen
+
+
+class CurvePoints(NamedTuple):
+    """Fractions from the lowest threshold, which calls every pixel anomalous, to the highest: (levels + 1,) each.
+
+    ``overlap`` is the mean over the regions of the truth of their share that is found.
+    """
+
+    recall: NDArray[np.float64]
+    precision: NDArray[np.float64]
+    fpr: NDArray[np.float64]
+    overlap: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LevelCounts:
+    """Pixels by image and code. A pixel's code is the number of levels that its score reaches.
+
+    So ``code >= k`` is ``score >= levels[k - 1]``, without rounding: what is counted at a level is exact.
+
+    Attributes:
+        levels: distinct thresholds, ascending, at most 255, float64 in the unit of the scores.
+        normal: normal pixels, (images, len(levels) + 1) int64.
+        anomalous: anomalous pixels, same shape.
+        regions: pixels of each connected region (8 neighbours) of the truth, (regions, len(levels) + 1) int64.
+    """
+
+    levels: NDArray[np.float64]
+    normal: NDArray[np.int64]
+    anomalous: NDArray[np.int64]
+    regions: NDArray[np.int64]
+
+    def code(self, threshold: float) -> int:
+        """The least code of a pixel that is called anomalous at a threshold; one between two levels is rounded up."""
+        return 1 + int(np.searchsorted(self.levels, threshold))
+
+    def confusion(self, threshold: float) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """True-positive, false-positive and false-negative pixels per image at ``score >= threshold``, a level."""
+        code = self.code(threshold)
+        hits = self.anomalous[:, code:].sum(axis=1)
+        return hits, self.normal[:, code:].sum(axis=1), self.anomalous.sum(axis=1) - hits
+
+    @property
+    def curves(self) -> CurvePoints:
+        """Points of the ROC, precision-recall and PRO curves, exact at every level."""
+        hits, false_alarms = (_at_least(kind.sum(axis=0)) for kind in (self.anomalous, self.normal))
+        overlaps = _at_least(self.regions) / self.regions.sum(axis=1, keepdims=True)
+        return CurvePoints(
+            recall=hits / hits[0],
+            precision=hits / np.maximum(hits + false_alarms, 1),
+            fpr=false_alarms / max(false_alarms[0], 1),
+            overlap=overlaps.mean(axis=0),
+        )
+
+
+@dataclass(frozen=True)
+class ScoredMaps:
+    """What a method said about the test images of one category beside the truth, in the frame of the protocol.
+
+    Attributes:
+        case: method, data set and category.
+        samples: the test images.
+        scores: one map per sample in the same order, (height, width); may be read lazily.
+        masks: True where the pixel is anomalous, in the shape of the map of the same sample; may be read lazily.
+        protocol: how scores and masks came into their frame; pictures follow.
+    """
+
+    case: Case
+    samples: Sequence[Sample]
+    scores: Sequence[NDArray[np.floating]]
+    masks: Sequence[NDArray[np.bool_]]
+    protocol: Protocol = EXACT
+
+    @cached_property
+    def threshold(self) -> float | None:
+        """The score that maximises precision + recall; None where no pixel is anomalous."""
+        measured = measure(self.scores, self.masks, metrics=["pixel_ap"])
+        return None if measured.undefined else float(measured.curve.pr_threshold)
+
+    @cached_property
+    def counts(self) -> LevelCounts:
+        """Pixel counts of every image at levels that hold the threshold; computed once."""
+        levels = _levels(self)
+        shape = (len(self.samples), len(levels) + 1)
+        normal, anomalous = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
+        regions = [np.zeros((0, shape[1]), np.int64)]
+        for index in range(len(self.samples)):
+            code = codes(self.scores[index], levels)
+            normal[index] = np.bincount(code.ravel(), minlength=shape[1])
+            if not self.masks[index].any():
+                continue
+            region, n_regions = label(self.masks[index], structure=np.ones((3, 3)))
+            joint = np.bincount(region.ravel() * shape[1] + code.ravel(), minlength=(n_regions + 1) * shape[1])
+            background, *found = joint.reshape(n_regions + 1, shape[1])
+            normal[index], anomalous[index] = background, np.sum(found, axis=0)
+            regions.append(np.array(found))
+        return LevelCounts(levels, normal, anomalous, np.concatenate(regions))
+
+    def picture(self, index: int) -> NDArray[np.uint8]:
+        """The image of a sample in the frame of its map, (height, width, 3) uint8 RGB."""
+        shape = self.scores[index].shape
+        whole, box = shape, (slice(None), slice(None))
+        if self.protocol.crop is not None and self.protocol.size != "map":
+            path = self.samples[index].image_path
+            whole = frame_shape(shape, image_size(path), self.protocol)
+            box = crop_box(whole, self.protocol.crop)
+        image = Image.fromarray(read_image(self.samples[index].image_path))
+        return np.asarray(image.resize((whole[1], whole[0]), Image.Resampling.BILINEAR))[box]
+
+
+def codes(scores: NDArray[np.floating], levels: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """How many levels each score reaches, uint8 in the shape of ``scores``; at most 255 levels, ascending."""
+    return np.searchsorted(levels, scores.ravel(), side="right").astype(np.uint8).reshape(scores.shape)
+
+
+def _at_least(by_code: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Pixels of at least each code, along the last axis."""
+    return np.cumsum(by_code[..., ::-1], axis=-1)[..., ::-1]
+
+
+def small(picture: NDArray[Any], edge: int = EDGE) -> NDArray[Any]:
+    """Every nth pixel, so that the longer edge has at most ``edge`` pixels; values are kept as they are."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, edge / max(height, width))
+    rows, columns = (
+        ((np.arange(round(n * scale)) + 0.5) / round(n * scale) * n).astype(np.intp) for n in (height, width)
+    )
+    return np.asarray(picture[rows[:, None], columns])
+
+
+def _levels(maps: ScoredMaps) -> NDArray[np.float64]:
+    """Levels that show something: quantiles of anomalous pixels, of all pixels and of their upper tail.
+
+    The quantiles are those of a few images, evenly spread; the threshold is always among the levels.
+    """
+    by_kind = [[i for i, sample in enumerate(maps.samples) if sample.is_anomalous is kind] for kind in (True, False)]
+    chosen = [kind[:: max(1, -(-len(kind) // _N_LOOKED_AT))] for kind in by_kind]
+    everything = np.concatenate([maps.scores[i].ravel() for kind in chosen for i in kind])
+    anomalous = np.concatenate([everything[:0], *(maps.scores[i][maps.masks[i]] for i in chosen[0])])
+    shares = np.concatenate([np.linspace(0, 1, 96), 1 - np.geomspace(1e-5, 0.01, 62)])
+    quantiles = [np.quantile(everything, shares, method="lower")]
+    if len(anomalous):
+        quantiles.append(np.quantile(anomalous, np.linspace(0, 1, 96), method="lower"))
+    if maps.threshold is not None:
+        quantiles.append(np.array([maps.threshold]))
+    return np.unique(np.concatenate(quantiles).astype(np.float64))

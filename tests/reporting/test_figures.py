@@ -1,0 +1,213 @@
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib import rcParams
+from PIL import Image
+from scipy.stats import norm
+
+from aseg_bench.metrics import evaluate_maps
+from aseg_bench.records import Case, Score
+from aseg_bench.reporting.figures import levels_figure, write_figures, write_published_figures
+from aseg_bench.reporting.figures.inflation import agreement, binormal_ap, published_points, score_points
+from aseg_bench.reporting.figures.panels import chosen_images
+from aseg_bench.reporting.figures.ranks import critical_difference, ranks_figure
+from aseg_bench.reporting.figures.slices import slice_scores, slices
+from aseg_bench.reporting.figures.style import file_name, looks, new_figure, printed, save, style
+from aseg_bench.reporting.figures.toy import EXCESS, toy_predictions, toy_truth
+from aseg_bench.reporting.published import published
+from tests.reporting.conftest import WICKED, make_category
+
+
+def scores_of(values: dict[tuple[str, str, str], float | None]) -> list[Score]:
+    return [Score(Case(m, "toys", c), metric, v, 9, "exact") for (m, c, metric), v in values.items()]
+
+
+@pytest.fixture(scope="module")
+def some_scores():
+    random = np.random.default_rng(0)
+    return scores_of(
+        {
+            (method, category, metric): float(random.uniform(low, 1))
+            for method in ("good", WICKED)
+            for category in ("screw", "cable", "grid", "mean")
+            for metric, low in (("pixel_auroc", 0.9), ("pixel_ap", 0.1), ("dsc", 0.0), ("anomaly_rate", 0.99))
+        }
+    )
+
+
+def test_the_toy_has_the_asked_excess_and_the_metrics_of_the_core():
+    truth = toy_truth()
+    for excess, toy in zip(EXCESS, toy_predictions(), strict=True):
+        predicted = toy.scores > toy.scores.min()
+        assert truth[predicted].sum() == truth.sum()
+        assert predicted.sum() == (1 + excess) * truth.sum()
+        assert toy.values["pixel_ap"] == pytest.approx(1 / (1 + excess))
+        assert toy.values["dsc"] == pytest.approx(2 / (2 + excess))
+
+
+def test_the_toy_shows_the_papers_point():
+    last = toy_predictions()[-1].values
+    assert last["pixel_auroc"] > 0.94
+    assert last["pixel_ap"] < 0.04
+    assert last["dsc"] < 0.07
+
+
+@pytest.mark.parametrize("prevalence", [0.1, 0.01])
+def test_binormal_ap_is_that_of_simulated_scores(prevalence):
+    random, n = np.random.default_rng(1), 400_000
+    truth = random.random(n) < prevalence
+    scores = random.normal(size=n) + 2.0 * truth
+    found = evaluate_maps(scores[None, None], truth[None, None], metrics=["pixel_auroc", "pixel_ap"])
+    assert found["pixel_auroc"] == pytest.approx(norm.cdf(2 / np.sqrt(2)), abs=0.003)
+    assert found["pixel_ap"] == pytest.approx(binormal_ap(np.array(norm.cdf(2 / np.sqrt(2))), prevalence), abs=0.01)
+
+
+def test_binormal_ap_of_chance_is_the_prevalence():
+    assert binormal_ap(np.array([0.5]), 0.03) == pytest.approx([0.03])
+
+
+def test_points_pair_metrics_and_leave_out_means_and_undefined_values():
+    values = {
+        ("m", "screw", "pixel_auroc"): 0.9,
+        ("m", "screw", "pixel_ap"): 0.5,
+        ("m", "cable", "pixel_auroc"): 0.8,
+        ("m", "cable", "pixel_ap"): None,
+        ("m", "mean", "pixel_auroc"): 0.85,
+        ("m", "mean", "pixel_ap"): 0.5,
+    }
+    points = score_points(scores_of(values))
+    assert points[["category", "pixel_auroc", "pixel_ap"]].to_numpy().tolist() == [["screw", 0.9, 0.5]]
+
+
+def test_tau_of_a_perfect_and_of_a_reversed_order():
+    n = np.arange(8) / 10
+    points = pd.DataFrame({"dataset": "d", "category": n.astype(str), "pixel_auroc": n, "pixel_ap": n})
+    assert agreement(points)["kendall_tau"] == pytest.approx(1)
+    assert agreement(points.assign(pixel_ap=-n))["kendall_tau"] == pytest.approx(-1)
+    assert np.isnan(agreement(points[:2])["kendall_tau"])
+
+
+def test_published_points_stand_in_one_source():
+    points = published_points(published())
+    own = points[(points["method"] == "UniAS") & (points["source_key"] == "unias_paper")]
+    mvtec = own[own["dataset"] == "mvtec_ad"]
+    assert mvtec[["pixel_auroc", "pixel_ap"]].to_numpy().tolist() == [[pytest.approx(0.9822), pytest.approx(0.6512)]]
+    runs = ["method", "dataset", "setting", "source_key", "variant", "reproduced_by"]
+    n_kinds = points.assign(mean=points["category"] == "mean").groupby(runs)["mean"].nunique()
+    assert (n_kinds == 1).all()
+
+
+def test_published_numbers_show_the_papers_point(tmp_path):
+    figures = write_published_figures(tmp_path, ["png"])
+    assert [figure.dataset for figure in figures] == ["mvtec_ad", "visa"]
+    summary = pd.read_csv(tmp_path / "inflation_published_summary.csv").set_index("dataset")
+    visa = summary.loc["visa"]
+    assert visa["n_high"] > visa["n_points"] / 2
+    assert visa["ap_high"] - visa["ap_low"] > 0.5
+    assert 0 < visa["low"] < visa["kendall_tau"] < visa["high"] < 0.7
+
+
+def test_chosen_images_are_the_extremes_of_mean_dice(category):
+    truth = np.stack(category[0].masks)
+    dice = np.zeros(len(truth))
+    for maps in category:
+        found = np.stack(maps.scores) >= maps.threshold
+        dice += 2 * (found & truth).sum(axis=(1, 2)) / np.maximum((found.sum(axis=(1, 2)) + truth.sum(axis=(1, 2))), 1)
+    anomalous = np.flatnonzero(truth.any(axis=(1, 2)))
+    chosen = chosen_images(category)
+    assert list(chosen) == ["worst", "median", "best"]
+    assert chosen["worst"] == anomalous[dice[anomalous].argmin()]
+    assert chosen["best"] == anomalous[dice[anomalous].argmax()]
+    assert (dice[anomalous] <= dice[chosen["median"]]).sum() == (len(anomalous) + 1) // 2
+
+
+def test_one_anomalous_image_is_chosen_once(tmp_path):
+    assert len(chosen_images(make_category(tmp_path, n_images=2))) == 1
+
+
+def test_slices_cover_every_anomalous_image_once_by_kind_and_once_by_size(category):
+    maps = category[0]
+    anomalous = [i for i, sample in enumerate(maps.samples) if sample.is_anomalous]
+    for by in ("kind", "size"):
+        assert sorted(i for some in slices(maps) if some.by == by for i in some.positions) == anomalous
+    areas = [[maps.masks[i].sum() for i in some.positions] for some in slices(maps) if some.by == "size"]
+    assert all(max(small) <= min(large) for small, large in pairwise(areas))
+
+
+def test_slice_scores_are_those_of_the_slices_images_with_all_normal_ones(category):
+    maps = category[1]
+    row = next(row for row in slice_scores(maps) if row.slice_name == "scratch")
+    chosen = [i for i, sample in enumerate(maps.samples) if sample.defect in ("good", "scratch")]
+    scores, masks = np.stack(maps.scores)[chosen], np.stack(maps.masks)[chosen]
+    assert row.pixel_ap == evaluate_maps(scores, masks, metrics=["pixel_ap"])["pixel_ap"]
+    assert row.recall == pytest.approx((scores >= maps.threshold)[masks].mean())
+
+
+def test_critical_differences_are_those_of_the_published_table():
+    # Demšar (2006), Table 5 (a): q is 1.960 for two and 2.728 for five methods; sqrt(k (k + 1) / (6 N)) follows
+    assert critical_difference(2, 6) == pytest.approx(1.960 * np.sqrt(6 / 36), abs=1e-3)
+    assert critical_difference(5, 10) == pytest.approx(2.728 * np.sqrt(30 / 60), abs=1e-3)
+
+
+def test_ranks_need_two_methods_and_two_common_categories(some_scores):
+    assert ranks_figure([score for score in some_scores if score.case.method == "good"], "dsc", {}) is None
+    assert ranks_figure([score for score in some_scores if score.case.category == "grid"], "dsc", {}) is None
+    texts = [text.get_text() for text in ranks_figure(some_scores, "dsc", {"good": "Good One"}).axes[0].texts]
+    assert any("Good One" in text for text in texts)
+
+
+def test_every_figure_is_written_in_every_format_and_leaves_no_trace(tmp_path, category, some_scores):
+    before = dict(rcParams)
+    figures = write_figures(tmp_path, some_scores, [category])
+    assert {figure.title for figure in figures if figure.category == "screw"} == {
+        "Worst, median and best image",
+        "Curves",
+        "Distributions",
+        "Kinds and sizes of defects",
+    }
+    assert len({path for figure in figures for path in figure.paths}) == 3 * len(figures)
+    for figure in figures:
+        png, svg, pdf = figure.paths
+        assert Image.open(png).width > 400
+        assert b"<svg" in svg.read_bytes()
+        assert pdf.read_bytes().startswith(b"%PDF")
+    assert len(pd.read_csv(tmp_path / "inflation.csv")) == 6
+    assert plt.get_fignums() == []
+    assert dict(rcParams) == before
+
+
+def test_figures_are_the_same_bytes_each_time(tmp_path, some_scores):
+    first, second = (write_figures(tmp_path / name, some_scores) for name in "ab")
+    for one, other in zip(first, second, strict=True):
+        assert [path.read_bytes() for path in one.paths] == [path.read_bytes() for path in other.paths]
+
+
+def test_a_category_without_a_defect_still_lets_the_others_be_drawn(tmp_path, category):
+    normal = make_category(tmp_path, "tile", n_images=1)
+    figures = write_figures(tmp_path, [], [normal, category], formats=["png"])
+    assert {figure.category for figure in figures} == {"", "screw"}
+
+
+def test_levels_are_multiplied(category):
+    levels = {f"level {4 - i}": maps.scores[1] for i, maps in enumerate(category)}
+    figure = levels_figure([(category[0].picture(1), levels, category[0].masks[1])])
+    titles = [axis.get_title() for axis in figure.axes]
+    product = figure.axes[titles.index("product")].images[0].get_array()
+    assert np.allclose(product, category[0].scores[1].astype(float) * category[1].scores[1])
+
+
+def test_names_do_not_become_paths_formulas_or_hidden_legends(tmp_path):
+    assert file_name("../../etc", "a b<c>") == "etc_a_b_c"
+    assert printed("_m$x$") == r" _m\$x\$"
+    with style():
+        figure = new_figure(2, 2)
+        figure.subplots().set_title(printed("cost $_{"))
+    assert save(figure, tmp_path, "x", ["svg"])[0].is_file()
+
+
+def test_looks_differ():
+    names = [f"m{i}" for i in range(20)]
+    assert len({(look.colour, look.marker) for look in looks(names).values()}) == 20
