@@ -1,0 +1,239 @@
+"""Reads arrays from files that strangers wrote: size limits first, no code from a file ever runs."""
+
+import io
+import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import IO, Any, Literal
+from zipfile import BadZipFile, ZipFile
+
+import numpy as np
+import tifffile
+from numpy._core import multiarray
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+from PIL import Image
+
+from aseg_bench.errors import InputError
+from aseg_bench.predictions.records import Limits
+
+Array = NDArray[Any]
+NEEDS_PICKLE = "it holds pickled objects: pass --allow-pickle to read arrays and plain containers from it, nothing else"
+
+
+def files_below(root: Path, suffixes: Sequence[str]) -> list[Path]:
+    """Files with one of these endings, sorted; ``root`` itself if it is a file.
+
+    Raises:
+        InputError: there is no such path, or a link points out of the folder.
+    """
+    return [path for path in all_files(root) if path.suffix.lower() in suffixes]
+
+
+def all_files(root: Path) -> list[Path]:
+    """All files at or below a path but hidden ones, sorted.
+
+    Raises:
+        InputError: there is no such path, or a link points out of the folder.
+    """
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise InputError(f"there is no file or folder {root}")
+    paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
+    inside = root.resolve()
+    for path in paths:
+        if not path.resolve().is_relative_to(inside):
+            raise InputError(f"{path} is a link out of {root}; copy the file itself")
+    return paths
+
+
+def npz_members(path: Path) -> tuple[str, ...]:
+    """Names of the arrays in an npz file.
+
+    Raises:
+        InputError: it is no npz file, or a truncated one.
+    """
+    with _open_npz(path) as archive:
+        return tuple(name.removesuffix(".npy") for name in archive.namelist())
+
+
+def read_npz(path: Path, names: Sequence[str], limits: Limits) -> list[Array]:
+    """Some arrays of an npz file, opened once.
+
+    Raises:
+        InputError: the file or a member is missing, damaged, too large or pickled.
+    """
+    with _open_npz(path) as archive:
+        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        arrays = []
+        for name in names:
+            if name not in infos:
+                raise InputError(f"{path} has no member {name}; it has {', '.join(infos) or 'none'}")
+            with _reading(f"{path}, member {name}"):
+                _check_size(f"{path}, member {name}", infos[name].file_size, limits)
+                with archive.open(infos[name]) as member:
+                    arrays.append(_read_npy(member, f"{path}, member {name}", infos[name].file_size, limits))
+        return arrays
+
+
+def read_npy(path: Path, limits: Limits) -> Array:
+    """The array of an npy file.
+
+    Raises:
+        InputError: it is damaged, too large or pickled.
+    """
+    with _reading(str(path)), path.open("rb") as file:
+        return _read_npy(file, str(path), path.stat().st_size, limits)
+
+
+def read_picture(path: Path, limits: Limits) -> Array:
+    """The one channel of a PNG or TIFF file.
+
+    Raises:
+        InputError: it is damaged or too large.
+    """
+    with _reading(str(path)):
+        if path.suffix.lower() in (".tif", ".tiff"):
+            with tifffile.TiffFile(path) as tiff:
+                page = tiff.pages[0]
+                _check_size(str(path), prod(page.shape) * (np.dtype(page.dtype).itemsize if page.dtype else 1), limits)
+                return np.asarray(tiff.asarray())
+        with Image.open(path) as picture:
+            _check_size(str(path), prod(picture.size) * 4, limits)
+            return np.asarray(picture)
+
+
+def read_pickle(path: Path, limits: Limits) -> Any:
+    """What a pickle holds, if that is arrays and plain containers.
+
+    Raises:
+        InputError: pickle is not allowed, the file is damaged or too large, or it asks for anything else.
+    """
+    if not limits.allow_pickle:
+        raise InputError(f"cannot read {path}: {NEEDS_PICKLE}")
+    _check_size(str(path), path.stat().st_size, limits)
+    with _reading(str(path)):
+        return _ArraysOnly(io.BytesIO(path.read_bytes()), str(path)).load()
+
+
+def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] = ()) -> Any:
+    """What ``torch.save`` wrote, through torch's own restricted unpickler.
+
+    Args:
+        path: the file.
+        limits: pickle must be allowed.
+        classes: harmless stand-ins for classes by their full name, besides tensors, arrays and plain containers.
+
+    Raises:
+        InputError: torch is not installed, pickle is not allowed, or the file is damaged, too large or holds more.
+    """
+    if not limits.allow_pickle:
+        raise InputError(f"cannot read {path}: {NEEDS_PICKLE}")
+    try:
+        import torch
+    except ImportError as error:
+        raise InputError(f"reading {path} needs torch: pip install 'aseg-bench[models]'") from error
+    size = path.stat().st_size
+    with _reading(str(path)):
+        if path.read_bytes()[:2] == b"PK":
+            with ZipFile(path) as archive:
+                size = sum(info.file_size for info in archive.infolist())
+        _check_size(str(path), size, limits)
+        known: list[Any] = [value for value in _ALLOWED.values() if isinstance(value, type)]
+        known += [(value, ".".join(name)) for name, value in _ALLOWED.items() if name[0].endswith("multiarray")]
+        with torch.serialization.safe_globals([*known, *classes]):
+            return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def cached_array(read: Callable[[], Array]) -> Callable[[], Array]:
+    """The same array for every map of a stack, read once."""
+    return lru_cache(maxsize=1)(read)
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """Builds numpy arrays and plain containers; any other name in the file is refused before it is imported."""
+
+    def __init__(self, file: IO[bytes], where: str) -> None:
+        super().__init__(file)
+        self._where = where
+
+    def find_class(self, module: str, name: str) -> Any:
+        """The few names that an array needs."""
+        if (module, name) not in _ALLOWED:
+            raise InputError(f"{self._where} asks for {module}.{name}, no array or plain container: it is not loaded")
+        return _ALLOWED[module, name]
+
+
+def _from_buffer(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Literal["C", "F"]) -> Array:
+    """What numpy's fifth pickle protocol calls ``_frombuffer``."""
+    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
+
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    ("builtins", "complex"): complex,
+    ("builtins", "set"): set,
+    ("collections", "OrderedDict"): OrderedDict,
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
+    **{
+        (f"numpy.{core}.multiarray", name): getattr(multiarray, name)
+        for core in ("core", "_core")
+        for name in ("_reconstruct", "scalar")
+    },
+    **{("numpy.dtypes", name): getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")},
+}
+
+
+@contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Whatever a damaged file raises becomes one InputError that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"cannot read {where} ({error or type(error).__name__}); write it again") from error
+
+
+def _open_npz(path: Path) -> ZipFile:
+    try:
+        return ZipFile(path)
+    except (BadZipFile, OSError) as error:
+        raise InputError(f"cannot read {path} as npz ({error}); write it again") from error
+
+
+def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits) -> Array:
+    version = npy.read_magic(file)
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, is_fortran, dtype = read_header(file)
+    if dtype.hasobject:
+        raise InputError(f"cannot read {where}: it holds Python objects; save arrays of numbers with numpy.savez")
+    declared = prod(shape) * dtype.itemsize
+    _check_size(where, declared, limits)
+    if declared > n_bytes:
+        raise InputError(f"{where} declares {declared} bytes of shape {shape} and holds {n_bytes}; write it again")
+    values = np.frombuffer(file.read(declared), dtype=dtype, count=prod(shape))
+    return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
+
+
+def _check_size(where: str, n_bytes: int, limits: Limits) -> None:
+    if n_bytes > limits.max_bytes:
+        raise InputError(
+            f"{where} would take {n_bytes / 2**30:.1f} GiB, more than the limit of {limits.max_bytes / 2**30:g};"
+            " raise --max-gib if you trust it"
+        )
+
+
+def flattened(parts: Sequence[Any]) -> Iterator[Any]:
+    """The items of lists within lists, in order."""
+    for part in parts:
+        if isinstance(part, list | tuple):
+            yield from flattened(part)
+        else:
+            yield part

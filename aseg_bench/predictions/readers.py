@@ -1,0 +1,245 @@
+"""Readers for the layouts that are not one method's own, and the discovery of those that are."""
+
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aseg_bench.errors import InputError
+from aseg_bench.methods import near_matches
+from aseg_bench.predictions.loading import (
+    all_files,
+    files_below,
+    flattened,
+    npz_members,
+    read_npy,
+    read_npz,
+    read_pickle,
+    read_picture,
+    read_torch,
+)
+from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
+from aseg_bench.predictions.stacks import find_stacks, holds_members
+
+ENTRY_POINTS = "aseg_bench.readers"
+_PICTURES = (".tif", ".tiff", ".png")
+_PLAIN = (*_PICTURES, ".npy", ".npz")
+
+
+def find_readers() -> dict[str, Reader]:
+    """All readers installed on this machine, by key; ours first.
+
+    A package adds one with an entry point in the group ``aseg_bench.readers`` that names a Reader.
+    """
+    points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    readers = {reader.key: reader for reader in _OURS}
+    for point in points:
+        reader = point.load()
+        if not isinstance(reader, Reader):
+            raise InputError(f"entry point {point.name} = {point.value} is no Reader; name one there")
+        if reader.key in readers:
+            raise InputError(f"two installed packages define the reader {reader.key}; uninstall one ({point.value})")
+        readers[reader.key] = reader
+    return readers
+
+
+def choose_reader(path: Path, key: str = "auto") -> Reader:
+    """The reader of this key, or with ``auto`` the only one that recognises a path.
+
+    Raises:
+        InputError: there is no such path or reader, or several readers recognise the path.
+    """
+    readers = find_readers()
+    if not path.exists():
+        raise InputError(f"there is no file or folder {path}")
+    if key != "auto":
+        if key not in readers:
+            raise InputError(f"no reader is named {key}; {near_matches(key, list(readers))}")
+        return readers[key]
+    fitting = [reader for reader in readers.values() if reader is not PLAIN and reader.recognises(path)]
+    if len(fitting) > 1:
+        raise InputError(f"{path} may be {' or '.join(reader.key for reader in fitting)}; say which with --reader")
+    if fitting:
+        return fitting[0]
+    if PLAIN.recognises(path):
+        return PLAIN
+    raise InputError(f"no reader recognises {path}; name one with --reader: {', '.join(readers)}")
+
+
+def _first(path: Path, *suffixes: str) -> Path | None:
+    return next(iter(files_below(path, suffixes)), None)
+
+
+def _find_uniad(path: Path, limits: Limits) -> Found:
+    """One npz per image; its members name it, for the file's own name is ambiguous."""
+    files = files_below(path, (".npz",))
+    if not files:
+        raise InputError(f"no npz file at or below {path}; the official code deletes its folder after merging")
+    maps = []
+    for file in files:
+        name, category = (str(value) for value in read_npz(file, ["filename", "clsname"], limits))
+        has_mask = "mask" in npz_members(file)
+        maps.append(
+            FoundMap(
+                origin=file,
+                read=partial(_npz_member, file, "pred", limits),
+                place=name,
+                category=category,
+                read_mask=partial(_npz_member, file, "mask", limits) if has_mask else None,
+            )
+        )
+    return Found(maps, [file for file in all_files(path) if file not in set(files)])
+
+
+def _npz_member(file: Path, name: str, limits: Limits) -> NDArray[Any]:
+    return np.squeeze(read_npz(file, [name], limits)[0])
+
+
+def _is_mvtec_tree(path: Path) -> bool:
+    first = _first(path, ".tif", ".tiff") if path.is_dir() else None
+    return first is not None and first.parent.parent.name == "test"
+
+
+def _find_tree(path: Path, limits: Limits, *, suffixes: tuple[str, ...]) -> Found:
+    """One file per image, named like it."""
+    files = files_below(path, suffixes)
+    if not files:
+        raise InputError(f"no {', '.join(suffixes)} file at or below {path}")
+    root = path if path.is_dir() else path.parent
+    maps = [
+        FoundMap(origin=file, read=partial(_read_plain, file, limits), place=file.relative_to(root).as_posix())
+        for file in files
+    ]
+    return Found(maps, [file for file in all_files(path) if file not in set(files)])
+
+
+def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
+    if file.suffix == ".npy":
+        return read_npy(file, limits)
+    if file.suffix == ".npz":
+        members = npz_members(file)
+        if len(members) != 1:
+            raise InputError(f"{file} has the members {', '.join(members)}; a plain folder's npz holds one map alone")
+        return read_npz(file, members, limits)[0]
+    values = read_picture(file, limits)
+    if values.ndim == 3 and not (values == values[..., :1]).all():
+        raise InputError(f"{file} is a colour picture, not a map of scores; write the numbers themselves")
+    return values[..., 0] if values.ndim == 3 else values
+
+
+def _find_adeval(path: Path, limits: Limits) -> Found:
+    """One pickle per category: image path -> (map, image score, path of the mask or None)."""
+    maps = []
+    for file in files_below(path, (".pkl", ".pickle")):
+        content = read_pickle(file, limits)
+        is_right = isinstance(content, dict) and all(
+            isinstance(place, str) and isinstance(entry, tuple) and len(entry) == 3 for place, entry in content.items()
+        )
+        if not is_right:
+            raise InputError(f"{file} is no ADEval pickle: a dict of image path -> (map, image score, mask path)")
+        maps += [FoundMap(file, partial(_same, entry[0]), place) for place, entry in content.items()]
+    return _not_empty(maps, path)
+
+
+def _find_aupimo(path: Path, limits: Limits) -> Found:
+    """``asmaps.pt`` of each category: a tensor of maps and the images' paths."""
+    maps = []
+    for file in files_below(path, (".pt",)):
+        content = read_torch(file, limits)
+        if not isinstance(content, dict) or not {"asmaps", "paths"} <= set(content):
+            raise InputError(f"{file} is no asmaps.pt: a dict of asmaps and paths")
+        stack = np.asarray(content["asmaps"])
+        if len(stack) != len(content["paths"]):
+            raise InputError(f"{file} has {len(stack)} maps but {len(content['paths'])} paths")
+        maps += [FoundMap(file, partial(_same, m), str(p)) for m, p in zip(stack, content["paths"], strict=True)]
+    return _not_empty(maps, path)
+
+
+class _Fields:
+    """Stands in for anomalib's batch classes: keeps the fields and runs nothing."""
+
+
+def _find_anomalib(path: Path, limits: Limits) -> Found:
+    """What ``torch.save`` wrote of ``Engine.predict``, or an npz of the batches' fields."""
+    if _first(path, ".npz") is not None:
+        return find_stacks(path, limits, maps=["anomaly_map"], places=["image_path"])
+    maps = []
+    for file in files_below(path, (".pt", ".pth")):
+        batches = read_torch(file, limits, _anomalib_classes())
+        for batch in flattened(batches if isinstance(batches, list | tuple) else [batches]):
+            fields = batch if isinstance(batch, dict) else vars(batch)
+            if fields.get("anomaly_map") is None or fields.get("image_path") is None:
+                raise InputError(
+                    f"{file} holds a batch without anomaly_map or image_path; save Engine.predict's result"
+                )
+            stack = np.asarray(fields["anomaly_map"])
+            stack = stack.reshape(-1, *stack.shape[-2:])
+            places = [str(place) for place in flattened([fields["image_path"]])]
+            if len(places) != len(stack):
+                raise InputError(f"{file} holds a batch of {len(stack)} maps and {len(places)} image paths")
+            maps += [FoundMap(file, partial(_same, m), p) for m, p in zip(stack, places, strict=True)]
+    return _not_empty(maps, path)
+
+
+def _anomalib_classes() -> list[tuple[type, str]]:
+    import torch
+
+    names = ("anomalib.data.dataclasses.torch.image.ImageBatch", "anomalib.data.dataclasses.torch.image.ImageItem")
+    tensors = ("torchvision.tv_tensors._mask.Mask", "torchvision.tv_tensors._image.Image")
+    return [*((_Fields, name) for name in names), *((torch.Tensor, name) for name in tensors)]
+
+
+def _same(array: NDArray[Any]) -> NDArray[Any]:
+    return np.asarray(array)
+
+
+def _not_empty(maps: list[FoundMap], path: Path) -> Found:
+    if not maps:
+        raise InputError(f"{path} holds no maps")
+    return Found(maps, [file for file in all_files(path) if file not in {item.origin for item in maps}])
+
+
+def _named(name: str) -> Callable[[Path], bool]:
+    return lambda path: any(file.name == name for file in all_files(path))
+
+
+def _ends(*suffixes: str) -> Callable[[Path], bool]:
+    return lambda path: _first(path, *suffixes) is not None
+
+
+PLAIN = Reader(
+    key="plain",
+    summary="npy, npz, tiff or png files named like the images, in folders or with underscores",
+    recognises=_ends(*_PLAIN),
+    find=partial(_find_tree, suffixes=_PLAIN),
+)
+_OURS = (
+    Reader(
+        "uniad",
+        "npz per image: filename, clsname, pred, mask (UniAD, HVQ-Trans, UniAS, DiAD)",
+        holds_members("filename", "pred", "clsname"),
+        _find_uniad,
+    ),
+    Reader(
+        "mvtec_tiff",
+        "MVTec's evaluation layout: <category>/test/<defect>/<image>.tiff",
+        _is_mvtec_tree,
+        partial(_find_tree, suffixes=(".tif", ".tiff")),
+    ),
+    Reader(
+        "anomalib",
+        "torch.save of Engine.predict's batches, or npz: anomaly_map, image_path",
+        holds_members("anomaly_map", "image_path"),
+        _find_anomalib,
+        is_clamped=True,
+    ),
+    Reader(
+        "adeval", "pickle per category: image path -> (map, score, mask path)", _ends(".pkl", ".pickle"), _find_adeval
+    ),
+    Reader("aupimo", "asmaps.pt per category: asmaps, paths", _named("asmaps.pt"), _find_aupimo),
+    PLAIN,
+)

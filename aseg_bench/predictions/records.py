@@ -1,0 +1,80 @@
+"""What a reader finds in someone else's dump, before it is matched with the images of a data set."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from aseg_bench.records import Sample
+
+SortKey = Callable[[Sample], Any]
+
+
+@dataclass(frozen=True)
+class FoundMap:
+    """One anomaly map of a dump.
+
+    Attributes:
+        origin: the file it lies in.
+        read: gives the scores; axes of length one are dropped later.
+        place: the image's path as the dump names it, whole or in part; None where only the position says it.
+        category: where the dump names it.
+        read_mask: gives the truth that travelled with the map; None where none did.
+    """
+
+    origin: Path
+    read: Callable[[], NDArray[Any]]
+    place: str | None = None
+    category: str | None = None
+    read_mask: Callable[[], NDArray[Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """All maps of a dump.
+
+    Attributes:
+        maps: in the dump's order.
+        left_over: files in the folder that hold no map of this format.
+        order: of the test images of a category, for maps without a place; None where the format fixes none.
+    """
+
+    maps: Sequence[FoundMap]
+    left_over: Sequence[Path] = ()
+    order: SortKey | None = None
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a dump may ask for, and what is trusted.
+
+    Attributes:
+        max_bytes: of any one array as it declares itself, and of any one file once unpacked.
+        allow_pickle: formats that need pickle are read, through an unpickler for arrays and plain containers only.
+    """
+
+    max_bytes: int = 8 * 2**30
+    allow_pickle: bool = False
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A layout of anomaly maps on disk.
+
+    Attributes:
+        key: name on the command line, for instance ``uniad``.
+        summary: files and members, in one line.
+        recognises: whether a file or folder looks like this layout, by names only.
+        find: finds the maps; raises InputError for what is wrong with them.
+        crops: edge of a centre crop that the maps may show -> shorter edge that the image had before it.
+        is_clamped: scores in this layout are usually clamped to [0, 1], which costs accuracy.
+    """
+
+    key: str
+    summary: str
+    recognises: Callable[[Path], bool]
+    find: Callable[[Path, Limits], Found]
+    crops: Mapping[int, int] = field(default_factory=dict)
+    is_clamped: bool = False

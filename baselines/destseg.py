@@ -1,0 +1,34 @@
+"""DeSTSeg, by its official code.
+
+To write its maps, collect in ``eval.py`` after the interpolation, and save after the loop over the batches::
+
+    maps.append(output_segmentation.cpu().numpy())  # (B, 1, 256, 256)
+    np.savez(f"{category}.npz", output_segmentation=np.concatenate(maps))
+
+``output_de_st`` alone is read as well. The official test loader sorts its images, so their order is known.
+"""
+
+from functools import partial
+
+from aseg_bench.methods import MethodFacts
+from aseg_bench.predictions.records import Reader
+from aseg_bench.predictions.stacks import by_glob, find_stacks, holds_members
+
+METHOD = MethodFacts(
+    name="destseg",
+    label="DeSTSeg",
+    venue="CVPR 2023",
+    summary="a student that repairs drawn anomalies, and a network that segments where it differs from its teacher",
+    paper="https://arxiv.org/abs/2211.11317",
+    licence="Apple sample code",
+    protocol="destseg",
+    reader="destseg",
+    published="DeSTSeg",
+)
+_MEMBERS = ("output_segmentation", "output_de_st")
+READER = Reader(
+    key="destseg",
+    summary="npz per category: output_segmentation or output_de_st",
+    recognises=holds_members(*_MEMBERS, how_many=1),
+    find=partial(find_stacks, maps=_MEMBERS, order=by_glob),
+)

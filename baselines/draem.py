@@ -1,0 +1,34 @@
+"""DRAEM, by its official code.
+
+To write its maps, put this into ``test_DRAEM.py`` where the flat scores have just been cut to length::
+
+    np.savez(f"{obj_name}.npz", total_pixel_scores=total_pixel_scores)
+
+or collect ``out_mask_cv`` of each image in a list and save ``out_mask_cv=np.stack(...)``. The official test loader
+sorts its images, so their order is known.
+"""
+
+from functools import partial
+
+from aseg_bench.methods import MethodFacts
+from aseg_bench.predictions.records import Reader
+from aseg_bench.predictions.stacks import by_glob, find_stacks, holds_members
+
+METHOD = MethodFacts(
+    name="draem",
+    label="DRAEM",
+    venue="ICCV 2021",
+    summary="a reconstruction and the image, compared by a network trained on drawn anomalies",
+    paper="https://arxiv.org/abs/2108.07610",
+    licence="MIT",
+    protocol="draem",
+    reader="draem",
+    published="DRAEM",
+)
+_MEMBERS = ("out_mask_cv", "total_pixel_scores")
+READER = Reader(
+    key="draem",
+    summary="npz per category: out_mask_cv, or total_pixel_scores in one flat array",
+    recognises=holds_members(*_MEMBERS, how_many=1),
+    find=partial(find_stacks, maps=_MEMBERS, order=by_glob, edge=256),
+)

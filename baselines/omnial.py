@@ -1,0 +1,15 @@
+"""OmniAL: its code was never released; maps of any re-implementation come as a plain folder."""
+
+from aseg_bench.methods import MethodFacts
+
+METHOD = MethodFacts(
+    name="omnial",
+    label="OmniAL",
+    venue="CVPR 2023",
+    summary="one reconstruction and localisation network for all categories, trained on drawn anomalies",
+    paper="https://openaccess.thecvf.com/content/CVPR2023/html/Zhao_OmniAL_A_Unified_CNN_Framework_for_Unsupervised_Anomaly_Localization_CVPR_2023_paper.html",
+    licence="no code",
+    protocol="exact",
+    reader="plain",
+    published="OmniAL",
+)

@@ -1,0 +1,34 @@
+"""PatchCore, by its official code.
+
+To write its maps, put this into ``bin/run_patchcore.py`` after the segmentations are scaled, before the AUROCs::
+
+    paths = [image[2] for image in dataloaders["testing"].dataset.data_to_iterate]
+    np.savez(f"{dataset_name}.npz", segmentations=segmentations, scores=scores, paths=paths)
+
+One file per category. The maps show the central 224 of 256 (or 320 of 366) pixels.
+"""
+
+from functools import partial
+
+from aseg_bench.methods import MethodFacts
+from aseg_bench.predictions.records import Reader
+from aseg_bench.predictions.stacks import find_stacks, holds_members
+
+METHOD = MethodFacts(
+    name="patchcore",
+    label="PatchCore",
+    venue="CVPR 2022",
+    summary="distance to the nearest of a bank of normal patch features",
+    paper="https://arxiv.org/abs/2106.08265",
+    licence="Apache-2.0",
+    protocol="patchcore",
+    reader="patchcore",
+    published="PatchCore",
+)
+READER = Reader(
+    key="patchcore",
+    summary="npz per category: segmentations, paths",
+    recognises=holds_members("segmentations", "paths"),
+    find=partial(find_stacks, maps=["segmentations"], places=["paths"]),
+    crops={224: 256, 320: 366},
+)

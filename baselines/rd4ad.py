@@ -1,0 +1,31 @@
+"""RD4AD (reverse distillation), by its official code.
+
+Its test order is that of ``os.listdir``, so the names must be saved too. In ``evaluation`` of ``test.py``::
+
+    maps.append(anomaly_map)  # (256, 256), after the blur
+    np.savez(f"{_class_}.npz", anomaly_maps=np.stack(maps), img_paths=dataloader.dataset.img_paths)
+"""
+
+from functools import partial
+
+from aseg_bench.methods import MethodFacts
+from aseg_bench.predictions.records import Reader
+from aseg_bench.predictions.stacks import find_stacks, holds_members
+
+METHOD = MethodFacts(
+    name="rd4ad",
+    label="RD4AD",
+    venue="CVPR 2022",
+    summary="a decoder rebuilds the teacher's features from a bottleneck, and fails on anomalies",
+    paper="https://arxiv.org/abs/2201.10703",
+    licence="MIT",
+    protocol="rd4ad",
+    reader="rd4ad",
+    published="RD4AD",
+)
+READER = Reader(
+    key="rd4ad",
+    summary="npz per category: anomaly_maps, img_paths (its order is not fixed, so names are needed)",
+    recognises=holds_members("anomaly_maps", "img_paths", without="cls_names"),
+    find=partial(find_stacks, maps=["anomaly_maps", "anomaly_map"], places=["img_paths"]),
+)

@@ -1,0 +1,34 @@
+"""SimpleNet, by its official code.
+
+``_predict_dataloader`` in ``simplenet.py`` knows the image paths but drops them. Save there, before it returns::
+
+    np.savez(f"{dataset_name}.npz", simplenet_maps=np.stack(masks), img_paths=img_paths)
+
+Without ``img_paths`` the maps count in the order of the data loader: sorted defects, sorted images within each. The
+maps are of any sign and show the central 288 of 329 pixels.
+"""
+
+from functools import partial
+
+from aseg_bench.methods import MethodFacts
+from aseg_bench.predictions.records import Reader
+from aseg_bench.predictions.stacks import by_folders, find_stacks, holds_members
+
+METHOD = MethodFacts(
+    name="simplenet",
+    label="SimpleNet",
+    venue="CVPR 2023",
+    summary="a discriminator tells adapted normal features from the same features with noise",
+    paper="https://arxiv.org/abs/2303.15140",
+    licence="MIT",
+    protocol="simplenet",
+    reader="simplenet",
+    published="SimpleNet",
+)
+READER = Reader(
+    key="simplenet",
+    summary="npz per category: simplenet_maps or segmentations, img_paths if known",
+    recognises=holds_members("simplenet_maps"),
+    find=partial(find_stacks, maps=["simplenet_maps", "segmentations"], places=["img_paths"], order=by_folders),
+    crops={288: 329},
+)

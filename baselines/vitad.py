@@ -1,0 +1,95 @@
+"""ViTAD, and every other method of the ADer toolbox.
+
+ADer writes ``tmp/<i>/<rank>.pth`` when it runs distributed, without the images' paths. To name them, add to the
+trainer's ``test`` ``img_paths.append(self.img_path)`` and to its results ``img_paths=img_paths``. On a single device
+save the concatenated results instead::
+
+    np.savez("ader.npz", img_paths=np.concatenate(img_paths), **results)
+
+Without paths the maps are scored with the masks that lie beside them, and no data set may be named.
+"""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aseg_bench.errors import InputError
+from aseg_bench.methods import MethodFacts
+from aseg_bench.predictions.loading import all_files, files_below, flattened, read_torch
+from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
+from aseg_bench.predictions.stacks import find_stacks, holds_members
+
+METHOD = MethodFacts(
+    name="vitad",
+    label="ViTAD",
+    venue="CVIU 2025",
+    summary="a plain ViT teacher, and a ViT decoder that rebuilds its features",
+    paper="https://arxiv.org/abs/2312.07495",
+    licence="no licence file",
+    protocol="ader",
+    reader="ader",
+    published="ViTAD",
+)
+
+
+def _recognises(path: Path) -> bool:
+    is_ranks = any(file.stem.isdecimal() for file in files_below(path, (".pth",)))
+    return is_ranks or holds_members("anomaly_maps", "cls_names")(path)
+
+
+def _find(path: Path, limits: Limits) -> Found:
+    ranks = files_below(path, (".pth",))
+    if not ranks:
+        return find_stacks(
+            path,
+            limits,
+            maps=["anomaly_maps"],
+            places=["img_paths", "img_path"],
+            categories=["cls_names"],
+            masks=["imgs_masks"],
+        )
+    maps = [item for file in ranks for item in _maps_of(file, read_torch(file, limits))]
+    return Found(maps, [file for file in all_files(path) if file not in set(ranks)])
+
+
+def _maps_of(file: Path, results: Any) -> list[FoundMap]:
+    if not isinstance(results, dict) or not {"anomaly_maps", "cls_names", "imgs_masks"} <= set(results):
+        raise InputError(f"{file} is no result of ADer: a dict of anomaly_maps, cls_names and imgs_masks")
+    maps, masks = _joined(results["anomaly_maps"]), _joined(results["imgs_masks"])
+    names = [str(name) for name in _items(results["cls_names"])]
+    paths = [str(name) for name in _items(results.get("img_paths", []))]
+    if not len(maps) == len(masks) == len(names) or len(paths) not in (0, len(maps)):
+        raise InputError(
+            f"{file} has {len(maps)} maps, {len(masks)} masks, {len(names)} categories and {len(paths)} paths"
+        )
+    return [
+        FoundMap(
+            origin=file,
+            read=partial(np.asarray, maps[index]),
+            place=paths[index] if paths else None,
+            category=names[index],
+            read_mask=partial(np.asarray, masks[index]),
+        )
+        for index in range(len(maps))
+    ]
+
+
+def _joined(batches: Any) -> NDArray[Any]:
+    """A list of batches as one stack (images, height, width)."""
+    parts = [np.asarray(batch) for batch in (batches if isinstance(batches, list | tuple) else [batches])]
+    return np.concatenate([part.reshape(-1, *part.shape[-2:]) for part in parts])
+
+
+def _items(batches: Any) -> list[Any]:
+    return list(flattened([np.asarray(batch).ravel().tolist() for batch in batches]))
+
+
+READER = Reader(
+    key="ader",
+    summary="rank .pth files or npz of the results: anomaly_maps, cls_names, imgs_masks, img_paths if added",
+    recognises=_recognises,
+    find=_find,
+)
