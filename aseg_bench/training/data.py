@@ -1,0 +1,148 @@
+"""Images as tensors: decoded once and kept as bytes; the frozen features of unchanged images are kept as well."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from tempfile import TemporaryFile
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from aseg_bench.images import read_image
+from aseg_bench.progress import track
+from aseg_bench.records import Sample
+from aseg_bench.training.backbone import Backbone
+
+MEMORY_LIMIT = 4 << 30  # bytes of images kept in memory; more go to a memory map on disk
+FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed anew in every step
+_FEATURE_BATCH = 16
+
+
+def load_images(samples: Sequence[Sample], size: int, quiet: bool = False) -> NDArray[np.uint8]:
+    """Decode the images in threads and resize them bilinearly.
+
+    Returns:
+        RGB, (images, 3, size, size) uint8, in the order of the samples.
+
+    Raises:
+        InputError: an image cannot be read.
+    """
+    shape = (len(samples), 3, size, size)
+    fits = np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT
+    images = np.empty(shape, np.uint8) if fits else _on_disk(shape)
+
+    def decode(sample: Sample) -> NDArray[np.uint8]:
+        picture = Image.fromarray(read_image(sample.image_path))
+        return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+
+    with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
+        decoded = pool.map(decode, samples)
+        for index, image in enumerate(track(decoded, "images", len(samples), quiet)):
+            images[index] = image
+    return images
+
+
+def _on_disk(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    with TemporaryFile() as file:  # the mapping outlives the name
+        return np.memmap(file, np.uint8, "w+", shape=shape)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Flips and quarter turns, for the categories that look the same afterwards (UniAS, the authors' configuration).
+
+    Attributes:
+        flip_horizontal: categories mirrored left to right with ``flip_probability``.
+        flip_vertical: categories mirrored top to bottom with ``flip_probability``.
+        rotate: categories turned by 0, 90, 180 or 270 degrees, equally likely.
+    """
+
+    flip_horizontal: frozenset[str] = field(default_factory=frozenset)
+    flip_vertical: frozenset[str] = field(default_factory=frozenset)
+    rotate: frozenset[str] = field(default_factory=frozenset)
+    flip_probability: float = 0.3
+
+    def __bool__(self) -> bool:
+        return bool(self.flip_horizontal or self.flip_vertical or self.rotate)
+
+    def apply(self, image: Tensor, category: str, random: np.random.Generator) -> Tensor:
+        """Change one image (3, S, S) at random."""
+        flips, turns = random.random(2) < self.flip_probability, int(random.integers(4))
+        if category in self.flip_horizontal and flips[0]:
+            image = image.flip(2)
+        if category in self.flip_vertical and flips[1]:
+            image = image.flip(1)
+        if category in self.rotate:
+            image = image.rot90(turns, (1, 2))
+        return image
+
+
+class FeatureSource:
+    """Backbone features of a set of images, by index.
+
+    Without augmentation the features never change, so they are computed once and kept in half precision.
+
+    Args:
+        backbone: on the device where it shall run.
+        samples: whose images these are.
+        images: (images, 3, S, S) uint8.
+        augmentation: changes of the images in training.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        samples: Sequence[Sample],
+        images: NDArray[np.uint8],
+        augmentation: Augmentation | None = None,
+        quiet: bool = False,
+    ) -> None:
+        self._backbone, self._images, self._quiet = backbone, images, quiet
+        self._categories = [sample.category for sample in samples]
+        self._augmentation = augmentation or Augmentation()
+        self._kept: list[Tensor] | None = None
+
+    def __len__(self) -> int:
+        return len(self._categories)
+
+    def batch(self, indices: Sequence[int], seed: int) -> list[Tensor]:
+        """Features of the images at ``indices``, a tensor (B, C, H, W) float32 per stride; augmented by ``seed``."""
+        if self._augmentation:
+            return self._augmented(indices, np.random.default_rng(seed))
+        if self._kept is None:
+            self._kept = self._keep()
+        device = self._backbone.mean.device
+        if not self._kept:
+            return self._extract(torch.from_numpy(self._images[list(indices)]))
+        return [level[list(indices)].to(device, torch.float32) for level in self._kept]
+
+    def unchanged(self, most: int = 512) -> Iterator[list[Tensor]]:
+        """Features of up to ``most`` evenly spaced images without augmentation, in batches."""
+        indices = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
+        for start in range(0, len(indices), _FEATURE_BATCH):
+            yield self._extract(torch.from_numpy(self._images[indices[start : start + _FEATURE_BATCH]]))
+
+    def _extract(self, images: Tensor) -> list[Tensor]:
+        return [level.float() for level in self._backbone(images.to(self._backbone.mean.device))]
+
+    def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> list[Tensor]:
+        changed = [
+            self._augmentation.apply(torch.from_numpy(self._images[index]), self._categories[index], random)
+            for index in indices
+        ]
+        return self._extract(torch.stack(changed))
+
+    def _keep(self) -> list[Tensor]:
+        sample = self._extract(torch.from_numpy(self._images[:1]))
+        if sum(level.numel() for level in sample) * 2 * len(self) > FEATURE_LIMIT:
+            return []
+        kept = [torch.empty((len(self), *level.shape[1:]), dtype=torch.float16) for level in sample]
+        starts: Iterable[int] = range(0, len(self), _FEATURE_BATCH)
+        for start in track(starts, "features", -(-len(self) // _FEATURE_BATCH), self._quiet):
+            features = self._extract(torch.from_numpy(self._images[start : start + _FEATURE_BATCH]))
+            for level, values in zip(kept, features, strict=True):
+                level[start : start + _FEATURE_BATCH] = values
+        return kept

@@ -1,0 +1,47 @@
+"""The frame of every feature-reconstruction model: frozen backbone, scaling of its features, and a decoder."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from aseg_bench.training.backbone import Backbone
+from aseg_bench.training.features import FeatureScaler
+
+
+class Decoder(Protocol):
+    """The part that learns: it reconstructs normal features."""
+
+    def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Named terms whose sum is minimised, for scaled features, one (B, C, H, W) per level."""
+
+    def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Anomaly score per pixel, (B, height, width), at the size given."""
+
+
+class FeatureReconstruction(nn.Module):
+    """Backbone, scaler and decoder as one module.
+
+    Args:
+        backbone: frozen.
+        scaler: passes features unchanged until its ``fit`` is called.
+        decoder: an nn.Module that meets ``Decoder``.
+    """
+
+    def __init__(self, backbone: Backbone, scaler: FeatureScaler, decoder: nn.Module) -> None:
+        super().__init__()
+        self.backbone, self.scaler, self.decoder = backbone, scaler, decoder
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Anomaly maps (B, H, W) of images (B, 3, H, W), RGB in [0, 255]."""
+        return self.anomaly_map(self.backbone(images), images.shape[-2:])
+
+    def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """The decoder's losses on features as the backbone gives them."""
+        terms: dict[str, Tensor] = self.decoder.losses(self.scaler(features))  # type: ignore[operator]
+        return terms
+
+    def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """The decoder's maps (B, height, width) on features as the backbone gives them."""
+        maps: Tensor = self.decoder.anomaly_map(self.scaler(features), size)  # type: ignore[operator]
+        return maps

@@ -1,0 +1,87 @@
+"""Settings of a trained method: a frozen dataclass, presets by name, single fields replaced by the user's words."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+
+from aseg_bench.errors import InputError
+from aseg_bench.methods import near_matches
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What every trained method can be told: input, length and rates of the training.
+
+    Attributes:
+        image_size: side in pixels to which images are resized.
+        backbone: timm name of the frozen feature extractor.
+        feature_scaling: ``z_score`` standardises each feature channel with training statistics; not in the papers.
+        n_steps: gradient steps; 0 takes ``n_epochs``.
+        n_epochs: passes over the training images, used where ``n_steps`` is 0.
+        batch_size: images per step and process.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        schedule: ``step`` multiplies the rate by 0.1 after each ``step_share`` of the training;
+            ``one_cycle`` warms up over 30 % of it and falls to nought along a cosine.
+        step_share: share of the training after which the rate falls; 0.4 in UniAS (400 of 1000 epochs).
+        clip_norm: largest norm of the gradient.
+    """
+
+    image_size: int = 224
+    backbone: str = "tf_efficientnet_b4"
+    feature_scaling: Literal["none", "z_score"] = "none"
+    n_steps: int = 0
+    n_epochs: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    weight_decay: float = 1e-4
+    schedule: Literal["step", "one_cycle"] = "step"
+    step_share: float = 0.4
+    clip_norm: float = 0.1
+
+    def steps(self, n_images: int, n_processes: int = 1) -> int:
+        """Gradient steps on this many training images."""
+        return self.n_steps or math.ceil(self.n_epochs * n_images / (self.batch_size * n_processes))
+
+    def rate(self, progress: float) -> float:
+        """Learning rate after a share of the training in [0, 1]."""
+        if self.schedule == "step":
+            return self.learning_rate * 0.1 ** math.floor(progress / self.step_share + 1e-9)
+        warm, low = 0.3, 1 / 25  # Smith & Topin (2019), in the shape of PyTorch's OneCycleLR
+        if progress < warm:
+            return self.learning_rate * (1 - (1 - low) * (1 + math.cos(math.pi * progress / warm)) / 2)
+        return self.learning_rate * (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
+
+
+Settings = TypeVar("Settings", bound=TrainingSettings)
+
+
+def choose_settings(presets: Mapping[str, Settings], preset: str, changes: Mapping[str, str]) -> Settings:
+    """The preset of that name with single fields replaced.
+
+    Args:
+        presets: settings by name.
+        preset: a key of ``presets``.
+        changes: field name to its new value as typed; sequences are separated by commas.
+
+    Raises:
+        InputError: unknown preset or field (with near matches), or a value that its field cannot take.
+    """
+    if preset not in presets:
+        raise InputError(f"no preset {preset}; {near_matches(preset, list(presets))}")
+    settings = presets[preset]
+    types = get_type_hints(type(settings))
+    values: dict[str, Any] = {}
+    for name, text in changes.items():
+        if name not in types:
+            raise InputError(f"no setting {name}; {near_matches(name, [item.name for item in fields(settings)])}")
+        is_sequence = isinstance(getattr(settings, name), tuple | frozenset)
+        typed = [part.strip() for part in text.split(",") if part.strip()] if is_sequence else text
+        try:
+            values[name] = TypeAdapter(types[name]).validate_strings(typed)
+        except ValidationError as error:
+            raise InputError(f"setting {name} = {text}: {error.errors()[0]['msg']}") from error
+    return replace(settings, **values)

@@ -1,0 +1,23 @@
+"""UniAD (You et al., NeurIPS 2022): one transformer reconstructs the features of all categories."""
+
+from aseg_bench.methods import Method, MethodFacts, MethodOptions
+
+
+def _build(options: MethodOptions) -> Method:
+    from baselines.uniad.model import make_method  # torch loads when a model is made, not when methods are listed
+
+    return make_method(options)
+
+
+METHOD = MethodFacts(
+    name="uniad",
+    label="UniAD",
+    venue="NeurIPS 2022",
+    summary="feature reconstruction with layer-wise queries and neighbour-masked attention, one model for all categories",
+    paper="https://arxiv.org/abs/2206.03687",
+    licence="Apache-2.0",
+    protocol="uniad",
+    reader="uniad",
+    published="UniAD",
+    build=_build,
+)

@@ -1,0 +1,179 @@
+"""UniAD restated from the paper and the facts of the authors' release (commit a5b9d9d); no code is taken from it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from aseg_bench.methods import MethodOptions
+from aseg_bench.training.backbone import OFFLINE_BACKBONE, Backbone
+from aseg_bench.training.features import FeatureScaler, jitter, neighbour_mask
+from aseg_bench.training.method import TrainedMethod
+from aseg_bench.training.reconstruction import FeatureReconstruction
+from aseg_bench.training.settings import TrainingSettings, choose_settings
+
+STRIDES = (2, 4, 8, 16)  # blocks 1, 5, 9 and 21 of EfficientNet-B4
+
+
+@dataclass(frozen=True)
+class UniADSettings(TrainingSettings):
+    """Every number of UniAD; the defaults are the authors' configuration for MVTec-AD.
+
+    Attributes:
+        channels: width of the transformer.
+        n_layers: encoder layers, and as many decoder layers.
+        n_heads: of all attentions.
+        ffn_channels: hidden units of the feed-forward networks.
+        dropout: in all layers.
+        neighbour_size: side of the neighbourhood hidden from all attentions.
+        jitter_scale: noise on the features in training, in units of their norm over C.
+        jitter_probability: share of the images that get noise.
+    """
+
+    batch_size: int = 8
+    step_share: float = 0.8
+    channels: int = 256
+    n_layers: int = 4
+    n_heads: int = 8
+    ffn_channels: int = 1024
+    dropout: float = 0.1
+    neighbour_size: int = 7
+    jitter_scale: float = 20.0
+    jitter_probability: float = 1.0
+
+
+PRESETS: Mapping[str, UniADSettings] = {
+    "paper": UniADSettings(),
+    "cpu": UniADSettings(
+        backbone=OFFLINE_BACKBONE,  # weights come with the package
+        feature_scaling="z_score",  # as in the cpu preset of UniAS
+        channels=128,
+        ffn_channels=512,
+        n_steps=300,
+        learning_rate=1e-3,
+        schedule="one_cycle",
+        clip_norm=1.0,
+    ),
+}
+
+
+class Attention(nn.Module):
+    """Attention and its residual, normalised afterwards; queries and keys carry positions."""
+
+    def __init__(self, channels: int, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self.attend = nn.MultiheadAttention(channels, n_heads, dropout, batch_first=True)
+        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(channels)
+
+    def forward(self, query: Tensor, memory: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
+        """Let the query (B, N, C) attend to the memory (B, N, C), except where ``mask`` (N, N) is True."""
+        found, _ = self.attend(query + position, memory + position, memory, attn_mask=mask, need_weights=False)
+        result: Tensor = self.norm(query + self.dropout(found))
+        return result
+
+
+class FeedForward(nn.Module):
+    """Two linear layers and their residual, normalised afterwards."""
+
+    def __init__(self, channels: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Linear(channels, hidden),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, channels),
+            nn.Dropout(dropout),
+        )
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Change (B, N, C); the shape stays."""
+        result: Tensor = self.norm(tokens + self.layers(tokens))
+        return result
+
+
+class UniADDecoder(nn.Module):
+    """Encoder, layer-wise query decoder and the distance of reconstructed features (paper section 3).
+
+    Args:
+        level_channels: channels of the levels, shallowest first.
+        grid: cells per side to which all levels are resized.
+        settings: the other numbers.
+    """
+
+    mask: Tensor | None
+
+    def __init__(self, level_channels: Sequence[int], grid: int, settings: UniADSettings) -> None:
+        super().__init__()
+        width, n_tokens, n_features = settings.channels, grid**2, sum(level_channels)
+        self.grid, self.jitter_scale, self.jitter_probability = (
+            grid,
+            settings.jitter_scale,
+            settings.jitter_probability,
+        )
+
+        def attentions() -> nn.ModuleList:
+            return nn.ModuleList(Attention(width, settings.n_heads, settings.dropout) for _ in range(settings.n_layers))
+
+        def feed_forwards() -> nn.ModuleList:
+            return nn.ModuleList(
+                FeedForward(width, settings.ffn_channels, settings.dropout) for _ in range(settings.n_layers)
+            )
+
+        self.project, self.restore = nn.Linear(n_features, width), nn.Linear(width, n_features)
+        self.encode, self.encode_ffn = attentions(), feed_forwards()
+        self.ask_memory, self.ask_previous, self.decode_ffn = attentions(), attentions(), feed_forwards()
+        self.queries = nn.Parameter(torch.randn(settings.n_layers, n_tokens, width))
+        self.rows, self.columns = (nn.Parameter(torch.rand(grid, width // 2)) for _ in range(2))
+        self.register_buffer("mask", neighbour_mask(grid, settings.neighbour_size), persistent=False)
+        for parameter in self.parameters():
+            if parameter.ndim == 2 and parameter is not self.rows and parameter is not self.columns:
+                nn.init.xavier_uniform_(parameter)
+
+    def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Feature tokens and their reconstruction, both (B, N, sum of C_i)."""
+        resized = [
+            functional.interpolate(values, (self.grid, self.grid), mode="bilinear", align_corners=True)
+            for values in features
+        ]
+        target = torch.cat(resized, dim=1).flatten(2).transpose(1, 2)  # (B, C, g, g) -> (B, N, C)
+        inputs = jitter(target, self.jitter_scale, self.jitter_probability, channel_axis=2) if self.training else target
+        position = torch.cat(
+            [self.columns[None].expand(self.grid, -1, -1), self.rows[:, None].expand(-1, self.grid, -1)], dim=2
+        ).flatten(0, 1)  # (N, C')
+        memory = self.project(inputs)
+        for attend, feed in zip(self.encode, self.encode_ffn, strict=True):
+            memory = feed(attend(memory, memory, position, self.mask))
+        previous = memory
+        for query, first, second, feed in zip(
+            self.queries, self.ask_memory, self.ask_previous, self.decode_ffn, strict=True
+        ):
+            asked = first(query.expand(len(memory), -1, -1), memory, position, self.mask)
+            previous = feed(second(asked, previous, position, self.mask))
+        return target, self.restore(previous)
+
+    def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Mean squared error of the reconstruction."""
+        target, reconstructed = self(features)
+        return {"mse": functional.mse_loss(reconstructed, target)}
+
+    def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+        """Euclidean distance per cell, upsampled to (B, height, width)."""
+        target, reconstructed = self(features)
+        distance = (target - reconstructed).norm(dim=2).reshape(-1, 1, self.grid, self.grid)
+        return functional.interpolate(distance, tuple(size), mode="bilinear", align_corners=True)[:, 0]
+
+
+def make_method(options: MethodOptions) -> TrainedMethod:
+    """UniAD as the runner meets it."""
+    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
+    settings = choose_settings(PRESETS, options.preset, changes)
+
+    def build() -> FeatureReconstruction:
+        backbone = Backbone(settings.backbone, STRIDES, options.backbone_weights)
+        decoder = UniADDecoder(backbone.channels, settings.image_size // STRIDES[-1], settings)
+        return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
+
+    return TrainedMethod("uniad", build, settings, options)

@@ -1,0 +1,140 @@
+"""The one place where UniAS is put together: every number, with the section or configuration it is from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from aseg_bench.methods import MethodOptions
+from aseg_bench.training.backbone import OFFLINE_BACKBONE, Backbone
+from aseg_bench.training.data import Augmentation
+from aseg_bench.training.features import FeatureScaler, neighbour_mask
+from aseg_bench.training.method import TrainedMethod
+from aseg_bench.training.reconstruction import FeatureReconstruction
+from aseg_bench.training.settings import TrainingSettings, choose_settings
+from uni_as.decoder import HybridBlock, UniASDecoder
+from uni_as.features import FilteredFeatures
+from uni_as.maps import LevelMaps
+from uni_as.mgg_cnn import MGGCNN, LocalPart
+from uni_as.patches import PatchEmbedding, PatchReconstruction
+from uni_as.sar_query import SARQuery
+from uni_as.transformer import TransformerLayer, sine_position
+
+STRIDES = (2, 4, 8, 16)  # section 4.3: stages 1 to 4 of EfficientNet
+
+
+@dataclass(frozen=True)
+class UniASSettings(TrainingSettings):
+    """Every number of UniAS. The defaults are the paper's, and the authors' configuration where it is silent.
+
+    Attributes:
+        channels: C' (section 4.3).
+        n_heads: of both attentions (configuration).
+        ffn_channels: hidden units of the feed-forward network (configuration).
+        dropout: in the transformer layers (configuration).
+        neighbour_size: side of the neighbourhood hidden from both attentions; 0 hides none (configuration).
+        jitter_scale: noise on features in training, in units of their norm over C (configuration).
+        jitter_probability: share of the images whose features of a level get noise (configuration).
+        blur_size: kernel of the Gaussian filter of eq. 2 (configuration).
+        blur_sigma: its deviation (configuration).
+        smoothing: kernel sizes that smooth the level maps, shallowest first (configuration).
+        levels: levels multiplied in eq. 6, 1 is the shallowest (Table 5).
+        sample_aware: the query is re-weighted by the image (section 3.4, Table 4).
+        local: local part of the hybrid blocks (eq. 5, Table 4).
+        flip_horizontal: categories mirrored in training (configuration).
+        flip_vertical: categories turned upside down in training (configuration).
+        rotate: categories turned by quarters in training (configuration).
+    """
+
+    channels: int = 256
+    n_heads: int = 4
+    ffn_channels: int = 2048
+    dropout: float = 0.1
+    neighbour_size: int = 7
+    jitter_scale: float = 20.0
+    jitter_probability: float = 0.5
+    blur_size: int = 3
+    blur_sigma: float = 1.0
+    smoothing: tuple[int, ...] = (9, 7, 5, 3)
+    levels: tuple[int, ...] = (1, 2, 3, 4)
+    sample_aware: bool = True
+    local: LocalPart = "mgg"
+    flip_horizontal: frozenset[str] = frozenset()
+    flip_vertical: frozenset[str] = frozenset()
+    rotate: frozenset[str] = frozenset()
+
+
+PRESETS: Mapping[str, UniASSettings] = {
+    "paper": UniASSettings(),
+    "cpu": UniASSettings(
+        backbone=OFFLINE_BACKBONE,  # weights come with the package
+        feature_scaling="z_score",  # ours: see docs/uni_as.md
+        channels=128,
+        ffn_channels=512,
+        n_steps=300,
+        batch_size=8,
+        learning_rate=1e-3,
+        schedule="one_cycle",
+        clip_norm=1.0,
+        jitter_scale=3.0,
+    ),
+}
+
+
+def build_uni_as(
+    preset: str = "paper",
+    backbone: str | None = None,
+    *,
+    settings: UniASSettings | None = None,
+    weights: Path | None = None,
+    pretrained: bool = True,
+) -> FeatureReconstruction:
+    """UniAS as a module: ``model(images)`` maps RGB images (B, 3, H, W) in [0, 255] to (B, H, W).
+
+    Args:
+        preset: key of ``PRESETS``.
+        backbone: timm name that replaces the preset's.
+        settings: take these instead of the preset.
+        weights: file with the backbone's weights.
+        pretrained: False leaves the backbone random, for a checkpoint that brings its own.
+    """
+    numbers = settings or choose_settings(PRESETS, preset, {"backbone": backbone} if backbone else {})
+    extractor = Backbone(numbers.backbone, STRIDES, weights, pretrained)
+    grid = numbers.image_size // STRIDES[-1]
+    patch_sizes = [STRIDES[-1] // stride for stride in STRIDES]
+    embeddings, blocks = [], []
+    for own, patch_size in zip(extractor.channels, patch_sizes, strict=True):
+        embeddings.append(PatchEmbedding(2 * own, numbers.channels, patch_size))
+        blocks.append(
+            HybridBlock(
+                TransformerLayer(numbers.channels, numbers.n_heads, numbers.ffn_channels, numbers.dropout),
+                MGGCNN(numbers.channels, numbers.local),
+                PatchReconstruction(numbers.channels, own, patch_size),
+            )
+        )
+    decoder = UniASDecoder(
+        FilteredFeatures(numbers.blur_size, numbers.blur_sigma),
+        embeddings,
+        SARQuery(grid**2, numbers.channels, numbers.sample_aware),
+        blocks,
+        LevelMaps(numbers.smoothing),
+        numbers.levels,
+        sine_position(grid, numbers.channels),
+        neighbour_mask(grid, numbers.neighbour_size),
+        numbers.jitter_scale,
+        numbers.jitter_probability,
+    )
+    return FeatureReconstruction(extractor, FeatureScaler(extractor.channels), decoder)
+
+
+def make_method(options: MethodOptions) -> TrainedMethod:
+    """UniAS as the runner meets it."""
+    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
+    settings = choose_settings(PRESETS, options.preset, changes)
+    augmentation = Augmentation(settings.flip_horizontal, settings.flip_vertical, settings.rotate)
+    return TrainedMethod(
+        "uni_as",
+        lambda: build_uni_as(settings=settings, weights=options.backbone_weights),
+        settings,
+        options,
+        augmentation,
+    )

@@ -1,0 +1,57 @@
+"""Section 3.3.1, eq. 4: cross-attention, self-attention and a feed-forward network, each with its residual."""
+
+import torch
+from torch import Tensor, nn
+
+
+class TransformerLayer(nn.Module):
+    """Eq. 4, normalised after each residual as in Mask2Former, to whose layers the paper refers.
+
+    Args:
+        channels: C'.
+        n_heads: heads of both attentions; 4 in the authors' configuration.
+        ffn_channels: hidden units of the feed-forward network; 2048 in the authors' configuration.
+        dropout: of attention weights and residual branches; 0.1 in the authors' configuration.
+    """
+
+    def __init__(self, channels: int, n_heads: int, ffn_channels: int, dropout: float) -> None:
+        super().__init__()
+        self.cross = nn.MultiheadAttention(channels, n_heads, dropout, batch_first=True)
+        self.own = nn.MultiheadAttention(channels, n_heads, dropout, batch_first=True)
+        self.ffn = nn.Sequential(
+            nn.Linear(channels, ffn_channels), nn.ReLU(), nn.Dropout(dropout), nn.Linear(ffn_channels, channels)
+        )
+        self.norms = nn.ModuleList(nn.LayerNorm(channels) for _ in range(3))
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, patches: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
+        """Let the query attend to the patches, then to itself.
+
+        Args:
+            query: Q, (B, N, C').
+            patches: K and V, h_i, (B, N, C').
+            position: added to queries and keys, (N, C').
+            mask: (N, N) bool, True where attention is forbidden.
+
+        Returns:
+            d, (B, N, C').
+        """
+        cross, _ = self.cross(query + position, patches + position, patches, attn_mask=mask, need_weights=False)
+        query = self.norms[0](query + self.dropout(cross))
+        place = query + position
+        own, _ = self.own(place, place, query, attn_mask=mask, need_weights=False)
+        query = self.norms[1](query + self.dropout(own))
+        result: Tensor = self.norms[2](query + self.dropout(self.ffn(query)))
+        return result
+
+
+def sine_position(grid: int, channels: int) -> Tensor:
+    """Fixed two-dimensional sine position, (grid**2, channels): half of the channels for rows, half for columns.
+
+    Source: Carion et al. (2020), DETR; temperature 10000.
+    """
+    frequency = 10000 ** (-torch.arange(0, channels // 2, 2) / (channels // 2))  # (channels / 4,)
+    angle = torch.arange(1, grid + 1)[:, None] / (grid + 1e-6) * 2 * torch.pi * frequency
+    line = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)  # (grid, channels / 2)
+    rows, columns = line[:, None].expand(-1, grid, -1), line[None].expand(grid, -1, -1)
+    return torch.cat([rows, columns], dim=2).flatten(0, 1)
