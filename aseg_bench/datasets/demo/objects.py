@@ -71,7 +71,7 @@ def circuit(rng: np.random.Generator, split: Split) -> Scene:
         stripe = Part(x - 10, y, 7, 20, (0.16, 0.17, 0.22), corner=3)
         parts += _loose([can, stripe], f"can {index}", rng)
     grain = smooth_noise(rng, 0.8)
-    board = _flat(green) * (1 + 0.04 * grain + 0.04 * smooth_noise(rng, 20))[..., None]
+    board = _flat(green) * (1 + 0.04 * grain + 0.04 * smooth_noise(rng, 12))[..., None]
     posed = _posed(parts, turn=rng.normal(0, 0.015), shift=rng.normal(0, 2.5, 2))
     return Scene(board, np.ones((SIZE, SIZE), bool), grain, posed)
 
@@ -118,7 +118,7 @@ def gear(rng: np.random.Generator, split: Split) -> Scene:
 
 
 def screw(rng: np.random.Generator, split: Split) -> Scene:
-    """A brass screw on light paper, at any angle."""
+    """A brass screw on light paper, roughly level, its head to the left or to the right."""
     del split
     shade = rng.normal(0, 0.02)
     brass: Colour = (0.72 + shade, 0.56 + shade, 0.28 + shade)
@@ -150,7 +150,8 @@ def screw(rng: np.random.Generator, split: Split) -> Scene:
     parts = [core, *tip, *threads, shank, collar, head]
     grain = smooth_noise(rng, 0.7)
     paper = _flat((0.80, 0.80, 0.78)) * (1 + 0.02 * grain + 0.02 * smooth_noise(rng, 10))[..., None]
-    posed = _posed(parts, turn=rng.uniform(0, 2 * np.pi), shift=rng.normal(0, 5, 2), scale=rng.uniform(0.95, 1.05))
+    turn = rng.normal(0, 0.2) + np.pi * rng.integers(2)
+    posed = _posed(parts, turn=turn, shift=rng.normal(0, 5, 2), scale=rng.uniform(0.95, 1.05))
     return Scene(paper, cover(posed), 0.6 * grain, posed)
 
 

@@ -87,7 +87,7 @@ CATEGORIES: Mapping[str, Category] = {
         GRASS.scene,
         {
             "bare_soil": (defects.swap(GRAVEL, 0.6), 0.07, 0.14),
-            "dry": (defects.stain((1.35, 1.1, 0.95), (1.25, 1.0, 0.85)), 0.09, 0.14),
+            "dry": (defects.stain((1.65, 1.3, 1.55), (1.45, 1.15, 1.3)), 0.09, 0.14),
             "litter": (defects.foreign((0.80, 0.80, 0.78), (0.25, 0.40, 0.70), (0.70, 0.25, 0.2)), 0.03, 0.07),
         },
     ),
@@ -112,7 +112,7 @@ CATEGORIES: Mapping[str, Category] = {
         {
             "missing_thread": (defects.missing, 0.002, 0.15),
             "scratch": (defects.scratch, 0.003, 0.008),
-            "tarnish": (defects.stain((0.62, 0.66, 0.70), (0.75, 0.95, 1.05)), 0.005, 0.02),
+            "tarnish": (defects.stain((0.40, 0.44, 0.50), (0.50, 0.95, 1.15)), 0.008, 0.025),
         },
     ),
 }

@@ -132,9 +132,11 @@ def cover(parts: tuple[Part, ...]) -> Mask:
 
 
 def _paint(canvas: Canvas, part: Part, grain: Canvas) -> None:
-    reach = np.hypot(part.length, part.width) / 2 + 2 * part.shadow + 3
-    top, bottom = (int(np.clip(part.y + side, 0, SIZE)) for side in (-reach, reach + 1))
-    left, right = (int(np.clip(part.x + side, 0, SIZE)) for side in (-reach, reach + 1))
+    cosine, sine, margin = abs(np.cos(part.angle)), abs(np.sin(part.angle)), 2 * part.shadow + 3
+    reach_x = (cosine * part.length + sine * part.width) / 2 + margin
+    reach_y = (sine * part.length + cosine * part.width) / 2 + margin
+    top, bottom = (int(np.clip(part.y + side, 0, SIZE)) for side in (-reach_y, reach_y + 1))
+    left, right = (int(np.clip(part.x + side, 0, SIZE)) for side in (-reach_x, reach_x + 1))
     if top >= bottom - 1 or left >= right - 1:
         return
     window = (slice(top, bottom), slice(left, right))
