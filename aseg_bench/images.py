@@ -10,6 +10,7 @@ from aseg_bench.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
+_UPRIGHT = 1
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 _EXIF_ORIENTATION = 0x0112
 _JPEG_TAIL_BYTES = 4096  # some cameras append a few bytes after the end marker
@@ -76,7 +77,7 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            is_rotated = image.getexif().get(_EXIF_ORIENTATION) in _ROTATED
+            is_rotated = _orientation(image) in _ROTATED
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from error
     return (width, height) if is_rotated else (height, width)
@@ -101,12 +102,20 @@ def check_complete(path: Path) -> None:
 def _load(path: Path) -> Image.Image:
     try:
         with Image.open(path) as image:
+            is_turned = _orientation(image) != _UPRIGHT
             image.load()
-            upright = ImageOps.exif_transpose(image)
+            upright = ImageOps.exif_transpose(image) if is_turned else image
             upright.format = image.format
             return upright
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation from the header. Asked for EXIF that stands nowhere before the pixels, Pillow decodes a PNG."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return _UPRIGHT
+    return int(image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT))
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

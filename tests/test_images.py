@@ -61,6 +61,12 @@ def test_exif_orientation_turns_image_and_size_alike(tmp_path, orientation):
         np.testing.assert_array_equal(image, np.rot90(COLOUR, -1))
 
 
+def test_the_size_is_known_without_decoding_the_pixels(tmp_path, monkeypatch):
+    paths = [save(tmp_path / f"image.{suffix}", COLOUR) for suffix in ("png", "jpg", "tiff", "bmp")]
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", None)
+    assert [image_size(path) for path in paths] == [(7, 5)] * 4
+
+
 def test_a_floating_point_image_is_refused(tmp_path):
     with pytest.raises(InputError, match=r"float\.tiff holds 32-bit values"):
         read_image(save(tmp_path / "float.tiff", GREY.astype(np.float32)))
