@@ -142,7 +142,7 @@ def _orientation(
         found.append(Suspicion("inverted", text))
     if auroc is not None and all(part.shape[0] == part.shape[1] for part in scores):
         transposed = _auroc([part.T for part in scores], truths)
-        if transposed is not None and transposed > auroc + _MUCH_BETTER:
+        if transposed is not None and transposed > max(auroc, 1 - auroc) + _MUCH_BETTER:
             text = (
                 f"transposing the maps raises pixel AUROC from {auroc:.2f} to {transposed:.2f}: swap rows and columns"
             )

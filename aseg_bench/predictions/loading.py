@@ -174,9 +174,16 @@ def _from_buffer(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], orde
     return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
 
 
+def _latin1(text: str, encoding: str) -> bytes:
+    """What the older pickle protocols make of an array's bytes."""
+    if encoding != "latin1":
+        raise InputError(f"an array of a pickle is encoded as {encoding}; write it again with pickle protocol 4 or 5")
+    return text.encode("latin1")
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("builtins", "complex"): complex,
-    ("builtins", "set"): set,
+    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (complex, set)},
+    ("_codecs", "encode"): _latin1,
     ("collections", "OrderedDict"): OrderedDict,
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
@@ -225,7 +232,7 @@ def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits) -> Arra
 def _check_size(where: str, n_bytes: int, limits: Limits) -> None:
     if n_bytes > limits.max_bytes:
         raise InputError(
-            f"{where} would take {n_bytes / 2**30:.1f} GiB, more than the limit of {limits.max_bytes / 2**30:g};"
+            f"{where} would take {n_bytes / 2**30:.2g} GiB, more than the limit of {limits.max_bytes / 2**30:.2g};"
             " raise --max-gib if you trust it"
         )
 

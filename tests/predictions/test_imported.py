@@ -1,0 +1,92 @@
+"""A dump becomes categories that can be scored, or one clear error."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from aseg_bench.dumps import score_dump
+from aseg_bench.errors import InputError
+from aseg_bench.predictions.imported import MapsMethod, import_maps
+from aseg_bench.records import Sample
+
+Maps = dict[Sample, NDArray[np.float32]]
+
+
+def write_plain(folder: Path, maps: Maps) -> None:
+    for sample, scores in maps.items():
+        file = folder / f"{sample.name}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, scores)
+
+
+def test_a_dump_is_scored_like_its_maps_in_memory(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
+) -> None:
+    write_plain(tmp_path, make_maps(80))
+    (tmp_path / "notes.txt").write_text("left over")
+    scored = score_dump(import_maps(tmp_path, samples), "mine")
+    assert {score.case.category for score in scored.scores} == {"bottle", "metal_nut", "mean"}
+    assert all(score.protocol == "exact" and score.case.dataset == "mvtec_ad" for score in scored.scores)
+    assert scored.warnings == [f"1 files hold no map and were left out, first {tmp_path / 'notes.txt'}"]
+    values = {(score.case.category, score.metric): score.value for score in scored.scores}
+    assert values["mean", "pixel_auroc"] == pytest.approx(
+        (values["bottle", "pixel_auroc"] + values["metal_nut", "pixel_auroc"]) / 2,
+        abs=1e-15,  # type: ignore[operator]
+    )
+
+
+def test_bad_categories_stop_the_run_or_with_keep_going_are_left_out(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
+) -> None:
+    maps = make_maps(80)
+    write_plain(tmp_path, maps)
+    broken = next(sample for sample in samples if sample.category == "bottle")
+    np.save(tmp_path / f"{broken.name}.npy", np.full((80, 80), np.nan))
+    imported = import_maps(tmp_path, samples)
+    with pytest.raises(InputError, match=r"1 of 6 maps of bottle are bad: score is nan at bottle/test/bent/000, pixel"):
+        score_dump(imported, "mine")
+    scored = score_dump(imported, "mine", keep_going=True)
+    assert {score.case.category for score in scored.scores} == {"metal_nut", "mean"}
+    assert len(scored.failures) == 1
+    (tmp_path / f"{broken.name}.npy").unlink()
+    with pytest.raises(InputError, match=r"bottle: images without a map: bottle/test/bent/000\. With --keep-going"):
+        score_dump(import_maps(tmp_path, samples), "mine")
+
+
+def test_maps_of_mixed_sizes_are_refused_unless_they_are_their_images_sizes(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
+) -> None:
+    maps = make_maps(40)
+    maps[next(iter(maps))] = np.zeros((20, 20), np.float32)
+    write_plain(tmp_path, maps)
+    first = next(iter(maps)).category
+    with pytest.raises(InputError, match=r"differ in size \(20 x 20, 40 x 40\)"):
+        import_maps(tmp_path, samples).read(first)
+
+
+def test_most_inverted_categories_are_one_warning(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
+) -> None:
+    write_plain(tmp_path, {sample: -scores for sample, scores in make_maps(80).items()})
+    warnings = score_dump(import_maps(tmp_path, samples), "mine").warnings
+    assert len(warnings) == 1
+    assert warnings[0].startswith("most categories: bottle, metal_nut: pixel AUROC is 0.")
+
+
+def test_imported_maps_predict_like_a_live_method(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
+) -> None:
+    maps = make_maps(80)
+    write_plain(tmp_path, maps)
+    method = MapsMethod("mine", tmp_path)
+    method.fit([])
+    predicted = list(method.predict(samples))
+    assert [item.sample for item in predicted] == list(samples)
+    for item in predicted:
+        np.testing.assert_array_equal(item.scores, maps[item.sample])
+    (tmp_path / f"{samples[0].name}.npy").unlink()
+    with pytest.raises(InputError, match="images without a map"):
+        next(method.predict(samples))

@@ -1,0 +1,127 @@
+"""Files from strangers: limits hold before memory is taken, and no code from a file runs."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+import numpy as np
+import pytest
+import tifffile
+
+from aseg_bench.errors import InputError
+from aseg_bench.predictions.loading import (
+    all_files,
+    npz_members,
+    read_npy,
+    read_npz,
+    read_pickle,
+    read_picture,
+    read_torch,
+)
+from aseg_bench.predictions.records import Limits
+
+TRUSTED = Limits(allow_pickle=True)
+SMALL = Limits(max_bytes=2**20, allow_pickle=True)
+
+
+class Bomb:
+    """Runs code when a careless unpickler loads it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.place,)
+
+
+def test_a_zip_bomb_is_refused_by_its_declared_size(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "bomb.npz", "w", ZIP_DEFLATED) as archive, archive.open("pred.npy", "w") as member:
+        np.lib.format.write_array(member, np.zeros(4 * 2**20, np.uint8))
+    assert (tmp_path / "bomb.npz").stat().st_size < 2**16
+    with pytest.raises(InputError, match=r"would take 0\.0039 GiB, more than the limit of 0\.00098; raise --max-gib"):
+        read_npz(tmp_path / "bomb.npz", ["pred"], SMALL)
+    assert read_npz(tmp_path / "bomb.npz", ["pred"], Limits())[0].nbytes == 4 * 2**20
+
+
+@pytest.mark.parametrize("shape", [(2**40, 8), (10**6, 10)])
+def test_a_huge_declared_shape_takes_no_memory(tmp_path: Path, shape: tuple[int, int]) -> None:
+    with (tmp_path / "huge.npy").open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
+        file.write(bytes(100))
+    with pytest.raises(InputError, match=r"more than the limit|declares 80000000 bytes"):
+        read_npy(tmp_path / "huge.npy", Limits(max_bytes=2**30))
+
+
+def test_arrays_come_back_as_they_were_saved(tmp_path: Path) -> None:
+    array = np.arange(12, dtype=np.int16).reshape(3, 4)
+    np.savez_compressed(tmp_path / "a.npz", plain=array, fortran=np.asfortranarray(array), name="bottle")
+    plain, fortran, name = read_npz(tmp_path / "a.npz", ["plain", "fortran", "name"], Limits())
+    np.testing.assert_array_equal(plain, array)
+    np.testing.assert_array_equal(fortran, array)
+    assert str(name) == "bottle"
+    assert npz_members(tmp_path / "a.npz") == ("plain", "fortran", "name")
+
+
+def test_truncated_files_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", pred=np.zeros((50, 50)))
+    np.save(tmp_path / "a.npy", np.zeros((50, 50)))
+    tifffile.imwrite(tmp_path / "a.tiff", np.zeros((50, 50), np.float32))
+    for name in ("a.npz", "a.npy", "a.tiff"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    for read in (
+        lambda: read_npz(tmp_path / "a.npz", ["pred"], Limits()),
+        lambda: read_npy(tmp_path / "a.npy", Limits()),
+        lambda: read_picture(tmp_path / "a.tiff", Limits()),
+    ):
+        with pytest.raises(InputError, match=r"a\.(npz|npy|tiff)"):
+            read()
+
+
+def test_object_arrays_are_refused_even_where_pickle_is_allowed(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", pred=np.array([[1], [2, 3]], dtype=object))
+    with pytest.raises(InputError, match="holds Python objects"):
+        read_npz(tmp_path / "a.npz", ["pred"], TRUSTED)
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_pickles_of_arrays_and_plain_containers_are_read(tmp_path: Path, protocol: int) -> None:
+    content = {"a": [np.arange(3.0), np.float32(2)], "b": (1, "x", None, {2}), "c": np.array(["u", "vw"])}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps(content, protocol=protocol))
+    read = read_pickle(tmp_path / "a.pkl", TRUSTED)
+    np.testing.assert_array_equal(read["a"][0], content["a"][0])
+    assert read["b"] == content["b"]
+    assert list(read["c"]) == ["u", "vw"]
+    with pytest.raises(InputError, match="pass --allow-pickle"):
+        read_pickle(tmp_path / "a.pkl", Limits())
+
+
+def test_a_pickle_that_carries_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"a.png": Bomb(tmp_path / "ran")}))
+    with pytest.raises(InputError, match="no array or plain container: it is not loaded"):
+        read_pickle(tmp_path / "a.pkl", TRUSTED)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_torch_file_that_carries_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save([Bomb(tmp_path / "ran")], tmp_path / "a.pt")
+    with pytest.raises(InputError, match="cannot read"):
+        read_torch(tmp_path / "a.pt", TRUSTED)
+    assert not (tmp_path / "ran").exists()
+    torch.save({"maps": torch.zeros(2**20)}, tmp_path / "b.pt")
+    with pytest.raises(InputError, match="more than the limit"):
+        read_torch(tmp_path / "b.pt", SMALL)
+
+
+def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+    inside = tmp_path / "maps"
+    inside.mkdir()
+    (tmp_path / "secret.npy").write_bytes(b"")
+    (inside / "own.npy").write_bytes(b"")
+    (inside / "alias.npy").symlink_to(inside / "own.npy")
+    assert len(all_files(inside)) == 2
+    (inside / "link.npy").symlink_to(tmp_path / "secret.npy")
+    with pytest.raises(InputError, match="is a link out of"):
+        all_files(inside)
