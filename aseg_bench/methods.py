@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from aseg_bench.errors import InputError
 from aseg_bench.records import AnomalyMap, Sample
@@ -72,6 +72,7 @@ class MethodFacts:
         protocol: preset in ``PROTOCOLS`` that restates the official evaluation, or None.
         reader: key of the reader for the official code's dumps, or None.
         published: the method's name in the published numbers, or None.
+        presets: settings of the live model by preset, frozen dataclasses; None without a live model.
         build: makes the live model; None where only saved maps can enter.
     """
 
@@ -84,6 +85,7 @@ class MethodFacts:
     protocol: str | None = None
     reader: str | None = None
     published: str | None = None
+    presets: Callable[[], Mapping[str, Any]] | None = None
     build: Callable[[MethodOptions], Method] | None = None
 
 

@@ -1,5 +1,8 @@
 """UniAS, the one-for-all anomaly segmentation model of Ma et al. (WACV 2025), readable beside the paper."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from aseg_bench.methods import Method, MethodFacts, MethodOptions
 
 
@@ -7,6 +10,12 @@ def _build(options: MethodOptions) -> Method:
     from uni_as.model import make_method  # torch loads when a model is made, not when methods are listed
 
     return make_method(options)
+
+
+def _presets() -> Mapping[str, Any]:
+    from uni_as.model import PRESETS
+
+    return PRESETS
 
 
 METHOD = MethodFacts(
@@ -19,5 +28,6 @@ METHOD = MethodFacts(
     protocol="unias",
     reader="unias",
     published="UniAS",
+    presets=_presets,
     build=_build,
 )

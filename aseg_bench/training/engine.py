@@ -79,6 +79,7 @@ def train(
         [parameter for parameter in model.parameters() if parameter.requires_grad],
         lr=settings.learning_rate,
         weight_decay=settings.weight_decay,
+        fused=True,
     )
     state = TrainingState()
     file = options.folder / CHECKPOINT if options.folder else None

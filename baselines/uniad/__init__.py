@@ -1,5 +1,8 @@
 """UniAD (You et al., NeurIPS 2022): one transformer reconstructs the features of all categories."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from aseg_bench.methods import Method, MethodFacts, MethodOptions
 
 
@@ -9,15 +12,22 @@ def _build(options: MethodOptions) -> Method:
     return make_method(options)
 
 
+def _presets() -> Mapping[str, Any]:
+    from baselines.uniad.model import PRESETS
+
+    return PRESETS
+
+
 METHOD = MethodFacts(
     name="uniad",
     label="UniAD",
     venue="NeurIPS 2022",
-    summary="feature reconstruction with layer-wise queries and neighbour-masked attention, one model for all categories",
+    summary="feature reconstruction by layer-wise queries and neighbour-masked attention, one model for all categories",
     paper="https://arxiv.org/abs/2206.03687",
     licence="Apache-2.0",
     protocol="uniad",
     reader="uniad",
     published="UniAD",
+    presets=_presets,
     build=_build,
 )
