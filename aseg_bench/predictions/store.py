@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
-from aseg_bench.images import image_size
 from aseg_bench.records import AnomalyMap, Sample
 
 _HALF_ERROR = 0.01  # rounding to float16 beyond this share of a map's spread is worth a warning
@@ -45,12 +44,12 @@ class MapStore:
             The file written.
 
         Raises:
-            InputError: the map is not of the image's size, not finite, or too large for float16.
+            InputError: the map is not 2-D, not finite, or too large for float16.
         """
         path = self.path(method, anomaly_map.sample)
         where = f"the map of {method} for {anomaly_map.sample.name}"
         scores = np.asarray(anomaly_map.scores, dtype=np.float32)
-        _check(where, scores, anomaly_map.sample)
+        _check(where, scores)
         stored = _halved(where, scores) if half else scores
         with written_whole(path) as temporary:
             tifffile.imwrite(temporary, stored)
@@ -60,7 +59,7 @@ class MapStore:
         """The map of one sample, (height, width) float32.
 
         Raises:
-            InputError: there is no such map, the file is damaged, or it is no finite map of the image's size.
+            InputError: there is no such map, the file is damaged, or it is no finite 2-D map.
         """
         path = self.path(method, sample)
         try:
@@ -71,7 +70,7 @@ class MapStore:
             raise InputError(f"cannot read the map {path} ({error}); remove it and run again") from error
         if not np.issubdtype(scores.dtype, np.floating):
             raise InputError(f"{path} holds {scores.dtype}, not anomaly scores as floating-point numbers")
-        _check(f"the map {path}", scores, sample)
+        _check(f"the map {path}", scores)
         return scores.astype(np.float32, copy=False)
 
     def maps(self, method: str, samples: Sequence[Sample]) -> Sequence[NDArray[np.float32]]:
@@ -119,10 +118,9 @@ class _StoredMaps(Sequence[NDArray[np.float32]]):
         return self._store.read(self._method, self._samples[index])
 
 
-def _check(where: str, scores: NDArray[np.floating], sample: Sample) -> None:
-    size = image_size(sample.image_path)
-    if scores.shape != size:
-        raise InputError(f"{where} has the shape {scores.shape}, but {sample.image_path} {size}; resize the map")
+def _check(where: str, scores: NDArray[np.floating]) -> None:
+    if scores.ndim != 2 or scores.size == 0:
+        raise InputError(f"{where} has the shape {scores.shape}, not (height, width)")
     if not np.isfinite(scores).all():
         row, column = np.argwhere(~np.isfinite(scores))[0]
         raise InputError(f"{where} is {scores[row, column]} at pixel ({row}, {column}); scores must be finite")
