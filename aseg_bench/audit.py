@@ -1,0 +1,213 @@
+"""The same maps under many protocols: how far each number moves from ours, and which setting moves it."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from aseg_bench.errors import InputError
+from aseg_bench.evaluate import MEAN, mean_scores, score_category
+from aseg_bench.files import written_whole
+from aseg_bench.images import read_mask
+from aseg_bench.metrics import METRICS
+from aseg_bench.predictions.imported import Category, ImportedMaps
+from aseg_bench.protocols import EXACT, PROTOCOLS, Protocol
+from aseg_bench.protocols.meeting import Masks
+from aseg_bench.records import Case, Score
+
+AUDITED = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "dsc", "aupro_0.3", "image_auroc")
+_NEGLIGIBLE = 0.005  # points: what does not show in a table with two decimals
+_CHOICES: Mapping[str, tuple[str, ...]] = {
+    "resolution": ("size", "keep_aspect", "crop"),
+    "truth mask": ("truth_resize", "truth_rule", "truth_binarised_first"),
+    "smoothing": ("smoothing",),
+    "rescaling of the maps": ("map_scale",),
+    "AUROC flip": ("auroc_flip",),
+    "area under the precision-recall curve": ("ap_rule",),
+    "binning of the scores": ("binning",),
+    "binning of the image scores": ("image_binning",),
+    "thresholds of F1": ("f1_rule",),
+    "average of Dice": ("dsc_rule",),
+    "AUPRO variant": ("aupro_rule",),
+    "image score": ("image_score",),
+    "source of the image label": ("image_label",),
+}
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """One metric of a method under one protocol, beside the exact protocol.
+
+    Attributes:
+        method: whose maps.
+        protocol: name of the preset.
+        metric: key of ``METRICS``.
+        value: mean over the categories; None where undefined.
+        points: deviation from ``exact`` in percentage points; None where either is undefined.
+        cause: the choice that moves the metric most when it alone is switched from ``exact``, in words.
+        cause_points: by how many points it does; None without a cause.
+    """
+
+    method: str
+    protocol: str
+    metric: str
+    value: float | None
+    points: float | None
+    cause: str
+    cause_points: float | None
+
+
+def audit(
+    imported: ImportedMaps,
+    name: str,
+    *,
+    protocols: Sequence[Protocol] = tuple(PROTOCOLS.values()),
+    metrics: Sequence[str] = AUDITED,
+    tell: Callable[[str], None] = lambda category: None,
+) -> list[Deviation]:
+    """Score a dump under every protocol and under every single switch of a choice.
+
+    Args:
+        imported: the dump; every category must be sound.
+        name: of the method.
+        protocols: to compare with ``exact``.
+        metrics: keys of ``METRICS``; those that are not installed are left out.
+        tell: called with each category that is done.
+
+    Returns:
+        One Deviation per protocol and metric, protocols in the order given.
+
+    Raises:
+        InputError: the dump has a problem, or its maps cannot be used.
+    """
+    if problems := imported.problem_text:
+        raise InputError(problems)
+    keys = [key for key in metrics if key in METRICS]
+    variants = {protocol.stamp: protocol for protocol in _with_switches(protocols)}
+    scores: list[Score] = []
+    for of in imported.found:
+        category = imported.read(of)
+        masks = category.masks if category.masks is not None else _stored_masks(category)
+        case = Case(name, category.samples[0].dataset, of)
+        for variant in variants.values():
+            scores += score_category(case, category.samples, category.maps, protocol=variant, metrics=keys, masks=masks)
+        tell(of)
+    means = {
+        (score.protocol, score.metric): score.value for score in mean_scores(scores) if score.case.category == MEAN
+    }
+    return [_deviation(name, protocol, key, means) for protocol in protocols for key in keys]
+
+
+def as_frame(deviations: Sequence[Deviation]) -> pd.DataFrame:
+    """One row per method, protocol and metric, as ``audit.csv`` holds it; values are fractions."""
+    return pd.DataFrame(deviations)
+
+
+def as_markdown(deviations: Sequence[Deviation]) -> str:
+    """One row per method and protocol: each metric in per cent with its deviation, and the cause of the largest one."""
+    rows = []
+    for (method, protocol), of_both in _grouped(deviations).items():
+        cells = {METRICS[row.metric].label: _cell(row) for row in of_both}
+        rows.append({"method": method, "protocol": protocol, **cells, "what moves it most": _largest_cause(of_both)})
+    return str(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
+
+
+def write_audit(out: Path, deviations: Sequence[Deviation]) -> list[Path]:
+    """Write ``audit.csv``, ``audit.md`` and the dot plot ``audit.svg`` into a folder."""
+    paths = [out / "audit.csv", out / "audit.md", out / "audit.svg"]
+    with written_whole(paths[0]) as temporary:
+        as_frame(deviations).to_csv(temporary, index=False, lineterminator="\n")
+    with written_whole(paths[1]) as temporary:
+        temporary.write_text(as_markdown(deviations) + "\n", encoding="utf-8")
+    with written_whole(paths[2]) as temporary:
+        _draw(temporary, deviations)
+    return paths
+
+
+def _with_switches(protocols: Sequence[Protocol]) -> Iterable[Protocol]:
+    """``exact``, the protocols, and ``exact`` with each single choice of theirs."""
+    yield EXACT
+    for protocol in protocols:
+        yield protocol
+        for _, switched in _switches(protocol):
+            yield switched
+
+
+def _switches(protocol: Protocol) -> Iterable[tuple[str, Protocol]]:
+    for choice, settings in _CHOICES.items():
+        switched = replace(EXACT, **{setting: protocol.settings[setting] for setting in settings})
+        if switched != EXACT:
+            yield choice, switched
+
+
+def _deviation(name: str, protocol: Protocol, metric: str, means: Mapping[tuple[str, str], float | None]) -> Deviation:
+    def points(stamp: str) -> float | None:
+        value, exact = means[stamp, metric], means[EXACT.stamp, metric]
+        return None if value is None or exact is None else 100 * (value - exact)
+
+    total = points(protocol.stamp)
+    alone = [(choice, switched, points(switched.stamp)) for choice, switched in _switches(protocol)]
+    moving = [entry for entry in alone if entry[2] is not None and abs(entry[2]) >= _NEGLIGIBLE]
+    value = means[protocol.stamp, metric]
+    if total is None or abs(total) < _NEGLIGIBLE or not moving:
+        cause = "only several choices together" if total is not None and abs(total) >= _NEGLIGIBLE else ""
+        return Deviation(name, protocol.name, metric, value, total, cause, None)
+    choice, switched, by = max(moving, key=lambda entry: abs(entry[2] or 0))
+    setting = ", ".join(str(switched.settings[name]) for name in _CHOICES[choice]
+                        if switched.settings[name] != EXACT.settings[name])  # fmt: skip
+    return Deviation(name, protocol.name, metric, value, total, f"{choice} ({setting})", by)
+
+
+def _stored_masks(category: Category) -> Masks:
+    """All masks of a category in memory, so that every variant does not read them again."""
+    return [None if sample.mask_path is None else read_mask(sample.mask_path) for sample in category.samples]
+
+
+def _grouped(deviations: Sequence[Deviation]) -> dict[tuple[str, str], list[Deviation]]:
+    groups: dict[tuple[str, str], list[Deviation]] = {}
+    for row in deviations:
+        groups.setdefault((row.method, row.protocol), []).append(row)
+    return groups
+
+
+def _cell(row: Deviation) -> str:
+    if row.value is None:
+        return "–"
+    return f"{100 * row.value:.2f}" + (f" ({row.points:+.2f})" if row.points is not None else "")
+
+
+def _largest_cause(rows: Sequence[Deviation]) -> str:
+    largest = max(rows, key=lambda row: abs(row.points or 0))
+    if abs(largest.points or 0) < _NEGLIGIBLE:
+        return "nothing"
+    by = "" if largest.cause_points is None else f": {largest.cause_points:+.2f} by itself"
+    return f"{METRICS[largest.metric].label} by {largest.cause}{by}"
+
+
+def _draw(path: Path, deviations: Sequence[Deviation]) -> None:
+    """Deviation of every protocol from the exact one, a panel per metric, a dot per method."""
+    metrics, protocols, methods = (
+        list(dict.fromkeys(getattr(row, field) for row in deviations)) for field in ("metric", "protocol", "method")
+    )
+    figure = Figure(figsize=(2.2 * len(metrics) + 1.6, 0.26 * len(protocols) + 1.2), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(metrics), sharey=True))
+    for panel, metric in zip(panels, metrics, strict=True):
+        panel.axvline(0, color="0.7", linewidth=1)
+        for method in methods:
+            rows = [row for row in deviations if row.method == method and row.metric == metric]
+            places = [protocols.index(row.protocol) for row in rows]
+            points = [np.nan if row.points is None else row.points for row in rows]
+            panel.plot(points, places, "o", markersize=4.5, label=method)
+        panel.set_title(METRICS[metric].label, fontsize=9)
+        panel.tick_params(labelsize=8)
+        panel.grid(axis="y", color="0.93")
+        panel.spines[["top", "right", "left"]].set_visible(False)
+    panels[0].set_yticks(range(len(protocols)), protocols)
+    panels[0].invert_yaxis()
+    figure.supxlabel("points from the exact protocol", fontsize=9)
+    if len(methods) > 1:
+        panels[-1].legend(fontsize=7, frameon=False)
+    figure.savefig(path, format="svg")
