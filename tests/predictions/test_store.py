@@ -97,6 +97,7 @@ def test_a_map_may_have_a_size_of_its_own(store, samples):
     np.testing.assert_array_equal(store.read("m", samples[0]), coarse)
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_a_score_that_is_not_finite_is_an_error_that_names_its_pixel(store, samples, bad):
     scores = np.zeros(SIZE, np.float32)
     scores[5, 2] = bad
