@@ -10,11 +10,19 @@ import typer
 from rich.console import Console
 
 from aseg_bench import __version__
+from aseg_bench.audit import as_markdown, audit, write_audit
 from aseg_bench.datasets import DATASETS
+from aseg_bench.dumps import score_dump
 from aseg_bench.errors import AsegBenchError, InputError
 from aseg_bench.methods import MethodOptions, find_methods
+from aseg_bench.predictions.imported import import_maps
+from aseg_bench.predictions.readers import find_readers
+from aseg_bench.predictions.records import Limits
+from aseg_bench.progress import progress_bar
+from aseg_bench.protocols import PROTOCOLS, find_protocol
+from aseg_bench.records import Sample
 from aseg_bench.reporting import report_tables, terminal
-from aseg_bench.runner import REPORT, SCORES, RunPlan, dataset_labels, find_method, run
+from aseg_bench.runner import REPORT, SCORES, RunPlan, dataset_labels, find_method, find_samples, keep_scores, run
 
 app = typer.Typer(
     name="aseg-bench",
@@ -30,6 +38,18 @@ Out = Annotated[Path, typer.Option("--out", help="Folder of the run; an interrup
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no tables; files and errors only.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the data set lies.")]
 Categories = Annotated[str | None, typer.Option(help="Take only these, separated by commas.")]
+
+Maps = Annotated[Path, typer.Argument(help="File or folder of anomaly maps.")]
+MapsDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Key from `aseg-bench datasets`; not needed where masks travel with maps."),
+]
+ReaderKey = Annotated[str, typer.Option("--reader", help=f"auto, or one of {', '.join(find_readers())}.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read formats that need pickle: arrays and plain containers only.")
+]
+AllowClamped = Annotated[bool, typer.Option("--allow-clamped", help="Score anomalib's clamped maps as they are.")]
+MaxGib = Annotated[float, typer.Option(min=0.001, help="Largest array or file, in GiB, that a dump may hold.")]
 
 
 def main() -> None:
@@ -59,7 +79,9 @@ def _common(
 
 @app.command("run", epilog="Example: `aseg-bench run --methods uni_as,uniad --dataset mvtec_ad --data-root ~/mvtec`")
 def run_command(
-    methods: Annotated[str, typer.Option(help="Names from `aseg-bench methods`, separated by commas.")],
+    methods: Annotated[
+        str, typer.Option(help="Names from `aseg-bench methods`, separated by commas; NAME=maps:PATH reads maps.")
+    ],
     dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
     data_root: DataRoot = None,
     categories: Categories = None,
@@ -94,8 +116,9 @@ def run_command(
         preset=preset,
         quiet=quiet,
     )
+    names, maps = _methods(methods)
     plan = RunPlan(
-        methods=_names(methods) or (),
+        methods=names,
         dataset=dataset,
         out=out,
         data_root=data_root,
@@ -105,6 +128,7 @@ def run_command(
         protocol=protocol,
         half=half,
         overwrite=overwrite,
+        maps=maps,
     )
     try:
         scores = run(plan)
@@ -115,6 +139,87 @@ def run_command(
         for table in report_tables([scores], methods=find_methods(), datasets=dataset_labels()):
             console.print(terminal(table))
         console.print(f"scores: {out / SCORES}   report: {out / REPORT}", highlight=False)
+
+
+@app.command("eval", epilog="Example: `aseg-bench eval dump/ --name patchcore --dataset mvtec_ad --data-root ~/mvtec`")
+def eval_command(
+    maps: Maps,
+    dataset: MapsDataset = None,
+    data_root: DataRoot = None,
+    categories: Categories = None,
+    reader: ReaderKey = "auto",
+    name: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "maps",
+    protocol: Annotated[str, typer.Option(help="How maps and truth are compared.")] = "exact",
+    out: Out = Path("runs/eval"),
+    allow_pickle: AllowPickle = False,
+    allow_clamped: AllowClamped = False,
+    max_gib: MaxGib = 8,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Score the sound categories, list the others.")
+    ] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Tables may mix protocols; their rows are marked.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score maps that other code wrote, and write the same tables as `run`."""
+    rules = find_protocol(protocol)
+    imported = import_maps(
+        maps,
+        _test_samples(dataset, data_root, categories),
+        reader=reader,
+        limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
+        allow_clamped=allow_clamped,
+    )
+    with progress_bar(quiet) as bar:
+        task = bar.add_task("scoring", total=len(imported.found), note="")
+        scored = score_dump(
+            imported,
+            name,
+            protocols=[rules],
+            keep_going=keep_going,
+            tell=lambda note: bar.update(task, advance=1, note=note),
+        )
+    for text in (*scored.warnings, *scored.failures):
+        print(f"warning: {text}", file=sys.stderr)
+    scores = keep_scores(out, scored.scores, mixed=mixed)
+    if not quiet:
+        for table in report_tables([scores], methods=find_methods(), datasets=dataset_labels(), mixed=mixed):
+            console.print(terminal(table))
+        console.print(f"scores: {out / SCORES}   report: {out / REPORT}", highlight=False)
+
+
+@app.command("audit", epilog="Example: `aseg-bench audit result_eval_temp/ --protocols exact,uniad,ader`")
+def audit_command(
+    maps: Annotated[list[Path], typer.Argument(help="Files or folders of maps, one per method.")],
+    dataset: MapsDataset = None,
+    data_root: DataRoot = None,
+    categories: Categories = None,
+    reader: ReaderKey = "auto",
+    protocols: Annotated[
+        str, typer.Option(help="Presets to compare with `exact`, separated by commas, or all.")
+    ] = "all",
+    out: Annotated[Path, typer.Option("--out", help="Folder of the audit.")] = Path("runs/audit"),
+    allow_pickle: AllowPickle = False,
+    allow_clamped: AllowClamped = False,
+    max_gib: MaxGib = 8,
+    quiet: Quiet = False,
+) -> None:
+    """Score the same maps under many protocols, and say which setting moves each number."""
+    names = list(PROTOCOLS) if protocols == "all" else list(_names(protocols) or ())
+    rules = [find_protocol(key) for key in names]
+    samples = _test_samples(dataset, data_root, categories)
+    limits = Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle)
+    dumps = [import_maps(path, samples, reader=reader, limits=limits, allow_clamped=allow_clamped) for path in maps]
+    deviations = []
+    with progress_bar(quiet) as bar:
+        task = bar.add_task("auditing", total=sum(len(dump.found) for dump in dumps), note="")
+        for dump in dumps:
+            deviations += audit(
+                dump, dump.path.stem, protocols=rules, tell=lambda note: bar.update(task, advance=1, note=note)
+            )
+    paths = write_audit(out, deviations)
+    if not quiet:
+        print(as_markdown(deviations))
+        console.print("written: " + "   ".join(str(path) for path in paths), highlight=False)
 
 
 @app.command("methods", epilog="Example: `aseg-bench methods --show uni_as`")
@@ -151,6 +256,28 @@ def datasets_command() -> None:
 
 def _names(text: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in text.split(",") if name.strip()) if text is not None else None
+
+
+def _methods(text: str) -> tuple[list[str], dict[str, Path]]:
+    """Names in order, and the paths of those whose maps are read: ``uni_as,patchcore=maps:dump``."""
+    names, maps = [], {}
+    for item in _names(text) or ():
+        name, equals, source = item.partition("=")
+        if equals:
+            kind, _, path = source.partition(":")
+            if kind != "maps" or not path:
+                raise InputError(f"--methods {item} is not NAME or NAME=maps:PATH, for instance patchcore=maps:dump/")
+            maps[name] = Path(path)
+        names.append(name)
+    return names, maps
+
+
+def _test_samples(dataset: str | None, root: Path | None, categories: str | None) -> list[Sample] | None:
+    if dataset is None:
+        if root is not None or categories is not None:
+            raise InputError("--data-root and --categories need --dataset")
+        return None
+    return [sample for sample in find_samples(dataset, root, _names(categories)) if sample.split == "test"]
 
 
 def _settings(texts: Sequence[str]) -> dict[str, dict[str, str]]:

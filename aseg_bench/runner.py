@@ -25,6 +25,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores, score_category
 from aseg_bench.files import written_whole
 from aseg_bench.methods import Method, MethodFacts, MethodOptions, find_methods, near_matches
+from aseg_bench.predictions.imported import MapsMethod
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
 from aseg_bench.protocols import find_protocol
@@ -50,6 +51,7 @@ class RunPlan:
         protocol: key of ``PROTOCOLS``.
         half: keep maps in half precision.
         overwrite: compute finished (method, data set) pairs again.
+        maps: method -> file or folder of maps that other code made; these methods are read, not run.
     """
 
     methods: Sequence[str]
@@ -62,6 +64,7 @@ class RunPlan:
     protocol: str = "exact"
     half: bool = False
     overwrite: bool = False
+    maps: Mapping[str, Path] = field(default_factory=dict)
 
 
 def run(plan: RunPlan) -> list[Score]:
@@ -102,10 +105,27 @@ def run(plan: RunPlan) -> list[Score]:
         for group in track(by_category, f"scoring {name}", len(by_category), plan.options.quiet):
             case = Case(name, plan.dataset, group[0].category)
             scores += score_category(case, group, store.maps(name, group), protocol=protocol)
-    scores = _merged(plan.out / SCORES, mean_scores(scores))
-    write_scores(plan.out / SCORES, scores)
-    write_tables(plan.out / REPORT, scores, methods=find_methods(), datasets=dataset_labels())
-    return scores
+    return keep_scores(plan.out, mean_scores(scores))
+
+
+def keep_scores(out: Path, scores: Sequence[Score], *, mixed: bool = False) -> list[Score]:
+    """Write scores and tables into a folder, beside those of other methods and data sets that it holds.
+
+    Args:
+        out: folder of the run.
+        scores: with their means.
+        mixed: tables may mix protocols.
+
+    Returns:
+        All scores that the folder now holds.
+
+    Raises:
+        InputError: tables would mix protocols or test images.
+    """
+    everything = _merged(out / SCORES, scores)
+    write_tables(out / REPORT, everything, methods=find_methods(), datasets=dataset_labels(), mixed=mixed)
+    write_scores(out / SCORES, everything)
+    return everything
 
 
 def find_samples(dataset: str, root: Path | None, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -159,7 +179,11 @@ def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, A
         "precision": options.precision,
         "half": plan.half,
     }
-    return {name: shared | {"settings": dict(plan.settings.get(name, {}))} for name in plan.methods}
+    own = {
+        name: {"maps": str(plan.maps[name])} if name in plan.maps else {"settings": dict(plan.settings.get(name, {}))}
+        for name in plan.methods
+    }
+    return {name: shared | own[name] for name in plan.methods}
 
 
 def _is_due(plan: RunPlan, record: Mapping[str, Any], name: str, conditions: Mapping[str, Any]) -> bool:
@@ -176,6 +200,8 @@ def _is_due(plan: RunPlan, record: Mapping[str, Any], name: str, conditions: Map
 
 
 def _build(plan: RunPlan, name: str) -> Method:
+    if name in plan.maps:
+        return MapsMethod(name, plan.maps[name])
     facts = find_method(name)
     if facts.build is None:
         raise InputError(
