@@ -1,114 +1,263 @@
-"""measure and evaluate_maps: all metrics of a category in one call."""
+"""measure and evaluate_maps: all metrics of a category in one call, from two passes over its maps."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.methods import near_matches
+from aseg_bench.metrics import pixel, region
+from aseg_bench.metrics.checks import Masks, ScoreMaps, check_keys, check_maps
 from aseg_bench.metrics.curve import Curve
-from aseg_bench.metrics.table import METRICS
+from aseg_bench.metrics.first_pass import CURVE_ONLY, FirstPass, Needs, SaturatedRegion
+from aseg_bench.metrics.second_pass import ImageScore, SecondPass
+from aseg_bench.metrics.swept import Sweep
+from aseg_bench.metrics.table import AUPIMO_RANGE, METRICS
 
-Maps = NDArray[Any] | Sequence[NDArray[Any]]
+Part = TypeVar("Part", FirstPass, SecondPass)
+Step = Callable[[Any], None]
+
+PIXELS_PER_STEP = 2**17  # small images go to a thread together
+PRIVATE_COUNTS = 2**27  # bytes that the counts of threads beyond the first may take
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
-    """Metrics of one category.
+    """The metrics of one category.
 
     Attributes:
-        values: metric key -> value.
-        undefined: metric key -> the reason why it has no value.
-        curve: the exact curve.
+        values: value per metric key, where it has one.
+        undefined: the reason per metric key, where it has none.
+        curve: exact counts at every distinct anomalous score.
+        per_image: values per image under ``dsc``, ``iou`` and ``aupimo`` (nan for normal images), where asked for.
     """
 
     values: dict[str, float]
     undefined: dict[str, str]
     curve: Curve
-
-
-class _Swept:
-    def __init__(self, scores: Maps, masks: Maps, image_scores: Any, image_labels: Any) -> None:
-        self.maps = [np.asarray(scores[i]) for i in range(len(scores))]
-        self.masks = [np.asarray(masks[i]) for i in range(len(masks))]
-        for i, (s, m) in enumerate(zip(self.maps, self.masks, strict=True)):
-            if s.shape != m.shape:
-                raise InputError(f"image {i}: scores have shape {s.shape}, mask {m.shape}")
-            if m.dtype != np.bool_:
-                raise InputError(f"image {i}: the mask is {m.dtype}; make it boolean, for instance mask > 0")
-            bad = np.argwhere(np.isnan(s))
-            if len(bad):
-                raise InputError(f"score is nan at image {i}, pixel ({bad[0][0]}, {bad[0][1]})")
-        self.image_scores = np.array([m.max() for m in self.maps]) if image_scores is None else np.asarray(image_scores)
-        self.image_labels = (
-            np.array([m.any() for m in self.masks]) if image_labels is None else np.asarray(image_labels, dtype=bool)
-        )
-
-    @cached_property
-    def curve(self) -> Curve:
-        s = np.concatenate([m.ravel() for m in self.maps])
-        y = np.concatenate([m.ravel() for m in self.masks])
-        anomalous, normal = np.sort(s[y]), np.sort(s[~y])
-        t = np.unique(anomalous)
-        return Curve(
-            t,
-            (len(anomalous) - np.searchsorted(anomalous, t)).astype(np.int64),
-            (len(normal) - np.searchsorted(normal, t)).astype(np.int64),
-            (len(normal) - np.searchsorted(normal, t, side="right")).astype(np.int64),
-            len(anomalous),
-            len(normal),
-        )
-
-    @cached_property
-    def overlaps(self) -> list[tuple[int, int, int]]:
-        t = self.curve.pr_threshold
-        return [
-            (int((m & (s >= t)).sum()), int((s >= t).sum()), int(m.sum()))
-            for s, m in zip(self.maps, self.masks, strict=True)
-        ]
-
-
-def measure(
-    scores: Maps,
-    masks: Maps,
-    *,
-    metrics: Sequence[str] | None = None,
-    image_scores: Any = None,
-    image_labels: Any = None,
-    n_threads: int | None = None,
-) -> Measured:
-    """All metrics of one category, from one sweep."""
-    keys = tuple(METRICS) if metrics is None else tuple(metrics)
-    for key in keys:
-        if key not in METRICS:
-            raise InputError(f"unknown metric {key}; {near_matches(key, tuple(METRICS))}")
-    if len(scores) != len(masks) or not len(scores):
-        raise InputError(f"{len(scores)} score maps and {len(masks)} masks; one of each per image is needed")
-    swept = _Swept(scores, masks, image_scores, image_labels)
-    values, undefined = {}, {}
-    for key in keys:
-        try:
-            values[key] = METRICS[key].function(swept)
-        except UndefinedMetricError as error:
-            undefined[key] = str(error)
-    return Measured(values, undefined, swept.curve)
+    per_image: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
 
 def evaluate_maps(
-    scores: Maps,
-    masks: Maps,
+    scores: ScoreMaps,
+    masks: Masks,
     *,
     metrics: Sequence[str] | None = None,
-    image_scores: Any = None,
+    image_scores: ArrayLike | ImageScore | None = None,
     n_threads: int | None = None,
 ) -> dict[str, float]:
-    """All metrics of one category as a dict."""
+    """Every metric of the maps of one category, exactly.
+
+    Args:
+        scores: anomaly score per pixel, (images, height, width), or a sequence of (height, width) arrays of any sizes;
+            any unit, higher is more anomalous. An element of a sequence is read at most twice, so it may come from a
+            file. float16, float32, float64 and integers are compared without loss; infinities are ordered.
+        masks: True where the pixel is anomalous, shaped as ``scores``.
+        metrics: keys of ``METRICS``; only what these need is computed. None computes all that are defined.
+        image_scores: one score per image, (images,), or a function from a map to it; None takes the highest pixel.
+        n_threads: threads to use; None takes the machine's. The result never depends on it.
+
+    Returns:
+        Value by metric key, as in ``scores.csv``; fractions, never percentages.
+
+    Raises:
+        InputError: shapes differ, masks are not boolean, a score is nan, or a key is unknown.
+        UndefinedMetricError: a metric asked for by name has no value.
+
+    >>> scores = np.array([[[0.1, 0.2], [0.3, 0.9]], [[0.1, 0.1], [0.4, 0.2]]])
+    >>> masks = np.array([[[False, False], [False, True]], [[False, False], [False, False]]])
+    >>> evaluate_maps(scores, masks, metrics=["pixel_auroc", "dsc", "anomaly_rate"])
+    {'pixel_auroc': 1.0, 'dsc': 1.0, 'anomaly_rate': 0.125}
+    """
     measured = measure(scores, masks, metrics=metrics, image_scores=image_scores, n_threads=n_threads)
     if metrics is not None and measured.undefined:
-        key, reason = next(iter(measured.undefined.items()))
-        raise UndefinedMetricError(f"{key} is undefined: {reason}")
+        reasons = "; ".join(f"{key} is undefined: {reason}" for key, reason in measured.undefined.items())
+        raise UndefinedMetricError(reasons)
     return measured.values
+
+
+def measure(
+    scores: ScoreMaps,
+    masks: Masks,
+    *,
+    metrics: Sequence[str] | None = None,
+    image_scores: ArrayLike | ImageScore | None = None,
+    image_labels: ArrayLike | None = None,
+    regions: Sequence[Sequence[SaturatedRegion]] | None = None,
+    names: Sequence[str] | None = None,
+    n_threads: int | None = None,
+) -> Measured:
+    """As `evaluate_maps`, with the reasons of undefined metrics, the curve and the values per image.
+
+    Args:
+        scores: as in `evaluate_maps`.
+        masks: as in `evaluate_maps`.
+        metrics: as in `evaluate_maps`, but an undefined one is no error.
+        image_scores: as in `evaluate_maps`.
+        image_labels: whether each image is anomalous, (images,); None asks its mask.
+        regions: the saturated regions of each image, for sPRO.
+        names: name of each image, for messages.
+        n_threads: as in `evaluate_maps`.
+
+    Raises:
+        InputError: as in `evaluate_maps`.
+    """
+    keys = tuple(METRICS) if metrics is None else metrics
+    check_keys(keys, tuple(METRICS))
+    sweep = sweep_maps(
+        scores,
+        masks,
+        reduce(or_, (METRICS[key].needs for key in keys), CURVE_ONLY),
+        image_scores=image_scores,
+        image_labels=image_labels,
+        regions=regions,
+        names=names,
+        n_threads=n_threads,
+    )
+    return finish(sweep, keys)
+
+
+def finish(sweep: Sweep, keys: Sequence[str]) -> Measured:
+    """The metrics of a sweep that was made with their needs."""
+    values, undefined = {}, {}
+    for key in keys:
+        try:
+            values[key] = float(METRICS[key].function(sweep))
+        except UndefinedMetricError as error:
+            undefined[key] = str(error)
+    per_image: dict[str, Callable[[], list[float]]] = {
+        "dsc": lambda: pixel.dsc_of_images(sweep),
+        "iou": lambda: pixel.iou_of_images(sweep),
+        "aupimo": lambda: region.aupimo_of_images(sweep, *AUPIMO_RANGE),
+    }
+    return Measured(
+        values,
+        undefined,
+        sweep.curve,
+        {key: np.array(of_images()) for key, of_images in per_image.items() if key in values},
+    )
+
+
+def sweep_maps(
+    scores: ScoreMaps,
+    masks: Masks,
+    needs: Needs,
+    *,
+    image_scores: ArrayLike | ImageScore | None = None,
+    image_labels: ArrayLike | None = None,
+    regions: Sequence[Sequence[SaturatedRegion]] | None = None,
+    names: Sequence[str] | None = None,
+    n_threads: int | None = None,
+) -> Sweep:
+    """Both passes over the maps of a category; the arguments are those of `measure`."""
+    check_maps(scores, masks)
+    n_images = len(scores)
+    if n_threads is not None and n_threads < 1:
+        raise InputError(f"n_threads is {n_threads}; at least 1 is needed, or None for all of the machine's")
+    n_threads = n_threads or _n_cores()
+    score_of = _per_image("image_scores", image_scores, n_images)
+    label_of = _per_image("image_labels", image_labels, n_images)
+    for name, given in (("regions", regions), ("names", names)):
+        if given is not None and len(given) != n_images:
+            raise InputError(f"there are {n_images} images and {len(given)} {name}; one of each per image is needed")
+
+    def name_of(index: int) -> str | None:
+        return None if names is None else str(names[index])
+
+    firsts = [FirstPass(needs) for _ in range(n_threads)]
+
+    def first_steps() -> Iterator[tuple[int, Callable[[FirstPass], None]]]:
+        for index in range(n_images):
+            mask = np.asarray(masks[index])
+            wanted = mask.dtype != np.bool_ or firsts[0].wants_scores(mask)
+            score_map = np.asarray(scores[index]) if wanted else None
+            at = regions[index] if regions is not None else ()
+            yield (
+                mask.size,
+                lambda part, s=score_map, m=mask, r=at, i=index: part.update(  # type: ignore[misc]
+                    s, m, regions=r, index=i, name=name_of(i)
+                ),
+            )
+
+    ranking = _run(firsts, first_steps()).compute()
+    n_private = 1 + PRIVATE_COUNTS // (8 * ranking.n_distinct + 8)
+    seconds = [SecondPass(ranking) for _ in range(min(n_threads, n_private))]
+
+    def second_steps() -> Iterator[tuple[int, Callable[[SecondPass], None]]]:
+        for index in range(n_images):
+            mask, score_map = np.asarray(masks[index]), np.asarray(scores[index])
+            yield (
+                mask.size,
+                lambda part, s=score_map, m=mask, i=index: part.update(  # type: ignore[misc]
+                    s, m, image_score=score_of(i), image_label=label_of(i), index=i, name=name_of(i)
+                ),
+            )
+
+    return _run(seconds, second_steps()).compute()
+
+
+def _n_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _per_image(name: str, values: Any, n_images: int) -> Callable[[int], Any]:
+    """A function from the image's index to its value: an entry, the one function for all, or None."""
+    if values is None or callable(values):
+        return lambda _: values
+    array = np.asarray(values)
+    if array.shape != (n_images,):
+        raise InputError(f"{name} have shape {array.shape}; one per image is needed, ({n_images},)")
+    return lambda index: array[index].item()
+
+
+def _run(parts: Sequence[Part], steps: Iterator[tuple[int, Callable[[Part], None]]]) -> Part:
+    """Take every step with some part, and merge the parts.
+
+    The steps are drawn in the calling thread, so that a lazy sequence is never read from two threads at once, and no
+    more of them are alive than there are threads, and one.
+
+    Raises:
+        InputError: as the earliest step that raised it.
+    """
+    if len(parts) == 1:
+        for _, step in steps:
+            step(parts[0])
+        return parts[0]
+    idle: SimpleQueue[Part] = SimpleQueue()
+    for part in parts:
+        idle.put(part)
+
+    def work(part: Part, batch: Sequence[Callable[[Part], None]]) -> None:
+        try:
+            for step in batch:
+                step(part)
+        finally:
+            idle.put(part)
+
+    pending: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(len(parts)) as pool:
+        batch: list[Callable[[Part], None]] = []
+        n_pixels = 0
+        for size, step in steps:
+            batch.append(step)
+            n_pixels += size
+            if n_pixels >= PIXELS_PER_STEP:
+                pending.append(pool.submit(work, idle.get(), batch))
+                batch, n_pixels = [], 0
+            while pending and pending[0].done():
+                pending.popleft().result()
+        pending.append(pool.submit(work, idle.get(), batch))
+        for future in pending:
+            future.result()
+    for part in parts[1:]:
+        parts[0].merge(part)
+    return parts[0]

@@ -1,10 +1,16 @@
-"""METRICS, the one table of metric facts."""
+"""METRICS, the one table of metric facts: tables, command line, laws and the sweep all read it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
-from aseg_bench.metrics import image, pixel
+from aseg_bench.metrics import image, pixel, region
+from aseg_bench.metrics.first_pass import CURVE_ONLY, Needs
+from aseg_bench.metrics.swept import Sweep
+
+Level = Literal["pixel", "region", "image", "data"]
+Unit = Literal["fraction", "ratio", "pixels"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,59 +20,96 @@ class Metric:
     Attributes:
         key: name in ``scores.csv`` and on the command line.
         label: name in print.
-        level: what it counts: ``pixel``, ``region``, ``image``, or ``data`` where it says nothing of the method.
+        level: what it is about; ``data`` says nothing of the method.
         higher_is_better: None where neither is.
-        function: computes it from a finished sweep.
+        function: computes it from a finished sweep; raises UndefinedMetricError where it has no value.
         summary: what it measures, in one line.
-        source: where it was defined.
+        source: where it is defined.
+        needs: what it needs of the sweep beyond the curve.
         unit: ``fraction`` is printed in per cent, ``ratio`` and ``pixels`` as they are.
     """
 
     key: str
     label: str
-    level: Literal["pixel", "region", "image", "data"]
+    level: Level
     higher_is_better: bool | None
-    function: Callable[[Any], float]
+    function: Callable[[Sweep], float]
     summary: str
     source: str
-    unit: Literal["fraction", "ratio", "pixels"] = "fraction"
+    needs: Needs = CURVE_ONLY
+    unit: Unit = "fraction"
 
 
-FAWCETT = "Fawcett (2006), https://doi.org/10.1016/j.patrec.2005.10.010"
-UNIAS = "Ma et al., UniAS (WACV 2025), section 4.2"
+AUPIMO_RANGE = (1e-5, 1e-4)
+
+_FAWCETT = "Fawcett (2006), https://doi.org/10.1016/j.patrec.2005.10.010"
+_DAVIS = "Davis and Goadrich (2006), https://doi.org/10.1145/1143844.1143874"
+_STEP_AP = "step sum without interpolation, as scikit-learn's average_precision_score"
+_VAN_RIJSBERGEN = "van Rijsbergen, Information Retrieval (1979), chapter 7"
+_UNIAS = "Ma et al., UniAS (WACV 2025), section 4.1"
+_MVTEC = "Bergmann et al. (2021), https://doi.org/10.1007/s11263-020-01400-4"
+_LOCO = "Bergmann et al. (2022), https://doi.org/10.1007/s11263-022-01578-9"
+_AUPIMO = "Bertoldo et al. (2024), https://arxiv.org/abs/2401.01984"
+_AT = "at the threshold that maximises precision + recall"
+
+_OVERLAPS = Needs(overlaps=True)
+_REGIONS = Needs(regions=True)
+_IMAGES = Needs(images=True)
+_TOPS = Needs(regions=True, normal_fpr=AUPIMO_RANGE[1])  # regions, so that sums are the same bits beside AUPRO
 
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
-        Metric(
-            "pixel_auroc", "Pixel AUROC", "pixel", True, pixel.auroc,
-            "chance that an anomalous pixel outscores a normal one; a tie counts one half", FAWCETT,
-        ),
-        Metric(
-            "pixel_ap", "Pixel AP", "pixel", True, pixel.ap,
-            "mean precision over the anomalous pixels, by steps", "scikit-learn, average_precision_score",
-        ),
-        Metric("pixel_f1_max", "Best F1", "pixel", True, pixel.f1_max, "F1 at the best threshold", FAWCETT),
-        Metric(
-            "dsc", "DSC", "pixel", True, pixel.dsc,
-            "Dice per image at the threshold that maximises precision + recall, mean over all images", UNIAS,
-        ),
-        Metric(
-            "iou", "IoU", "pixel", True, pixel.iou,
-            "intersection over union per image at that threshold, mean over all images", UNIAS,
-        ),
-        Metric(
-            "anomaly_rate", "Anomaly Rate", "data", None, pixel.anomaly_rate,
-            "share of anomalous pixels over all images", UNIAS,
-        ),
-        Metric(
-            "anomaly_rate_anomalous", "Anomaly Rate (anomalous images)", "data", None, pixel.anomaly_rate_anomalous,
-            "share of anomalous pixels over the images that have any", UNIAS,
-        ),
+        Metric("pixel_auroc", "Pixel AUROC", "pixel", True, pixel.auroc,
+               "chance that an anomalous pixel outscores a normal one; a tie counts one half", _FAWCETT),
+        Metric("pixel_ap", "Pixel AP", "pixel", True, pixel.ap,
+               "area under precision over recall, by steps", _STEP_AP),
+        Metric("pixel_ap_lift", "AP lift", "pixel", True, pixel.ap_lift,
+               "pixel AP over the share of anomalous pixels, which chance reaches", _DAVIS, unit="ratio"),
+        Metric("pixel_f1_max", "Best F1", "pixel", True, pixel.f1_max,
+               "F1 of all pixels at the best threshold", _VAN_RIJSBERGEN),
+        Metric("pixel_iou_max", "Best IoU", "pixel", True, pixel.iou_max,
+               "intersection over union of all pixels at the best threshold", _VAN_RIJSBERGEN),
+        Metric("pixel_fpr_at_95_tpr", "FPR at 95 % TPR", "pixel", False, pixel.fpr_at_95_tpr,
+               "share of normal pixels called anomalous where 95 % of the anomalous ones are found", _FAWCETT),
+        Metric("dsc", "DSC", "pixel", True, pixel.dsc,
+               f"Dice {_AT}, mean over all images", _UNIAS, _OVERLAPS),
+        Metric("iou", "IoU", "pixel", True, pixel.iou,
+               f"intersection over union {_AT}, mean over all images", _UNIAS, _OVERLAPS),
+        Metric("dsc_anomalous", "DSC (anomalous images)", "pixel", True, pixel.dsc_anomalous,
+               f"Dice {_AT}, mean over anomalous images", _UNIAS, _OVERLAPS),
+        Metric("iou_anomalous", "IoU (anomalous images)", "pixel", True, pixel.iou_anomalous,
+               f"intersection over union {_AT}, mean over anomalous images", _UNIAS, _OVERLAPS),
+        Metric("dsc_pooled", "DSC (pooled)", "pixel", True, pixel.dsc_pooled,
+               f"Dice (F1) of all pixels together {_AT}", _UNIAS),
+        Metric("iou_pooled", "IoU (pooled)", "pixel", True, pixel.iou_pooled,
+               f"intersection over union of all pixels together {_AT}", _UNIAS),
+        Metric("precision", "Precision", "pixel", True, pixel.precision,
+               f"precision of all pixels {_AT}", _UNIAS),
+        Metric("recall", "Recall", "pixel", True, pixel.recall,
+               f"recall of all pixels {_AT}", _UNIAS),
+        Metric("fp_pixels", "False-positive pixels", "pixel", False, pixel.fp_pixels,
+               f"false-positive pixels per normal image {_AT}", _UNIAS, _OVERLAPS, "pixels"),
+        Metric("aupro_0.3", "AUPRO", "region", True, partial(region.aupro, limit=0.3),
+               "mean found share of the 8-connected regions, up to 30 % false positives", _MVTEC, _REGIONS),
+        Metric("aupro_0.05", "AUPRO (5 %)", "region", True, partial(region.aupro, limit=0.05),
+               "mean found share of the 8-connected regions, up to 5 % false positives", _MVTEC, _REGIONS),
+        Metric("spro_0.05", "sPRO (5 %)", "region", True, partial(region.spro, limit=0.05),
+               "mean saturated found share of the given regions, up to 5 % false positives", _LOCO),
+        Metric("aupimo", "AUPIMO", "region", True,
+               partial(region.aupimo, lower=AUPIMO_RANGE[0], upper=AUPIMO_RANGE[1]),
+               "mean found share of each anomalous image, over the log of 1e-5 to 1e-4 false positives on normal ones",
+               _AUPIMO, _TOPS),
+        Metric("anomaly_rate", "Anomaly Rate", "data", None, pixel.anomaly_rate,
+               "share of anomalous pixels over all images", _UNIAS),
+        Metric("anomaly_rate_anomalous", "Anomaly Rate (anomalous images)", "data", None, pixel.anomaly_rate_anomalous,
+               "share of anomalous pixels over the images that have any", _UNIAS),
         Metric("image_auroc", "Image AUROC", "image", True, image.auroc,
-               "chance that an anomalous image outscores a normal one; a tie counts one half", FAWCETT),
-        Metric("image_ap", "Image AP", "image", True, image.ap, "step AP over images",
-               "scikit-learn, average_precision_score"),
+               "chance that an anomalous image outscores a normal one; a tie counts one half", _FAWCETT, _IMAGES),
+        Metric("image_ap", "Image AP", "image", True, image.ap,
+               "area under precision over recall of images, by steps", _STEP_AP, _IMAGES),
+        Metric("image_f1_max", "Image best F1", "image", True, image.f1_max,
+               "F1 of images at the best threshold", _VAN_RIJSBERGEN, _IMAGES),
     )
 }  # fmt: skip
 

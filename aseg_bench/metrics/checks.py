@@ -1,0 +1,104 @@
+"""What a caller may hand over as scores and masks; everything else is one clear InputError before any work."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aseg_bench.errors import InputError
+from aseg_bench.methods import near_matches
+from aseg_bench.metrics.keys import key_type
+
+ScoreMaps = NDArray[Any] | Sequence[NDArray[Any]]
+Masks = NDArray[np.bool_] | Sequence[NDArray[np.bool_]]
+
+
+def check_maps(scores: ScoreMaps, masks: Masks) -> None:
+    """Check what can be checked without reading: numbers of maps, and shapes and types of what is in memory.
+
+    Raises:
+        InputError: nothing is there, the numbers differ, or a pair in memory fails `check_pair`.
+    """
+    for name, maps in (("scores", scores), ("masks", masks)):
+        if isinstance(maps, np.ndarray) and maps.ndim != 3:
+            hint = f"; put one image as {name}[None]" if maps.ndim == 2 else ""
+            raise InputError(f"{name} have shape {maps.shape}; (images, height, width) is needed{hint}")
+        if not hasattr(maps, "__len__") or not hasattr(maps, "__getitem__"):
+            raise InputError(
+                f"{name} are a {type(maps).__name__}; pass an array or a sequence, for instance list({name})"
+            )
+    if len(scores) != len(masks):
+        raise InputError(f"there are {len(scores)} score maps and {len(masks)} masks; one of each per image is needed")
+    if not len(scores):
+        raise InputError("there are no score maps; at least one image is needed")
+    in_memory = (np.ndarray, list, tuple)
+    if isinstance(scores, in_memory) and isinstance(masks, in_memory):
+        arrays = isinstance(scores, np.ndarray) and isinstance(masks, np.ndarray)
+        for i in range(1 if arrays else len(scores)):
+            check_pair(np.asarray(scores[i]), np.asarray(masks[i]), f"image {i}")
+
+
+def check_pair(scores: NDArray[Any], mask: NDArray[Any], where: str) -> None:
+    """Check one score map and its mask.
+
+    Raises:
+        InputError: they are not 2-D and of one shape, the mask is not boolean, or the scores have no order.
+    """
+    check_mask(mask, where)
+    if scores.shape != mask.shape:
+        raise InputError(
+            f"{where}: the scores have shape {scores.shape}, the mask {mask.shape}; resize one to the other "
+            "(nearest neighbour for a mask)"
+        )
+    key_type(scores.dtype, where)
+
+
+def check_mask(mask: NDArray[Any], where: str) -> None:
+    """Check one mask.
+
+    Raises:
+        InputError: it is not 2-D, has no pixel, or is not boolean; says how to make it so.
+    """
+    if mask.ndim != 2 or not mask.size:
+        raise InputError(f"{where}: the mask has shape {mask.shape}; (height, width) is needed, both above 0")
+    if mask.dtype == np.bool_:
+        return
+    if mask.dtype.kind in "iu":
+        values = np.unique(mask)
+        held = ", ".join(map(str, values[:4])) + (" ..." if len(values) > 4 else "")
+        if values[0] < 0:
+            how = "decide which values are anomalous, and pass mask == value"
+        elif len(values) > 2 and values[-1] < 10:
+            how = "these look like the class indices of raw VisA: binarise with mask > 0"
+        else:
+            how = "binarise with mask > 0"
+        raise InputError(f"{where}: the mask holds {mask.dtype} values {held}, not booleans; {how}")
+    if mask.dtype.kind == "f":
+        raise InputError(
+            f"{where}: the mask holds {mask.dtype} values, not booleans; binarise, for instance with mask > 0.5"
+        )
+    raise InputError(f"{where}: the mask is of type {mask.dtype}; a boolean array is needed")
+
+
+def check_keys(keys: Sequence[str], known: Sequence[str]) -> None:
+    """Check metric keys.
+
+    Raises:
+        InputError: a key is unknown (with the nearest known ones), or the keys are one string.
+    """
+    if isinstance(keys, str):
+        raise InputError(f"metrics is the text {keys!r}; pass a sequence of keys, for instance [{keys!r}]")
+    for key in keys:
+        if key not in known:
+            raise InputError(f"there is no metric {key!r}; {near_matches(str(key), known)}")
+
+
+def check_share(name: str, value: float) -> None:
+    """Check a limit that is a share.
+
+    Raises:
+        InputError: it lies outside (0, 1].
+    """
+    if not 0.0 < value <= 1.0:
+        raise InputError(f"{name} is {value}; it must lie above 0 and not above 1")

@@ -1,0 +1,294 @@
+"""First pass of the sweep: the anomalous pixels of every image."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from aseg_bench.errors import InputError
+from aseg_bench.metrics import _kernels as kernels
+from aseg_bench.metrics.checks import check_mask, check_pair
+from aseg_bench.metrics.keys import FLOAT32, Keys, KeyType, key_type
+from aseg_bench.metrics.tallies import UINT32_MAX, CoarseTally
+
+EIGHT_CONNECTED = np.ones((3, 3), dtype=np.bool_)
+N_TABLE_BITS = 18  # a table of 1 MB stays in the second-level cache
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What the asked metrics need beyond the curve.
+
+    Attributes:
+        overlaps: true and false positives of each image at the precision + recall threshold.
+        regions: the 8-connected regions of the masks.
+        images: a score and a label per image.
+        normal_fpr: false-positive rate on normal images down to which their pixels must be ranked; 0 for none.
+    """
+
+    overlaps: bool = False
+    regions: bool = False
+    images: bool = False
+    normal_fpr: float = 0.0
+
+    def __or__(self, other: "Needs") -> "Needs":
+        """What both need."""
+        return Needs(
+            self.overlaps or other.overlaps,
+            self.regions or other.regions,
+            self.images or other.images,
+            max(self.normal_fpr, other.normal_fpr),
+        )
+
+
+CURVE_ONLY = Needs()
+
+
+class SaturatedRegion(NamedTuple):
+    """A defect of which finding ``saturation`` pixels is finding all of it (MVTec LOCO).
+
+    Attributes:
+        mask: True at the pixels of the region, (height, width) bool.
+        saturation: number of pixels, from 1; more than the region has count as all of them.
+    """
+
+    mask: NDArray[np.bool_]
+    saturation: int
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Keys of anomalous pixels of one image, group by group.
+
+    Attributes:
+        index: place of the image in the results.
+        keys: all keys, (n,).
+        sizes: keys in each group, (n_groups,) int64.
+    """
+
+    index: int
+    keys: Keys
+    sizes: NDArray[np.int64]
+
+
+@dataclass
+class Ranking:
+    """The anomalous pixels of all images, ranked: what the second pass counts against.
+
+    Attributes:
+        needs: what will be needed.
+        kind: how scores are compared.
+        images: the anomalous pixels of each anomalous image, in regions if these are needed.
+        saturated: the pixels of each image's saturated regions that can count, in regions.
+        n_distinct: number of distinct anomalous scores.
+        ladder: finds a key among them.
+        found: anomalous pixels at each.
+        span: keys between which the precision + recall threshold lies, both included.
+        n_top: highest normal pixels of normal images that must be kept.
+    """
+
+    needs: Needs
+    kind: KeyType
+    images: list[Groups]
+    saturated: list[Groups]
+    n_distinct: int
+    ladder: kernels.Ladder
+    found: NDArray[np.integer[Any]]
+    span: tuple[int, int]
+    n_top: int
+
+    @property
+    def keys(self) -> Keys:
+        """The distinct anomalous keys, ascending."""
+        return self.ladder.distinct[: self.n_distinct]
+
+
+@dataclass
+class FirstPass:
+    """Collects the anomalous pixels, image by image; parts made anywhere merge in any order.
+
+    Attributes:
+        needs: what the asked metrics need.
+    """
+
+    needs: Needs
+    _kind: KeyType | None = None
+    _images: list[Groups] = field(default_factory=list)
+    _saturated: list[Groups] = field(default_factory=list)
+    _n_images: int = 0
+    _n_pixels_of_normal_images: int = 0
+    _coarse: CoarseTally = field(default_factory=CoarseTally)
+
+    def wants_scores(self, mask: NDArray[np.bool_]) -> bool:
+        """Whether the scores of an image with this mask are needed, or ``update`` can do with None."""
+        return self.needs.overlaps or bool(mask.any())
+
+    def update(
+        self,
+        score_map: NDArray[Any] | None,
+        mask: NDArray[np.bool_],
+        *,
+        regions: Sequence[SaturatedRegion] = (),
+        index: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Take one image.
+
+        Args:
+            score_map: anomaly scores, (height, width); None where `wants_scores` says so.
+            mask: True where anomalous, (height, width).
+            regions: the image's saturated regions.
+            index: place of the image in per-image results; None counts the calls.
+            name: the image's name in messages; None takes its index.
+
+        Raises:
+            InputError: shapes or types do not fit, or a score is nan.
+        """
+        index = self._n_images if index is None else index
+        where = f"image {index}" if name is None else name
+        self._n_images += 1
+        if score_map is None:
+            check_mask(mask, where)
+        else:
+            check_pair(score_map, mask, where)
+            self._take(score_map, mask, regions, index, where)
+        if not mask.any():
+            self._n_pixels_of_normal_images += mask.size
+
+    def _take(
+        self,
+        score_map: NDArray[Any],
+        mask: NDArray[np.bool_],
+        regions: Sequence[SaturatedRegion],
+        index: int,
+        where: str,
+    ) -> None:
+        kind = self._kind = same_kind(self._kind, key_type(score_map.dtype, where), where)
+        bits = kind.bits(score_map)
+        flat = mask_bytes(mask)
+        if self.needs.overlaps:
+            lowest, highest = extremes(bits, kind, score_map.shape, where)
+            self._coarse.update(bits, flat, kind.flip, lowest, highest)
+        n_anomalous = int(np.count_nonzero(mask))
+        if n_anomalous:
+            keys = np.empty(n_anomalous, dtype=kind.integer)
+            kernels.gather(bits, flat, kind.flip, keys)
+            if not self.needs.overlaps and (keys.max() > kind.infinity or keys.min() < -kind.infinity):
+                extremes(bits, kind, score_map.shape, where)
+            groups = _by_region(keys, mask) if self.needs.regions else (keys, np.array([n_anomalous]))
+            self._images.append(Groups(index, *groups))
+        if regions:
+            self._saturated.append(Groups(index, *_saturating(bits, kind, mask, regions, where)))
+
+    def merge(self, other: Self) -> None:
+        """Add the images of another part.
+
+        Raises:
+            InputError: its scores are of another kind.
+        """
+        if other._kind is not None:
+            self._kind = same_kind(self._kind, other._kind, "a merged part")
+        self._images += other._images
+        self._saturated += other._saturated
+        self._n_images += other._n_images
+        self._n_pixels_of_normal_images += other._n_pixels_of_normal_images
+        self._coarse.merge(other._coarse)
+
+    def compute(self) -> Ranking:
+        """Rank the anomalous pixels of all images."""
+        kind = self._kind or FLOAT32
+        ordered = np.concatenate([np.zeros(0, dtype=kind.integer), *(image.keys for image in self._images)])
+        ordered.sort()
+        n_anomalous = len(ordered)
+        found: NDArray[np.integer[Any]] = np.zeros(
+            n_anomalous, dtype=np.uint32 if n_anomalous <= UINT32_MAX else np.int64
+        )
+        n_distinct = kernels.squeeze(ordered, found)
+        found = found[:n_distinct].copy()
+        n_top = int(self.needs.normal_fpr * self._n_pixels_of_normal_images) + 1
+        n_top = n_top if n_distinct and self.needs.normal_fpr else 0
+        span = (0, 0)
+        if n_distinct and self.needs.overlaps:
+            coarse = self._coarse
+            first, last = kernels.candidates(ordered, found, n_anomalous, coarse.shift, coarse.base, coarse.from_top())
+            span = (int(ordered[first]), int(ordered[last]))
+        ladder = _ladder(ordered, n_distinct, kind)
+        return Ranking(self.needs, kind, self._images, self._saturated, n_distinct, ladder, found, span, n_top)
+
+
+def same_kind(known: KeyType | None, kind: KeyType, where: str) -> KeyType:
+    """The common kind of scores.
+
+    Raises:
+        InputError: they differ, so that scores cannot be compared without loss.
+    """
+    if known not in (None, kind):
+        raise InputError(f"{where} has {kind.name} scores, other images {known.name}; convert all to one type")
+    return kind
+
+
+def mask_bytes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """The mask as flat, contiguous, writable bytes of 0 and 1; a view if it can be."""
+    flat = np.ascontiguousarray(mask).ravel()
+    return (flat if flat.flags.writeable else flat.copy()).view(np.uint8)
+
+
+def extremes(bits: Keys, kind: KeyType, shape: tuple[int, ...], where: str) -> tuple[int, int]:
+    """Lowest and highest key of an image.
+
+    Raises:
+        InputError: a score is nan; names the pixel.
+    """
+    lowest, highest, nan = kernels.scan(bits, kind.flip, kind.infinity)
+    if nan >= 0:
+        row, column = divmod(nan, shape[1])
+        raise InputError(f"score is nan at {where}, pixel ({row}, {column}); repair the map, or remove the image")
+    return lowest, highest
+
+
+def _by_region(keys: Keys, mask: NDArray[np.bool_]) -> tuple[Keys, NDArray[np.int64]]:
+    """The keys of a mask's pixels, region by region, and the regions' sizes."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    labels, n_regions = ndimage.label(box, structure=EIGHT_CONNECTED)
+    if n_regions == 1:
+        return keys, np.array([len(keys)])
+    label = labels[box]
+    order = np.argsort(label.astype(np.uint16) if n_regions <= 0xFFFF else label, kind="stable")
+    return keys[order], np.bincount(label)[1:]
+
+
+def _saturating(
+    bits: Keys, kind: KeyType, mask: NDArray[np.bool_], regions: Sequence[SaturatedRegion], where: str
+) -> tuple[Keys, NDArray[np.int64]]:
+    """The highest ``saturation`` keys of each region: the pixels with which it is found."""
+    parts = []
+    for number, region in enumerate(regions):
+        place = f"{where}, region {number}"
+        check_mask(region.mask, place)
+        if region.mask.shape != mask.shape or not region.mask.any() or (region.mask & ~mask).any():
+            raise InputError(f"{place} is empty or reaches beyond the mask; the mask must be the union of the regions")
+        if region.saturation < 1:
+            raise InputError(f"{place}: the saturation is {region.saturation} pixels; at least 1 is needed")
+        keys = np.empty(int(region.mask.sum()), dtype=kind.integer)
+        kernels.gather(bits, mask_bytes(region.mask), kind.flip, keys)
+        keys.sort()
+        parts.append(keys[-int(region.saturation) :])
+    return np.concatenate(parts), np.array([len(part) for part in parts])
+
+
+def _ladder(ordered: Keys, n_distinct: int, kind: KeyType) -> kernels.Ladder:
+    if not n_distinct:
+        return kernels.Ladder(ordered, np.zeros(1, dtype=np.uint32), 0, 0, 1, 0, 0)
+    low, high = int(ordered[0]) - 1, int(ordered[n_distinct - 1]) + 1
+    shift = max((high - low).bit_length() - N_TABLE_BITS, 0)
+    base = low >> shift
+    table = np.empty((high >> shift) - base + 1, dtype=np.uint32)
+    fullest = kernels.index(ordered, n_distinct, shift, base, table)
+    widest = 1 << (max(fullest, 1).bit_length() - 1)
+    distinct = np.full(n_distinct + widest, np.iinfo(kind.integer).max, dtype=kind.integer)
+    distinct[:n_distinct] = ordered[:n_distinct]
+    return kernels.Ladder(distinct, table, shift, base, widest, low, high)

@@ -1,0 +1,72 @@
+"""Scores as integers that order alike: how a score map enters the kernels, and how a threshold comes back."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aseg_bench.errors import InputError
+
+Keys = NDArray[np.signedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class KeyType:
+    """How scores of one kind become keys: signed integers that order as the scores do.
+
+    Attributes:
+        name: ``float32``, ``float64`` or ``int64``; scores of different kinds cannot be compared without loss.
+        integer: dtype of the keys.
+        infinity: key of +inf; anything beyond is nan.
+    """
+
+    name: str
+    integer: type[np.signedinteger[Any]]
+    infinity: int
+
+    @property
+    def flip(self) -> int:
+        """The lowest integer; ``flip - bits`` is the key of a negative float."""
+        return int(np.iinfo(self.integer).min)
+
+    def bits(self, scores: NDArray[Any]) -> Keys:
+        """The scores as bits, flat, contiguous, writable (so that numba compiles once); a view if it can be."""
+        if self.name == "int64":
+            signed = scores.astype(np.int64).ravel()
+            return np.where(signed < 0, self.flip - signed, signed)
+        flat = np.ascontiguousarray(scores, dtype=self.name).ravel()
+        return (flat if flat.flags.writeable else flat.copy()).view(self.integer)
+
+    def key(self, score: float) -> int:
+        """The key of one score."""
+        bits = int(self.bits(np.array([score]))[0])
+        return bits if bits >= 0 else self.flip - bits
+
+    def scores(self, keys: Keys) -> NDArray[Any]:
+        """The scores that the keys stand for: float32, float64 or int64."""
+        if self.name == "int64":
+            return keys.astype(np.int64)
+        bits = np.where(keys < 0, self.integer(self.flip) - keys, keys).astype(self.integer)
+        return bits.view(self.name)
+
+
+FLOAT32: Final = KeyType("float32", np.int32, 0x7F800000)
+FLOAT64: Final = KeyType("float64", np.int64, 0x7FF0000000000000)
+INT64: Final = KeyType("int64", np.int64, 0x7FF0000000000000)
+KEY_TYPES: Final = {kind.name: kind for kind in (FLOAT32, FLOAT64, INT64)}
+
+
+def key_type(dtype: np.dtype[Any], where: str) -> KeyType:
+    """The kind of key that holds all values of ``dtype`` without loss.
+
+    Raises:
+        InputError: the dtype holds no real numbers, or more than 64 bits of them.
+    """
+    if dtype in (np.float16, np.float32, np.bool_) or (dtype.kind in "iu" and dtype.itemsize <= 2):
+        return FLOAT32
+    if dtype == np.float64 or (dtype.kind in "iu" and dtype.itemsize == 4):
+        return FLOAT64
+    if dtype.kind in "iu":
+        return INT64
+    raise InputError(f"{where}: scores of type {dtype} cannot be ordered; convert them to float32 or float64")

@@ -1,0 +1,164 @@
+"""Second pass of the sweep: every normal pixel, counted against the ranked anomalous ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aseg_bench.errors import InputError
+from aseg_bench.metrics import _kernels as kernels
+from aseg_bench.metrics.checks import check_pair
+from aseg_bench.metrics.first_pass import Ranking, extremes, mask_bytes, same_kind
+from aseg_bench.metrics.keys import Keys, key_type
+from aseg_bench.metrics.swept import Image, Sweep
+from aseg_bench.metrics.tallies import GapTally, TopTally
+
+BLOCK = 2048  # pixels searched together; their buffers stay in the first-level cache
+ImageScore = Callable[[NDArray[Any]], float]
+
+
+class _Part(NamedTuple):
+    """Pixels of one class in an image near the threshold that is not yet known."""
+
+    keys: Keys  # distinct, ascending, within the span of possible thresholds
+    counts: NDArray[np.int64]
+    n_above: int  # pixels above the span
+
+    def at_or_above(self, key: int) -> int:
+        return self.n_above + int(self.counts[np.searchsorted(self.keys, key) :].sum())
+
+
+@dataclass(frozen=True)
+class _Image:
+    index: int
+    n_pixels: int
+    n_anomalous: int
+    anomalous: _Part | None
+    normal: _Part | None
+    score: float
+    label: bool
+
+
+class SecondPass:
+    """Counts the normal pixels, image by image; parts made anywhere from one `Ranking` merge in any order."""
+
+    def __init__(self, ranking: Ranking) -> None:
+        self.ranking = ranking
+        kind = ranking.kind
+        self._gaps = GapTally(ranking.n_distinct)
+        self._tops = TopTally(ranking.n_top, kind.integer)
+        self._images: list[_Image] = []
+        self._keys = np.empty(BLOCK, dtype=kind.integer)
+        self._places = np.empty(BLOCK, dtype=np.int64)
+
+    def update(
+        self,
+        score_map: NDArray[Any],
+        mask: NDArray[np.bool_],
+        *,
+        image_score: float | ImageScore | None = None,
+        image_label: bool | None = None,
+        index: int | None = None,
+        name: str | None = None,
+    ) -> None:
+        """Take one image, as it was in the first pass.
+
+        Args:
+            score_map: anomaly scores, (height, width).
+            mask: True where anomalous, (height, width).
+            image_score: the image's score, or what computes it from the map; None takes the highest pixel.
+            image_label: whether the image is anomalous; None takes it from the mask.
+            index: place of the image in per-image results; None counts the calls.
+            name: the image's name in messages; None takes its index.
+
+        Raises:
+            InputError: shapes or types do not fit, or a score is nan.
+        """
+        index = len(self._images) if index is None else index
+        where = f"image {index}" if name is None else name
+        check_pair(score_map, mask, where)
+        ranking = self.ranking
+        kind = key_type(score_map.dtype, where)
+        if ranking.n_distinct:
+            same_kind(ranking.kind, kind, where)
+        bits, flat = kind.bits(score_map), mask_bytes(mask)
+        _, highest = extremes(bits, kind, score_map.shape, where)
+        n_anomalous = int(np.count_nonzero(mask))
+        counts = self._gaps.room(mask.size)
+        if ranking.n_distinct:
+            kernels.count(bits, flat, kind.flip, ranking.ladder, counts, self._keys, self._places)
+        else:
+            counts[0] += np.uint32(mask.size)
+        if ranking.n_top and not n_anomalous and highest >= self._tops.floor:
+            self._tops.update(_between(bits, flat, kind.flip, 0, (self._tops.floor, np.iinfo(np.int64).max))[0])
+        overlaps = bool(ranking.needs.overlaps and ranking.n_distinct)
+        self._images.append(
+            _Image(
+                index,
+                mask.size,
+                n_anomalous,
+                self._near(bits, flat, kind.flip, 1) if overlaps and n_anomalous else None,
+                self._near(bits, flat, kind.flip, 0) if overlaps else None,
+                self._score(score_map, image_score, kind.scores(np.array([highest], dtype=kind.integer)), where),
+                bool(n_anomalous) if image_label is None else image_label,
+            )
+        )
+
+    def merge(self, other: Self) -> None:
+        """Add the images of another part.
+
+        Raises:
+            InputError: it counts against another ranking.
+        """
+        if not np.array_equal(self.ranking.keys, other.ranking.keys):
+            raise InputError("the parts count against different rankings; compute one from the merged first passes")
+        self._gaps.merge(other._gaps)
+        self._tops.merge(other._tops)
+        self._images += other._images
+
+    def compute(self) -> Sweep:
+        """The finished sweep."""
+        return Sweep(self.ranking, self._gaps.total(), self._tops.keys, self._tops.counts, self._finished)
+
+    def _finished(self, key: int) -> list[Image]:
+        """All images in order, with their true and false positives at a threshold within the span."""
+        return [
+            Image(
+                image.index,
+                image.n_pixels,
+                image.n_anomalous,
+                image.anomalous.at_or_above(key) if image.anomalous else 0,
+                image.normal.at_or_above(key) if image.normal else 0,
+                image.score,
+                image.label,
+            )
+            for image in sorted(self._images, key=lambda image: image.index)
+        ]
+
+    def _near(self, bits: Keys, flat: NDArray[np.uint8], flip: int, wanted: int) -> _Part:
+        inside, n_above = _between(bits, flat, flip, wanted, self.ranking.span)
+        return _Part(*np.unique(inside, return_counts=True), n_above)
+
+    def _score(
+        self, score_map: NDArray[Any], image_score: float | ImageScore | None, highest: NDArray[Any], where: str
+    ) -> float:
+        if not self.ranking.needs.images:
+            return 0.0
+        if image_score is None:
+            return float(highest[0])
+        score = float(image_score(score_map) if callable(image_score) else image_score)
+        if np.isnan(score):
+            raise InputError(f"the image score of {where} is nan")
+        return score
+
+
+def _between(bits: Keys, flat: NDArray[np.uint8], flip: int, wanted: int, span: tuple[int, int]) -> tuple[Keys, int]:
+    """Keys in [low, high) of one class, and how many lie at or above high."""
+    inside: Keys = np.empty(1024, dtype=bits.dtype)
+    n_inside, n_above = kernels.between(bits, flat, flip, wanted, *span, inside)
+    if n_inside > len(inside):
+        inside = np.empty(n_inside, dtype=bits.dtype)
+        kernels.between(bits, flat, flip, wanted, *span, inside)
+    return inside[:n_inside], n_above

@@ -1,0 +1,103 @@
+"""A finished sweep: the curve, and what each image and each region adds to it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import fsum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aseg_bench.metrics import _kernels as kernels
+from aseg_bench.metrics.curve import Curve
+from aseg_bench.metrics.first_pass import Groups, Ranking
+from aseg_bench.metrics.keys import Keys
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """Counts of one image; true and false positives are those at the precision + recall threshold.
+
+    Attributes:
+        index: its place.
+        n_pixels: all pixels.
+        n_anomalous: anomalous pixels.
+        tp: anomalous pixels at or above the threshold.
+        fp: normal pixels at or above the threshold.
+        score: the image's score.
+        label: whether the image is anomalous.
+    """
+
+    index: int
+    n_pixels: int
+    n_anomalous: int
+    tp: int
+    fp: int
+    score: float
+    label: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """All counts of a category, from which every metric is computed.
+
+    Attributes:
+        ranking: the anomalous pixels.
+        counts: normal pixels between and on the distinct anomalous scores, see `Curve`.
+        tops: distinct keys of the highest normal pixels of normal images, descending.
+        top_counts: pixels at each.
+    """
+
+    ranking: Ranking
+    counts: NDArray[np.integer[Any]]
+    tops: Keys
+    top_counts: NDArray[np.int64]
+    _images_at: Callable[[int], list[Image]]
+
+    @cached_property
+    def curve(self) -> Curve:
+        """The exact curve over all pixels."""
+        return Curve(self.ranking.keys, self.ranking.kind, self.ranking.found, self.counts)
+
+    @cached_property
+    def images(self) -> list[Image]:
+        """Every image, in order."""
+        curve = self.curve
+        known = self.ranking.needs.overlaps and curve.n_anomalous and curve.n_normal
+        return self._images_at(self.ranking.kind.key(curve.pr_threshold) if known else 0)
+
+    @cached_property
+    def image_curve(self) -> Curve:
+        """The curve over image scores."""
+        return Curve.of([image.score for image in self.images], [image.label for image in self.images])
+
+    @property
+    def n_normal_pixels_of_normal_images(self) -> int:
+        """Pixels of the images without an anomalous one."""
+        return sum(image.n_pixels for image in self.images if not image.n_anomalous)
+
+    def areas(self, limit: float) -> NDArray[np.float64]:
+        """Per distinct anomalous score, the share of [0, limit] false-positive rates at which its pixels are found."""
+        weights = np.empty(self.ranking.n_distinct)
+        kernels.areas(self.counts, limit * self.curve.n_normal, weights)
+        return weights
+
+    def log_areas(self, lower: float, upper: float) -> NDArray[np.float64]:
+        """As `areas`, over the logarithm of the false-positive rate on normal images from ``lower`` to ``upper``."""
+        weights = np.empty(self.ranking.n_distinct)
+        n_normal = self.n_normal_pixels_of_normal_images
+        kernels.log_areas(self.ranking.keys, self.tops, self.top_counts, n_normal, lower, upper, weights)
+        return weights
+
+    def group_sums(self, groups: Groups, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum of the weights of each group's pixels, (n_groups,)."""
+        sums = np.empty(len(groups.sizes))
+        places = np.empty(1024, dtype=np.int64)
+        kernels.weigh(groups.keys, groups.sizes, self.ranking.ladder, weights, sums, places)
+        return sums
+
+
+def mean(values: Sequence[float] | NDArray[np.float64]) -> float:
+    """Mean that does not depend on the order of the values."""
+    return fsum(values) / len(values)

@@ -1,0 +1,117 @@
+"""Counts of normal pixels that partial sweeps keep: additive, so that any order of images and merges ends alike."""
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aseg_bench.metrics import _kernels as kernels
+from aseg_bench.metrics.keys import Keys
+
+N_BUCKETS = 2**16
+UINT32_MAX = 2**32 - 1
+
+
+class CoarseTally:
+    """All normal pixels in buckets of equally many keys, which widen as the range of scores grows.
+
+    It bounds the false positives at every threshold before they are counted exactly.
+    """
+
+    def __init__(self) -> None:
+        self.shift = 0
+        self.base = 0
+        self.counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+
+    def update(self, bits: Keys, mask: NDArray[np.uint8], flip: int, lowest: int, highest: int) -> None:
+        """Count the normal pixels of an image whose keys lie from ``lowest`` to ``highest``."""
+        self._cover(lowest, highest, 0)
+        kernels.tally(bits, mask, flip, self.shift, self.base, self.counts)
+
+    def merge(self, other: Self) -> None:
+        """Add the pixels of another tally."""
+        if len(other.counts):
+            low, high = other.base << other.shift, ((other.base + len(other.counts)) << other.shift) - 1
+            self._cover(low, high, other.shift)
+            self._add(other)
+
+    def from_top(self) -> NDArray[np.int64]:
+        """Pixels in each bucket and above, with a last entry of 0."""
+        return np.append(np.cumsum(self.counts[::-1])[::-1], 0)
+
+    def _cover(self, lowest: int, highest: int, shift: int) -> None:
+        old = type(self)()
+        old.shift, old.base, old.counts = self.shift, self.base, self.counts
+        if len(old.counts):
+            lowest = min(lowest, old.base << old.shift)
+            highest = max(highest, ((old.base + len(old.counts)) << old.shift) - 1)
+        self.shift = max(old.shift, shift)
+        while (highest >> self.shift) - (lowest >> self.shift) >= N_BUCKETS:
+            self.shift += 1
+        self.base = lowest >> self.shift
+        n_buckets = (highest >> self.shift) - self.base + 1
+        if (self.shift, self.base, n_buckets) != (old.shift, old.base, len(old.counts)):
+            self.counts = np.zeros(n_buckets, dtype=np.int64)
+            self._add(old)
+
+    def _add(self, finer: Self) -> None:
+        buckets = (finer.base + np.arange(len(finer.counts))) >> (self.shift - finer.shift)
+        np.add.at(self.counts, buckets - self.base, finer.counts)
+
+
+class TopTally:
+    """The highest normal keys with their counts: as many as hold ``n_needed`` pixels, ties with the last included."""
+
+    def __init__(self, n_needed: int, dtype: type[np.signedinteger[Any]]) -> None:
+        self.n_needed = n_needed
+        self.keys: Keys = np.zeros(0, dtype=dtype)  # descending
+        self.counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+        self.floor = int(np.iinfo(dtype).min)  # keys below it are not needed
+
+    def update(self, keys: Keys) -> None:
+        """Take the keys of some pixels, all those at or above ``floor``."""
+        self._take(keys, np.ones(len(keys), dtype=np.int64))
+
+    def merge(self, other: Self) -> None:
+        """Add the pixels of another tally."""
+        self._take(other.keys, other.counts)
+
+    def _take(self, keys: Keys, counts: NDArray[np.int64]) -> None:
+        distinct, place = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
+        totals = np.zeros(len(distinct), dtype=np.int64)
+        np.add.at(totals, place, np.concatenate([self.counts, counts]))
+        n_kept = int(np.searchsorted(np.cumsum(totals[::-1]), self.n_needed)) + 1
+        self.keys, self.counts = distinct[::-1][:n_kept], totals[::-1][:n_kept]
+        if n_kept <= len(distinct):
+            self.floor = int(self.keys[-1])
+
+
+class GapTally:
+    """Normal pixels between and on the distinct anomalous scores, see `_kernels.count`.
+
+    32-bit counts, half as large and faster, until more pixels have come than they hold.
+    """
+
+    def __init__(self, n_distinct: int) -> None:
+        self._counts: NDArray[np.uint32] = np.zeros(2 * n_distinct + 1, dtype=np.uint32)
+        self._full: NDArray[np.int64] | None = None
+        self._n_since = 0
+
+    def room(self, n_pixels: int) -> NDArray[np.uint32]:
+        """Counts that can take this many pixels more."""
+        if self._n_since + n_pixels > UINT32_MAX:
+            self._full = self.total().astype(np.int64)
+            self._counts[:] = 0
+            self._n_since = 0
+        self._n_since += n_pixels
+        return self._counts
+
+    def merge(self, other: Self) -> None:
+        """Add the pixels of another tally."""
+        if other._full is not None:
+            self._full = other._full.copy() if self._full is None else self._full + other._full
+        self.room(other._n_since)[:] += other._counts
+
+    def total(self) -> NDArray[np.integer[Any]]:
+        """All counts."""
+        return self._counts if self._full is None else self._full + self._counts
