@@ -1,28 +1,22 @@
-"""The command line: one command, one function; the work is done in the rooms."""
+"""The command line: one command, one function; the work is done in the rooms.
+
+A command imports its rooms when it runs, so that ``--help`` and ``--version`` wait for none of them.
+"""
 
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from aseg_bench import __version__
-from aseg_bench.audit import as_markdown, audit, write_audit
-from aseg_bench.datasets import DATASETS
-from aseg_bench.dumps import score_dump
 from aseg_bench.errors import AsegBenchError, InputError
-from aseg_bench.methods import MethodOptions, find_methods
-from aseg_bench.predictions.imported import import_maps
-from aseg_bench.predictions.readers import find_readers
-from aseg_bench.predictions.records import Limits
-from aseg_bench.progress import progress_bar
-from aseg_bench.protocols import PROTOCOLS, find_protocol
-from aseg_bench.records import Sample
-from aseg_bench.reporting import report_tables, terminal
-from aseg_bench.runner import REPORT, SCORES, RunPlan, dataset_labels, find_method, find_samples, keep_scores, run
+
+if TYPE_CHECKING:
+    from aseg_bench.records import Sample, Score
 
 app = typer.Typer(
     name="aseg-bench",
@@ -44,7 +38,8 @@ MapsDataset = Annotated[
     str | None,
     typer.Option("--dataset", help="Key from `aseg-bench datasets`; not needed where masks travel with maps."),
 ]
-ReaderKey = Annotated[str, typer.Option("--reader", help=f"auto, or one of {', '.join(find_readers())}.")]
+ReaderKey = Annotated[str, typer.Option("--reader", help="auto, or a key from `aseg-bench readers`.")]
+ProtocolKey = Annotated[str, typer.Option(help="Key from `aseg-bench protocols`: how maps and truth are compared.")]
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read formats that need pickle: arrays and plain containers only.")
 ]
@@ -99,12 +94,15 @@ def run_command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
     devices: Annotated[int, typer.Option(min=1, help="Processes of distributed training.")] = 1,
-    protocol: Annotated[str, typer.Option(help="How maps and truth are compared.")] = "exact",
+    protocol: ProtocolKey = "exact",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute finished methods again.")] = False,
     quiet: Quiet = False,
 ) -> None:
     """Train methods, map the test images, score every pixel and print the tables."""
+    from aseg_bench.methods import MethodOptions
+    from aseg_bench.runner import RunPlan, run
+
     options = MethodOptions(
         seed=seed,
         device=device,
@@ -136,9 +134,7 @@ def run_command(
         print(f"stopped; {out} keeps what is finished, the same command goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None
     if not quiet:
-        for table in report_tables([scores], methods=find_methods(), datasets=dataset_labels()):
-            console.print(terminal(table))
-        console.print(f"scores: {out / SCORES}   report: {out / REPORT}", highlight=False)
+        _print_tables(scores, out)
 
 
 @app.command("eval", epilog="Example: `aseg-bench eval dump/ --name patchcore --dataset mvtec_ad --data-root ~/mvtec`")
@@ -149,7 +145,7 @@ def eval_command(
     categories: Categories = None,
     reader: ReaderKey = "auto",
     name: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "maps",
-    protocol: Annotated[str, typer.Option(help="How maps and truth are compared.")] = "exact",
+    protocol: ProtocolKey = "exact",
     out: Out = Path("runs/eval"),
     allow_pickle: AllowPickle = False,
     allow_clamped: AllowClamped = False,
@@ -161,6 +157,13 @@ def eval_command(
     quiet: Quiet = False,
 ) -> None:
     """Score maps that other code wrote, and write the same tables as `run`."""
+    from aseg_bench.dumps import score_dump
+    from aseg_bench.predictions.imported import import_maps
+    from aseg_bench.predictions.records import Limits
+    from aseg_bench.progress import progress_bar
+    from aseg_bench.protocols import find_protocol
+    from aseg_bench.runner import keep_scores
+
     rules = find_protocol(protocol)
     imported = import_maps(
         maps,
@@ -182,9 +185,7 @@ def eval_command(
         print(f"warning: {text}", file=sys.stderr)
     scores = keep_scores(out, scored.scores, mixed=mixed)
     if not quiet:
-        for table in report_tables([scores], methods=find_methods(), datasets=dataset_labels(), mixed=mixed):
-            console.print(terminal(table))
-        console.print(f"scores: {out / SCORES}   report: {out / REPORT}", highlight=False)
+        _print_tables(scores, out, mixed)
 
 
 @app.command("audit", epilog="Example: `aseg-bench audit result_eval_temp/ --protocols exact,uniad,ader`")
@@ -204,6 +205,12 @@ def audit_command(
     quiet: Quiet = False,
 ) -> None:
     """Score the same maps under many protocols, and say which setting moves each number."""
+    from aseg_bench.audit import as_markdown, audit, write_audit
+    from aseg_bench.predictions.imported import import_maps
+    from aseg_bench.predictions.records import Limits
+    from aseg_bench.progress import progress_bar
+    from aseg_bench.protocols import PROTOCOLS, find_protocol
+
     names = list(PROTOCOLS) if protocols == "all" else list(_names(protocols) or ())
     rules = [find_protocol(key) for key in names]
     samples = _test_samples(dataset, data_root, categories)
@@ -229,6 +236,8 @@ def methods_command(
     """List the methods: live models, and those whose maps can be read."""
     from tabulate import tabulate
 
+    from aseg_bench.methods import find_method, find_methods
+
     if show:
         facts = find_method(show)
         print(tabulate([(item.name, getattr(facts, item.name)) for item in fields(facts)[:-2]], tablefmt="plain"))
@@ -248,10 +257,34 @@ def datasets_command() -> None:
     """List the data sets."""
     from tabulate import tabulate
 
+    from aseg_bench.datasets import DATASETS
+
     rows = [
         (data.key, data.label, "--data-root" if data.needs_root else "-", data.summary) for data in DATASETS.values()
     ]
     print(tabulate(rows, headers=["key", "data set", "needs", "what it is"], maxcolwidths=[None, None, None, 72]))
+
+
+@app.command("readers")
+def readers_command() -> None:
+    """List the layouts of anomaly maps that can be read."""
+    from tabulate import tabulate
+
+    from aseg_bench.predictions.readers import find_readers
+
+    rows = [(reader.key, reader.summary) for reader in find_readers().values()]
+    print(tabulate(rows, headers=["reader", "what it reads"]))
+
+
+@app.command("protocols")
+def protocols_command() -> None:
+    """List the named protocols: how each system of the field compares maps with the truth."""
+    from tabulate import tabulate
+
+    from aseg_bench.protocols import PROTOCOLS
+
+    rows = [(protocol.name, protocol.summary) for protocol in PROTOCOLS.values()]
+    print(tabulate(rows, headers=["protocol", "what it does"], maxcolwidths=[None, 100]))
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
@@ -272,7 +305,19 @@ def _methods(text: str) -> tuple[list[str], dict[str, Path]]:
     return names, maps
 
 
-def _test_samples(dataset: str | None, root: Path | None, categories: str | None) -> list[Sample] | None:
+def _print_tables(scores: "Sequence[Score]", out: Path, mixed: bool = False) -> None:
+    from aseg_bench.methods import find_methods
+    from aseg_bench.reporting import report_tables, terminal
+    from aseg_bench.runner import REPORT, SCORES, dataset_labels
+
+    for table in report_tables([scores], methods=find_methods(), datasets=dataset_labels(), mixed=mixed):
+        console.print(terminal(table))
+    console.print(f"scores: {out / SCORES}   report: {out / REPORT}", highlight=False)
+
+
+def _test_samples(dataset: str | None, root: Path | None, categories: str | None) -> "list[Sample] | None":
+    from aseg_bench.runner import find_samples
+
     if dataset is None:
         if root is not None or categories is not None:
             raise InputError("--data-root and --categories need --dataset")

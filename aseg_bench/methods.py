@@ -108,6 +108,18 @@ def find_methods() -> dict[str, MethodFacts]:
     return methods
 
 
+def find_method(name: str) -> MethodFacts:
+    """The facts of an installed method.
+
+    Raises:
+        InputError: no such method, with near matches.
+    """
+    methods = find_methods()
+    if name not in methods:
+        raise InputError(f"no method {name}; {near_matches(name, list(methods))}")
+    return methods[name]
+
+
 def near_matches(name: str, known: Sequence[str]) -> str:
     """The known names nearest to a mistyped one, for an error message: ``did you mean a, b? known: a, b, c``."""
     near = get_close_matches(name, known, n=3, cutoff=0.5)

@@ -24,7 +24,7 @@ from aseg_bench.datasets import DATASETS, check_images, checksum
 from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores, score_category
 from aseg_bench.files import written_whole
-from aseg_bench.methods import Method, MethodFacts, MethodOptions, find_methods, near_matches
+from aseg_bench.methods import Method, MethodOptions, find_method, find_methods, near_matches
 from aseg_bench.predictions.imported import MapsMethod
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
@@ -147,18 +147,6 @@ def find_samples(dataset: str, root: Path | None, categories: Sequence[str] | No
 def dataset_labels() -> dict[str, str]:
     """Names of the data sets in print, by key."""
     return {key: facts.label for key, facts in DATASETS.items()}
-
-
-def find_method(name: str) -> MethodFacts:
-    """The facts of an installed method.
-
-    Raises:
-        InputError: no such method, with near matches.
-    """
-    methods = find_methods()
-    if name not in methods:
-        raise InputError(f"no method {name}; {near_matches(name, list(methods))}")
-    return methods[name]
 
 
 def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
