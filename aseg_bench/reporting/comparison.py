@@ -1,0 +1,275 @@
+"""Methods compared on the same images: intervals, paired differences and rank tests as tables and numbers."""
+
+import csv
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from aseg_bench.errors import InputError
+from aseg_bench.metrics import METRICS
+from aseg_bench.rank_tests import holm, rank_tests
+from aseg_bench.records import Score
+from aseg_bench.reporting.pixels import ScoredMaps
+from aseg_bench.reporting.scores import MEAN, csv_text
+from aseg_bench.reporting.tables import DASH, Cell, Table
+from aseg_bench.statistics import (
+    RESAMPLED,
+    Resampled,
+    category_rng,
+    count_images,
+    image_weights,
+    mean_of,
+    resample,
+)
+
+Place = tuple[str, str]  # data set and category; the mean of all data sets is (MEAN, MEAN)
+LEVEL = 0.95
+CSV_COLUMNS = (
+    *("dataset", "category", "metric", "method", "second"),
+    *("estimate", "low", "high", "p_value", "p_holm", "grid_error"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Resampled numbers of every method at every place.
+
+    Attributes:
+        methods: in the order of the tables.
+        numbers: place -> metric -> method -> number; places are categories, data-set means and the overall mean.
+        skipped: place -> why it has no intervals.
+        n_replicates: of each number.
+    """
+
+    methods: Sequence[str]
+    numbers: Mapping[Place, Mapping[str, Mapping[str, Resampled]]]
+    skipped: Mapping[Place, str]
+    n_replicates: int
+
+
+def compare(
+    categories: Iterable[Sequence[ScoredMaps]], scores: Iterable[Score], *, n_replicates: int = 1000, seed: int = 0
+) -> Comparison:
+    """Resample the images of every category, the same ones for all methods.
+
+    Args:
+        categories: for each category, the maps of every method.
+        scores: hold the exact values.
+        n_replicates: resampled sets of images.
+        seed: of the resampling.
+
+    Raises:
+        InputError: no category has an anomalous pixel, or a method is missing somewhere.
+    """
+    exact = {(score.case, score.metric): score.value for score in scores}
+    numbers: dict[Place, dict[str, dict[str, Resampled]]] = {}
+    skipped: dict[Place, str] = {}
+    methods: list[str] = []
+    for category in categories:
+        case = category[0].case
+        place = (case.dataset, case.category)
+        methods = [maps.case.method for maps in category]
+        weights = None
+        for maps in category:
+            try:
+                counts = count_images(maps.scores, maps.masks)
+            except InputError as error:
+                skipped[place] = str(error)
+                break
+            if weights is None:
+                weights = image_weights(counts.is_anomalous, n_replicates, category_rng(seed, *place))
+            values = {key: value for key in RESAMPLED if (value := exact.get((maps.case, key))) is not None}
+            for metric, number in resample(counts, values, weights).items():
+                numbers.setdefault(place, {}).setdefault(metric, {})[maps.case.method] = number
+    if not numbers:
+        raise InputError("no category has an anomalous pixel and scores; there is nothing to compare")
+    return Comparison(methods, _with_means(numbers), skipped, n_replicates)
+
+
+def comparison_tables(comparison: Comparison, labels: Mapping[str, str], datasets: Mapping[str, str]) -> list[Table]:
+    """Intervals by data set and by category, paired differences and rank tests, for each metric.
+
+    Args:
+        comparison: from ``compare``.
+        labels: names of methods in print.
+        datasets: names of data sets in print.
+    """
+    names = {name: labels.get(name, name) for name in comparison.methods}
+    means = [place for place in comparison.numbers if place[1] == MEAN]
+    places = {place: _place_label(place, datasets) for place in means}
+    tables = [_intervals("intervals", comparison, metric, places, names) for metric in RESAMPLED]
+    for dataset in dict.fromkeys(dataset for dataset, _ in means if dataset != MEAN):
+        inside = {place: place[1] for place in comparison.numbers if place[0] == dataset and place[1] != MEAN}
+        tables += [_intervals(f"{dataset}_intervals", comparison, metric, inside, names) for metric in RESAMPLED]
+    if len(names) > 1:
+        tables += [_differences(comparison, metric, places, names) for metric in RESAMPLED]
+        tables += [table for metric in RESAMPLED if (table := _ranks(comparison, metric, names)) is not None]
+    return tables
+
+
+def comparison_csv(comparison: Comparison) -> str:
+    """Every interval and paired difference as fractions in full precision; ``second`` is empty for a plain value."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(CSV_COLUMNS)
+    for (dataset, category), by_metric in comparison.numbers.items():
+        for metric, by_method in by_metric.items():
+            start = [csv_text(dataset), csv_text(category), metric]
+            for name, number in by_method.items():
+                writer.writerow([*start, csv_text(name), "", *_numbers(number), "", "", number.error])
+            for first, second, number, p_holm in _paired(by_method):
+                pair = [csv_text(first), csv_text(second)]
+                writer.writerow([*start, *pair, *_numbers(number), number.p_value, p_holm, number.error])
+    return file.getvalue()
+
+
+def _with_means(
+    numbers: Mapping[Place, Mapping[str, Mapping[str, Resampled]]],
+) -> dict[Place, dict[str, dict[str, Resampled]]]:
+    """The places with the mean of each data set behind its categories, and the mean of several data sets last."""
+    datasets = list(dict.fromkeys(dataset for dataset, _ in numbers))
+    result: dict[Place, dict[str, dict[str, Resampled]]] = {}
+    for dataset in datasets:
+        inside = {place: dict(by_metric) for place, by_metric in numbers.items() if place[0] == dataset}
+        result |= {place: {metric: dict(found) for metric, found in by.items()} for place, by in inside.items()}
+        result[dataset, MEAN] = _mean(list(inside.values()))
+    if len(datasets) > 1:
+        result[MEAN, MEAN] = _mean([result[dataset, MEAN] for dataset in datasets])
+    return result
+
+
+def _mean(parts: Sequence[Mapping[str, Mapping[str, Resampled]]]) -> dict[str, dict[str, Resampled]]:
+    """Means of the metrics and methods that every part has."""
+    return {
+        metric: {
+            method: mean_of([part[metric][method] for part in parts])
+            for method in parts[0][metric]
+            if all(method in part.get(metric, {}) for part in parts)
+        }
+        for metric in parts[0]
+        if all(metric in part for part in parts)
+    }
+
+
+def _intervals(
+    key: str, comparison: Comparison, metric: str, places: Mapping[Place, str], names: Mapping[str, str]
+) -> Table:
+    """Methods down, places across; a superscript names the methods that a value beats significantly."""
+    letters = {name: chr(ord("a") + index % 26) for index, name in enumerate(names)}
+    beaten = {place: _beaten(comparison.numbers[place].get(metric, {}), letters) for place in places}
+    rows = []
+    for name, label in names.items():
+        cells = [Cell(label, notes=letters[name] if len(names) > 1 else "")]
+        for place in places:
+            number = comparison.numbers[place].get(metric, {}).get(name)
+            cells.append(
+                Cell(DASH)
+                if number is None
+                else Cell(_percent(number.estimate), notes=beaten[place].get(name, ""), aside=_range(number))
+            )
+        rows.append(cells)
+    errors = [number.error for place in places for number in comparison.numbers[place].get(metric, {}).values()]
+    caption = (
+        f"{METRICS[metric].label} (%) with {100 * LEVEL:.0f} % intervals from {comparison.n_replicates} resampled sets "
+        f"of images, normal and anomalous ones apart. The grid of thresholds moves a replicate by at most "
+        f"{100 * max(errors, default=0.0):.2f} points."
+    )
+    notes = {
+        letter: f"{names[name]}; on a value: significantly better (paired, Holm)" for name, letter in letters.items()
+    }
+    header = [Cell("Method"), *(Cell(label) for label in places.values())]
+    return Table(f"{key}_{metric}", caption, header, [("", rows)], notes if len(names) > 1 else {})
+
+
+def _differences(comparison: Comparison, metric: str, places: Mapping[Place, str], names: Mapping[str, str]) -> Table:
+    """Paired differences of all pairs of methods."""
+    rows: dict[tuple[str, str], list[Cell]] = {pair: [] for pair in combinations(names, 2)}
+    for place in places:
+        found = {
+            (first, second): (number, p)
+            for first, second, number, p in _paired(comparison.numbers[place].get(metric, {}))
+        }
+        for pair, cells in rows.items():
+            if pair in found:
+                number, p_holm = found[pair]
+                mark = "*" if p_holm < 1 - LEVEL else ""
+                cells.append(Cell(f"{100 * number.estimate:+.2f}{mark}", aside=_range(number)))
+            else:
+                cells.append(Cell(DASH))
+    body = [[Cell(f"{names[first]} − {names[second]}"), *cells] for (first, second), cells in rows.items()]
+    caption = (
+        f"Paired differences in {METRICS[metric].label} (percentage points) on the same images, with "
+        f"{100 * LEVEL:.0f} % intervals. * p < {1 - LEVEL:.2f} after Holm's correction over the pairs of a column."
+    )
+    header = [Cell("Pair"), *(Cell(label) for label in places.values())]
+    return Table(f"differences_{metric}", caption, header, [("", body)])
+
+
+def _ranks(comparison: Comparison, metric: str, names: Mapping[str, str]) -> Table | None:
+    """Rank tests over the categories where every method has a value; None with fewer than two."""
+    complete = [
+        by_metric[metric]
+        for (_, category), by_metric in comparison.numbers.items()
+        if category != MEAN and len(by_metric.get(metric, {})) == len(names)
+    ]
+    if len(complete) < 2:
+        return None
+    values = {name: [place[name].estimate for place in complete] for name in names}
+    tests = rank_tests(values, METRICS[metric].higher_is_better is not False)
+    rows = [
+        [
+            Cell(f"{names[pair.first]} − {names[pair.second]}"),
+            Cell(f"{tests.mean_ranks[pair.first]:.2f}"),
+            Cell(f"{tests.mean_ranks[pair.second]:.2f}"),
+            Cell(f"{100 * pair.difference:+.2f}"),
+            Cell(_p(pair.wilcoxon)),
+            Cell(DASH if pair.nemenyi is None else _p(pair.nemenyi)),
+        ]
+        for pair in tests.pairs
+    ]
+    friedman = "" if tests.friedman is None else f" Friedman: p = {_p(tests.friedman)}."
+    caption = (
+        f"Rank tests on {METRICS[metric].label} over {tests.n_categories} categories.{friedman} Mean ranks that lie "
+        f"{tests.critical_difference:.2f} or more apart differ (Nemenyi, 5 %)."
+    )
+    titles = ("Pair", "Mean rank", "against", "Difference", "Wilcoxon p (Holm)", "Nemenyi p")
+    return Table(f"ranks_{metric}", caption, [Cell(title) for title in titles], [("", rows)])
+
+
+def _paired(by_method: Mapping[str, Resampled]) -> list[tuple[str, str, Resampled, float]]:
+    """Every pair of methods with its paired difference and Holm's p-value over these pairs."""
+    pairs = [(first, second, by_method[first] - by_method[second]) for first, second in combinations(by_method, 2)]
+    corrected = holm([number.p_value for _, _, number in pairs])
+    return [(*pair, p_holm) for pair, p_holm in zip(pairs, corrected, strict=True)]
+
+
+def _beaten(by_method: Mapping[str, Resampled], letters: Mapping[str, str]) -> dict[str, str]:
+    """Letters of the methods that each method beats significantly."""
+    beaten: dict[str, list[str]] = {name: [] for name in by_method}
+    for first, second, number, p_holm in _paired(by_method):
+        if p_holm < 1 - LEVEL and number.estimate != 0:
+            better, worse = (first, second) if number.estimate > 0 else (second, first)
+            beaten[better].append(letters[worse])
+    return {name: ",".join(found) for name, found in beaten.items()}
+
+
+def _numbers(number: Resampled) -> tuple[float, float, float]:
+    return (number.estimate, *number.interval(LEVEL))
+
+
+def _place_label(place: Place, datasets: Mapping[str, str]) -> str:
+    return "Mean" if place[0] == MEAN else datasets.get(place[0], place[0])
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f}"
+
+
+def _range(number: Resampled) -> str:
+    low, high = number.interval(LEVEL)
+    return f"{_percent(low)} to {_percent(high)}"
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

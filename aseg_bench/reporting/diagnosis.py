@@ -1,0 +1,150 @@
+"""What pixel AUROC hides in a run: prevalence, AP and its lift, false alarms on normal images, changes of rank."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aseg_bench.methods import MethodFacts
+from aseg_bench.records import Case
+from aseg_bench.reporting.scores import MEAN, Key, Result
+from aseg_bench.reporting.tables import DASH, RATE, Cell, Footnotes, Table, printed
+
+RANKED = ("pixel_auroc", "pixel_ap", "dsc")
+LIFT, FALSE_ALARMS = "pixel_ap_lift", "fp_pixels"
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Inflation on one data set.
+
+    Attributes:
+        table: one row per method.
+        findings: sentences, plain text.
+    """
+
+    table: Table
+    findings: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Row:
+    label: str
+    results: Mapping[str, Result | None]
+    lift: float | None
+    false_alarms: float | None
+
+
+def diagnose(
+    results: Mapping[Key, Result],
+    methods: Mapping[str, MethodFacts],
+    datasets: Mapping[str, str],
+    false_alarms: Mapping[Case, float] | None = None,
+) -> list[Diagnosis]:
+    """One diagnosis per data set, from the means over its categories.
+
+    Args:
+        results: from ``merge_runs``, under one protocol.
+        methods: facts of the methods by name; an unknown name prints as it is.
+        datasets: labels of the data sets by key.
+        false_alarms: false-positive pixels per normal image at the threshold of the paper, by case of each category;
+            None takes the scores of ``fp_pixels``, where there are any.
+    """
+    diagnoses = []
+    for dataset in dict.fromkeys(key.dataset for key in results):
+        means = {(k.method, k.metric): r for k, r in results.items() if (k.dataset, k.category) == (dataset, MEAN)}
+        rows = [_row(name, dataset, means, methods, false_alarms) for name in dict.fromkeys(name for name, _ in means)]
+        if rows:
+            label = datasets.get(dataset, dataset)
+            diagnoses.append(Diagnosis(_table(dataset, label, rows), _findings(label, rows)))
+    return diagnoses
+
+
+def _row(
+    name: str,
+    dataset: str,
+    means: Mapping[tuple[str, str], Result],
+    methods: Mapping[str, MethodFacts],
+    false_alarms: Mapping[Case, float] | None,
+) -> _Row:
+    found = {metric: means.get((name, metric)) for metric in (*RANKED, RATE)}
+    ap, rate = (_value(found[metric]) for metric in ("pixel_ap", RATE))
+    alarms = _value(means.get((name, FALSE_ALARMS)))
+    if false_alarms is not None:
+        here = [count for case, count in false_alarms.items() if (case.method, case.dataset) == (name, dataset)]
+        alarms = sum(here) / len(here) if here else None
+    label = methods[name].label if name in methods else name
+    return _Row(label, found, ap / rate if ap is not None and rate else None, alarms)
+
+
+def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:
+    notes = Footnotes()
+    by_metric = {metric: _ranks(rows, metric) for metric in RANKED}
+    cells = []
+    for index, row in enumerate(rows):
+        numbers = []
+        for metric in (RATE, *RANKED):
+            result = row.results[metric]
+            rank = by_metric.get(metric, {}).get(index)
+            note = notes.letter(result.note if result else "not scored")
+            numbers.append(Cell(printed(result, metric), notes=note, aside=str(rank) if rank else ""))
+        lift = DASH if row.lift is None else f"{row.lift:.1f}"
+        alarms = DASH if row.false_alarms is None else f"{row.false_alarms:.0f}"
+        cells.append([Cell(row.label), *numbers, Cell(lift), Cell(alarms)])
+    header = ("Method", "AR (%)", "Pixel AUROC (%)", "Pixel AP (%)", "DSC (%)", "AP lift", "False-positive pixels")
+    caption = (
+        f"Inflation on {label}: ranks in parentheses; AP lift is pixel AP over the Anomaly Rate (AR), which chance "
+        "reaches; false-positive pixels are per normal image at the threshold of the DSC."
+    )
+    return Table(f"{dataset}_inflation", caption, [Cell(title) for title in header], [("", cells)], notes.by_letter())
+
+
+def _findings(label: str, rows: Sequence[_Row]) -> list[str]:
+    findings = []
+    rate = _value(rows[0].results[RATE])
+    if rate is not None:
+        findings.append(f"{label}: {100 * rate:.2g} % of the pixels are anomalous.")
+    best = _leader(rows, "pixel_auroc")
+    if best is not None:
+        auroc, ap = (_value(best.results[metric]) for metric in RANKED[:2])
+        if auroc is not None and ap is not None:
+            lift = f", {best.lift:.0f} times chance" if best.lift else ""
+            text = f"{best.label} leads in pixel AUROC with {100 * auroc:.1f} %; its pixel AP is {100 * ap:.1f} %{lift}"
+            alarms = "" if best.false_alarms is None else f"; it marks {best.false_alarms:.0f} pixels of a normal image"
+            findings.append(f"{text}{alarms}.")
+    findings += _rank_changes(label, rows)
+    return findings
+
+
+def _rank_changes(label: str, rows: Sequence[_Row]) -> list[str]:
+    by_auroc = _ranks(rows, RANKED[0])
+    changes = []
+    for metric, name in zip(RANKED[1:], ("pixel AP", "DSC"), strict=True):
+        ranks = _ranks(rows, metric)
+        moved = [
+            f"{rows[index].label} from {by_auroc[index]} to {rank}"
+            for index, rank in ranks.items()
+            if index in by_auroc and by_auroc[index] != rank
+        ]
+        if moved:
+            changes.append(f"{label}: from pixel AUROC to {name} the rank changes of {', '.join(moved)}.")
+    if not changes and len(by_auroc) > 1:
+        return [f"{label}: pixel AUROC, pixel AP and DSC rank the methods alike."]
+    return changes
+
+
+def _ranks(rows: Sequence[_Row], metric: str) -> dict[int, int]:
+    """Rank by the printed value, ties alike, of the rows that have one."""
+    values = {
+        index: round(100 * value, 2)
+        for index, row in enumerate(rows)
+        if (value := _value(row.results[metric])) is not None
+    }
+    return {index: 1 + sum(other > value for other in values.values()) for index, value in values.items()}
+
+
+def _leader(rows: Sequence[_Row], metric: str) -> _Row | None:
+    ranks = _ranks(rows, metric)
+    return rows[min(ranks, key=lambda index: ranks[index])] if ranks else None
+
+
+def _value(result: Result | None) -> float | None:
+    return None if result is None else result.value

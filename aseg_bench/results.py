@@ -1,0 +1,112 @@
+"""Finished runs, read back: their scores, their conditions, and their maps beside the images they belong to."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from aseg_bench.datasets import DATASETS
+from aseg_bench.errors import InputError
+from aseg_bench.predictions.store import MapStore
+from aseg_bench.protocols import Protocol, find_protocol
+from aseg_bench.records import Sample, Score
+from aseg_bench.reporting.scores import read_scores
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run left in its folder.
+
+    Attributes:
+        folder: of the run.
+        scores: all of ``scores.csv``.
+        record: ``run.json``; empty where there is none.
+    """
+
+    folder: Path
+    scores: Sequence[Score]
+    record: dict[str, Any]
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the scored methods, in the order of the scores."""
+        return list(dict.fromkeys(score.case.method for score in self.scores))
+
+    @property
+    def datasets(self) -> list[str]:
+        """Keys of the scored data sets, in the order of the scores."""
+        return list(dict.fromkeys(score.case.dataset for score in self.scores))
+
+    @property
+    def store(self) -> MapStore:
+        """The maps."""
+        return MapStore(self.folder / "maps")
+
+    @cached_property
+    def protocol(self) -> Protocol:
+        """The protocol of the scores.
+
+        Raises:
+            InputError: there are several, or it is no preset.
+        """
+        stamps = list(dict.fromkeys(score.protocol for score in self.scores))
+        if len(stamps) > 1:
+            raise InputError(f"{self.folder} holds scores under {', '.join(stamps)}; maps are read under one protocol")
+        return find_protocol(stamps[0])
+
+    def samples(self, dataset: str) -> list[Sample]:
+        """The test images that were scored.
+
+        Raises:
+            InputError: the run does not say where they lie, or they are not there any more.
+        """
+        facts = self.record.get("datasets", {}).get(dataset)
+        if facts is None or dataset not in DATASETS:
+            raise InputError(f"{self.folder / 'run.json'} does not say where the images of {dataset} lie; run it again")
+        root = Path(facts["root"]) if facts["root"] else None
+        return [sample for sample in DATASETS[dataset].find(root, facts["categories"]) if sample.split == "test"]
+
+    def checksums(self) -> dict[str, str]:
+        """Checksum of the data by data set, as far as the run recorded it."""
+        return {key: facts["checksum"] for key, facts in self.record.get("datasets", {}).items()}
+
+
+def read_results(folders: Sequence[Path], mixed: bool = False) -> list[Results]:
+    """Read finished runs.
+
+    Args:
+        folders: of the runs.
+        mixed: accept runs on different data.
+
+    Raises:
+        InputError: no run there, a run that is not finished, or data that differ between runs.
+    """
+    results = [_read(folder) for folder in folders]
+    seen: dict[str, tuple[str, Path]] = {}
+    for result in results:
+        for dataset, checksum in result.checksums().items():
+            first, folder = seen.setdefault(dataset, (checksum, result.folder))
+            if first != checksum and not mixed:
+                raise InputError(
+                    f"{folder} and {result.folder} were scored on different images of {dataset}; "
+                    "score the same images, or pass --mixed"
+                )
+    return results
+
+
+def _read(folder: Path) -> Results:
+    record: dict[str, Any] = {}
+    path = folder / "run.json"
+    if path.is_file():
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}); run again with --out {folder}") from None
+    scores = read_scores(folder / "scores.csv")
+    scored = {f"{score.case.method}/{score.case.dataset}" for score in scores}
+    unfinished = [case for case in record.get("cases", {}) if case not in scored]
+    if unfinished:
+        raise InputError(f"{folder} has maps but no scores of {', '.join(unfinished)}; run again with --out {folder}")
+    return Results(folder, scores, record)

@@ -1,0 +1,312 @@
+"""How sure a number is: intervals and paired differences over images.
+
+Pixels of one image are not independent, so images are what is resampled (a cluster bootstrap), normal and anomalous
+ones apart, the same ones for all methods. A replicate re-weights images: pixel counts of each image over a grid of
+exact thresholds are made once, and every replicate is a matrix product. The grid costs precision between its thresholds
+only; ``Resampled.error`` bounds it. Estimates are never taken from the grid.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from math import sqrt
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from scipy.special import expit, logit
+from threadpoolctl import threadpool_limits
+
+from aseg_bench.errors import InputError
+
+RESAMPLED = ("pixel_auroc", "pixel_ap", "dsc")  # the paper's three metrics
+N_THRESHOLDS = 1000
+_CHUNK = 64  # replicates at a time: their counts stay in the processor's cache
+
+Floats = NDArray[np.float64]
+Maps = NDArray[Any] | Sequence[NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """Pixels by image and bin; bin ``g`` holds the scores from threshold ``g - 1`` up to, without, threshold ``g``.
+
+    Attributes:
+        anomalous: anomalous pixels, (images, thresholds + 1) float64.
+        normal: normal pixels, same shape.
+    """
+
+    anomalous: Floats
+    normal: Floats
+
+    @cached_property
+    def is_anomalous(self) -> NDArray[np.bool_]:
+        """Whether each image has an anomalous pixel."""
+        return np.asarray(self.anomalous.any(axis=1))
+
+    @cached_property
+    def dice(self) -> tuple[Floats, Floats, Floats]:
+        """Dice per image at each threshold, and its least and greatest value up to the next threshold.
+
+        Each is (images, thresholds). An image without truth counts 1 if nothing is predicted, and 0 otherwise.
+        """
+        hits, predicted = (_at_or_above(counts)[:, 1:] for counts in (self.anomalous, self.anomalous + self.normal))
+        next_hits, next_predicted = (np.pad(counts[:, 1:], ((0, 0), (0, 1))) for counts in (hits, predicted))
+        truth = self.anomalous.sum(axis=1, keepdims=True)
+
+        def dice(hits: Floats, predicted: Floats) -> Floats:
+            overlap = 2 * hits / np.maximum(predicted + truth, 1)
+            return np.asarray(np.where(truth > 0, np.minimum(overlap, 1), predicted == 0))
+
+        return dice(hits, predicted), dice(next_hits, predicted), dice(hits, next_predicted)
+
+
+def count_images(
+    scores: Maps, masks: Maps, *, n_thresholds: int = N_THRESHOLDS, n_threads: int | None = None
+) -> ImageCounts:
+    """Count the pixels of each image over a grid of distinct anomalous scores.
+
+    The grid holds equal shares of the anomalous pixels between its thresholds, and in addition the threshold at which
+    each normal image becomes free of predictions.
+
+    Args:
+        scores: anomaly score per pixel, one (height, width) map per image; each is read twice.
+        masks: True where the pixel is anomalous, same shapes; each is read twice.
+        n_thresholds: thresholds of the grid.
+        n_threads: images counted at a time; None leaves it to the machine.
+
+    Raises:
+        InputError: the numbers of maps and masks differ, or no pixel is anomalous.
+    """
+    if len(scores) != len(masks):
+        raise InputError(f"{len(scores)} score maps and {len(masks)} masks; one of each per image is needed")
+    with ThreadPoolExecutor(n_threads) as pool:
+        extremes = list(pool.map(lambda i: _anomalous_and_top(scores[i], masks[i]), range(len(scores))))
+        anomalous = np.sort(np.concatenate([pixels for pixels, _ in extremes]))
+        if not anomalous.size:
+            raise InputError("no pixel is anomalous; pixel metrics have no interval")
+        even = anomalous[np.linspace(0, anomalous.size - 1, n_thresholds).astype(np.int64)]
+        tops = np.array([top for pixels, top in extremes if not pixels.size], dtype=anomalous.dtype)
+        free = np.searchsorted(anomalous, tops, side="right")
+        grid = np.unique(np.concatenate([even, anomalous[free[free < anomalous.size]]]))
+        counts = list(pool.map(lambda i: _binned(scores[i], masks[i], grid), range(len(scores))))
+    return ImageCounts(np.array([count for count, _ in counts]), np.array([count for _, count in counts]))
+
+
+def image_weights(is_anomalous: NDArray[np.bool_], n_replicates: int, rng: np.random.Generator) -> Floats:
+    """Weights of the images in each replicate, (replicates, images); each stratum keeps its total weight.
+
+    Of the ``n`` normal (anomalous) images ``n - 1`` are drawn with replacement and count ``n / (n - 1)``, which makes
+    the variance of a mean unbiased in small strata.
+
+    Source: Rao and Wu (1988), https://doi.org/10.1080/01621459.1988.10478591
+    """
+    weights = np.ones((n_replicates, is_anomalous.size))
+    for stratum in _strata(is_anomalous):
+        n = stratum.size
+        weights[:, stratum] = rng.multinomial(n - 1, np.full(n, 1 / n), n_replicates) * (n / (n - 1))
+    return weights
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """A number with its replicates. Means and differences of such numbers are made replicate by replicate.
+
+    Attributes:
+        estimate: computed exactly from all images, a fraction.
+        replicates: the same from resampled images, (replicates,) float64.
+        influence: of each image, by leaving it out; the sum of squares is the jackknife variance.
+        error: no replicate is farther than this from its exact value.
+        n_free: degrees of freedom: anomalous images, fewer where a few of them hold most of the pixels, minus one.
+        is_difference: from -1 to 1; otherwise from 0 to 1.
+    """
+
+    estimate: float
+    replicates: Floats
+    influence: Floats
+    error: float
+    n_free: float
+    is_difference: bool = False
+
+    def __sub__(self, other: "Resampled") -> "Resampled":
+        """The paired difference; both must come from the same images."""
+        return Resampled(
+            self.estimate - other.estimate,
+            self.replicates - other.replicates,
+            self.influence - other.influence,
+            self.error + other.error,
+            min(self.n_free, other.n_free),
+            is_difference=True,
+        )
+
+    @cached_property
+    def _widened(self) -> Floats:
+        """The replicates, spread as far as the jackknife says where it says farther: few images hold large defects."""
+        spread = float(self.replicates.std())
+        factor = max(1.0, self._jackknife / spread) if spread > 0 else 1.0
+        return np.asarray(self.estimate + (self.replicates - self.estimate) * factor)
+
+    @property
+    def _jackknife(self) -> float:
+        return sqrt(float((self.influence**2).sum()))
+
+    def interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Where the number would lie with all images of the kind.
+
+        A share: a t interval on the logit scale, whose standard error is the greater of bootstrap and jackknife. It
+        covers better than percentiles where few images decide, which skews AUROC. A difference: the percentiles of the
+        replicates, widened as a t interval is.
+
+        Source: Hesterberg (2015), on percentile, t and transformed intervals, https://doi.org/10.1080/00031305.2015.1089789
+        """
+        t = float(stats.t.ppf((1 + level) / 2, max(1.0, self.n_free)))
+        p = self.estimate
+        if self.is_difference or not 0 < p < 1:
+            tail = float(stats.norm.cdf(-t))
+            low, high = np.quantile(self._widened, [tail, 1 - tail])
+        else:
+            tiny = np.finfo(np.float64).eps
+            spread = float(logit(np.clip(self.replicates, tiny, 1 - tiny)).std())
+            half = t * max(spread, self._jackknife / (p * (1 - p)))
+            low, high = expit(logit(p) - half), expit(logit(p) + half)
+        return float(low), float(high)
+
+    @property
+    def p_value(self) -> float:
+        """Two-sided: how often the replicates reach zero from the side of most of them."""
+        below = int((self._widened <= 0).sum())
+        above = int((self._widened >= 0).sum())
+        return min(1.0, 2 * (min(below, above) + 1) / (self.replicates.size + 1))
+
+
+def mean_of(parts: Sequence[Resampled]) -> Resampled:
+    """The unweighted mean of independent parts, for instance of the categories of a data set."""
+    return Resampled(
+        float(np.mean([part.estimate for part in parts])),
+        np.mean([part.replicates for part in parts], axis=0),
+        np.concatenate([part.influence for part in parts]) / len(parts),
+        float(np.mean([part.error for part in parts])),
+        sum(part.n_free for part in parts),
+    )
+
+
+def resample(
+    counts: ImageCounts, exact: Mapping[str, float], weights: Floats, *, n_threads: int | None = None
+) -> dict[str, Resampled]:
+    """The paper's three metrics of one method on one category, with replicates.
+
+    Args:
+        counts: of the method on the category.
+        exact: the exact values by metric key; a metric that is missing here is left out.
+        weights: from ``image_weights``; the same for all methods makes their differences paired.
+        n_threads: replicates at a time; None leaves it to the machine.
+    """
+    rows = np.concatenate([weights, _leave_one_out(counts.is_anomalous)])
+    chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
+        parts = list(pool.map(lambda chunk: _replicates(counts, chunk), chunks))
+    pixels = counts.anomalous.sum(axis=1)
+    n_free = float(pixels.sum() ** 2 / (pixels**2).sum()) - 1  # Kish's effective number of images
+    resampled = {}
+    for position, key in enumerate(RESAMPLED):
+        if key in exact:
+            values, errors = (np.concatenate([part[position][half] for part in parts]) for half in (0, 1))
+            replicates, left_out = values[: len(weights)], values[len(weights) :]
+            # the jackknife fails for the DSC, whose threshold jumps: Efron and Tibshirani (1993), section 11.6
+            influence = _influence(left_out, counts.is_anomalous) * (key != "dsc")
+            resampled[key] = Resampled(exact[key], replicates, influence, float(errors.max()), n_free)
+    return resampled
+
+
+def category_rng(seed: int, dataset: str, category: str) -> np.random.Generator:
+    """A generator of its own for each category, so that a category's interval does not depend on the others."""
+    return np.random.default_rng([seed, crc32(f"{dataset}/{category}".encode())])
+
+
+def _strata(is_anomalous: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+    """Indices of anomalous and of normal images; a single image cannot be resampled."""
+    return [images for images in (np.flatnonzero(is_anomalous), np.flatnonzero(~is_anomalous)) if images.size > 1]
+
+
+def _leave_one_out(is_anomalous: NDArray[np.bool_]) -> Floats:
+    """Weights, (images, images), where row ``i`` lacks image ``i`` and its stratum keeps its total weight."""
+    weights = np.ones((is_anomalous.size, is_anomalous.size))
+    for stratum in _strata(is_anomalous):
+        n = stratum.size
+        weights[np.ix_(stratum, stratum)] = (1 - np.eye(n)) * (n / (n - 1))
+    return weights
+
+
+def _influence(left_out: Floats, is_anomalous: NDArray[np.bool_]) -> Floats:
+    influence = np.zeros_like(left_out)
+    for stratum in _strata(is_anomalous):
+        n = stratum.size
+        influence[stratum] = (left_out[stratum] - left_out[stratum].mean()) * sqrt((n - 1) / n)
+    return influence
+
+
+def _anomalous_and_top(scores: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[NDArray[Any], float]:
+    return scores[mask], float(scores.max())
+
+
+def _binned(scores: NDArray[Any], mask: NDArray[np.bool_], grid: NDArray[Any]) -> tuple[Floats, Floats]:
+    bins = np.searchsorted(grid, scores.ravel(), side="right")
+    n_bins = grid.size + 1
+    anomalous = np.bincount(bins[mask.ravel()], minlength=n_bins).astype(np.float64)
+    return anomalous, np.bincount(bins, minlength=n_bins) - anomalous
+
+
+def _at_or_above(counts: Floats) -> Floats:
+    """Counts in each bin and all higher ones."""
+    return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
+
+
+def _replicates(counts: ImageCounts, weights: Floats) -> list[tuple[Floats, Floats]]:
+    """Value and greatest error of pixel AUROC, pixel AP and DSC in each replicate, in this order."""
+    anomalous, normal = weights @ counts.anomalous, weights @ counts.normal  # (replicates, bins)
+    tp, fp = _at_or_above(anomalous), _at_or_above(normal)
+    return [
+        _middle(*_auroc_bounds(anomalous, normal, fp)),
+        _middle(*_ap_bounds(anomalous, tp, fp, fp - normal)),
+        _dsc(counts, weights, tp, fp),
+    ]
+
+
+def _middle(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    return (low + high) / 2, (high - low) / 2
+
+
+def _auroc_bounds(anomalous: Floats, normal: Floats, fp: Floats) -> tuple[Floats, Floats]:
+    """Within a bin the anomalous pixels may all lie below, or all above, the normal ones."""
+    pairs = anomalous.sum(axis=1) * fp[:, 0]
+    beaten = (anomalous * (fp[:, :1] - fp)).sum(axis=1) / pairs
+    return beaten, beaten + (anomalous * normal).sum(axis=1) / pairs
+
+
+def _ap_bounds(anomalous: Floats, tp: Floats, fp: Floats, fp_above: Floats) -> tuple[Floats, Floats]:
+    """Precision within a bin is at most that without its normal pixels, and concave in the hits with all of them."""
+    with np.errstate(invalid="ignore"):
+        at_best = tp / (tp + fp_above)
+        at_least = (np.nan_to_num((tp - anomalous) / (tp - anomalous + fp)) + tp / (tp + fp)) / 2
+    total = tp[:, 0]
+    low, high = (np.where(anomalous > 0, anomalous * bound, 0).sum(axis=1) / total for bound in (at_least, at_best))
+    return low, high
+
+
+def _dsc(counts: ImageCounts, weights: Floats, tp: Floats, fp: Floats) -> tuple[Floats, Floats]:
+    """DSC at the grid's best precision + recall; the true best may lie in any bin that could still exceed it."""
+    tp, fp, total = tp[:, 1:], fp[:, 1:], tp[:, :1]
+    next_fp = np.pad(fp[:, 1:], ((0, 0), (0, 1)))
+    with np.errstate(invalid="ignore"):
+        quality = np.nan_to_num(tp / (tp + fp)) + tp / total
+        reachable = np.nan_to_num(tp / (tp + next_fp)) + tp / total
+    best = quality.argmax(axis=1)[:, None]
+    at, least, most = (weights @ dice / weights.sum(axis=1, keepdims=True) for dice in counts.dice)
+    candidates = reachable >= np.take_along_axis(quality, best, axis=1)
+    value = np.take_along_axis(at, best, axis=1)[:, 0]
+    low = np.where(candidates, least, np.inf).min(axis=1)
+    high = np.where(candidates, most, -np.inf).max(axis=1)
+    return value, np.maximum(value - low, high - value)

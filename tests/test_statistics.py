@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from aseg_bench.errors import InputError
+from aseg_bench.metrics import evaluate_maps
+from aseg_bench.statistics import (
+    RESAMPLED,
+    ImageCounts,
+    Resampled,
+    count_images,
+    image_weights,
+    mean_of,
+    resample,
+)
+
+LABELS = np.array([False] * 4 + [True] * 6)
+
+
+def drawn_maps(seed: int, n_scores: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    rng = np.random.default_rng(seed)
+    masks = np.zeros((10, 6, 5), dtype=np.bool_)
+    masks[LABELS] = rng.random((6, 6, 5)) < 0.3
+    masks[LABELS, 0, 0] = True
+    scores = rng.integers(n_scores, size=masks.shape) + masks * rng.integers(2, size=masks.shape)
+    return scores.astype(np.float32), masks
+
+
+def exact_values(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> list[float]:
+    values = evaluate_maps(scores, masks, metrics=RESAMPLED)
+    assert values["pixel_auroc"] == pytest.approx(roc_auc_score(masks.ravel(), scores.ravel()))
+    assert values["pixel_ap"] == pytest.approx(average_precision_score(masks.ravel(), scores.ravel()))
+    return [values[key] for key in RESAMPLED]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n_scores=st.sampled_from([2, 5, 1000]),
+    n_thresholds=st.integers(2, 12),
+    repeats=st.lists(st.integers(0, 3), min_size=9, max_size=9),
+)
+def test_a_replicate_lies_within_its_error_of_the_value_of_the_repeated_images(
+    seed: int, n_scores: int, n_thresholds: int, repeats: list[int]
+) -> None:
+    scores, masks = drawn_maps(seed, n_scores)
+    weights = np.array([*repeats, 1])
+    exact = exact_values(np.repeat(scores, weights, axis=0), np.repeat(masks, weights, axis=0))
+    counts = count_images(scores, masks, n_thresholds=n_thresholds)
+    resampled = resample(counts, dict.fromkeys(RESAMPLED, 0.0), weights[None].astype(np.float64))
+    for key, value in zip(RESAMPLED, exact, strict=True):
+        assert abs(resampled[key].replicates[0] - value) <= resampled[key].error + 1e-12
+
+
+def test_the_error_falls_with_the_number_of_thresholds() -> None:
+    rng = np.random.default_rng(0)
+    masks = np.repeat(LABELS, 400).reshape(10, 20, 20) & (rng.random((10, 20, 20)) < 0.2)
+    scores = rng.standard_normal(masks.shape) + 2 * masks
+    errors = []
+    for n_thresholds in (10, 120):
+        counts = count_images(scores, masks, n_thresholds=n_thresholds)
+        resampled = resample(counts, dict.fromkeys(RESAMPLED, 0.0), np.ones((1, 10)))
+        errors.append([resampled[key].error for key in RESAMPLED[:2]])
+    assert np.all(np.array(errors[1]) < np.array(errors[0]) / 5)
+    assert max(errors[1]) < 0.01
+
+
+def test_weights_keep_the_total_of_normal_and_of_anomalous_images() -> None:
+    weights = image_weights(LABELS, 50, np.random.default_rng(0))
+    assert weights[:, LABELS].sum(axis=1) == pytest.approx(6)
+    assert weights[:, ~LABELS].sum(axis=1) == pytest.approx(4)
+
+
+def test_the_resampled_variance_of_a_mean_is_unbiased() -> None:
+    values = np.arange(5.0)
+    weights = image_weights(np.ones(5, dtype=np.bool_), 40_000, np.random.default_rng(0))
+    assert (weights @ values / 5).var() == pytest.approx(values.var(ddof=1) / 5, rel=0.03)
+
+
+def binned_images(rng: np.random.Generator, n_normal: int, n_anomalous: int) -> ImageCounts:
+    """Images of 1,000 pixels whose scores shift from image to image and whose defects vary in size."""
+    n_images = n_normal + n_anomalous
+    edges = np.concatenate([[-np.inf], np.linspace(-1, 5, 25), [np.inf]])
+    shift = rng.normal(0, 0.3, (n_images, 1))
+    signal = shift + rng.normal(3, 0.5, (n_images, 1))
+    sizes = np.maximum(1, 30 * rng.lognormal(0, 0.5, n_images)).astype(int) * (np.arange(n_images) >= n_normal)
+    normal, anomalous = (
+        rng.multinomial(n_pixels, np.diff(stats.norm.cdf(edges - centre), axis=1)).astype(np.float64)
+        for n_pixels, centre in ((1000 - sizes, shift), (sizes, signal))
+    )
+    return ImageCounts(anomalous, normal)
+
+
+def values_of(counts: ImageCounts) -> dict[str, float]:
+    resampled = resample(counts, dict.fromkeys(RESAMPLED, 0.0), np.ones((1, len(counts.normal))))
+    return {key: float(resampled[key].replicates[0]) for key in RESAMPLED}
+
+
+def test_intervals_cover_the_truth_in_93_to_97_of_100_cases() -> None:
+    rng = np.random.default_rng(1)
+    populations = [values_of(binned_images(rng, 700, 1300)) for _ in range(30)]
+    truth = {key: np.mean([values[key] for values in populations]) for key in RESAMPLED}
+    hits = dict.fromkeys(RESAMPLED, 0)
+    n_cases = 300
+    for _ in range(n_cases):
+        counts = binned_images(rng, 35, 65)
+        weights = image_weights(counts.is_anomalous, 300, rng)
+        for key, resampled in resample(counts, values_of(counts), weights).items():
+            low, high = resampled.interval()
+            hits[key] += int(low <= truth[key] <= high)
+    noise = 2 * np.sqrt(0.95 * 0.05 / n_cases)  # of the simulation itself
+    for key in RESAMPLED:
+        assert 0.93 - noise <= hits[key] / n_cases <= 0.97 + noise, (key, hits[key])
+
+
+def test_images_are_paired_a_method_does_not_differ_from_itself() -> None:
+    scores, masks = drawn_maps(0, 5)
+    weights = image_weights(LABELS, 100, np.random.default_rng(0))
+    first, second = (resample(count_images(maps, masks), {"dsc": 0.5}, weights)["dsc"] for maps in (scores, scores * 2))
+    difference = first - second
+    assert difference.interval() == (0, 0)
+    assert difference.p_value == 1
+    assert set(difference.influence) == {0}
+
+
+def test_the_interval_of_a_difference_of_means_is_a_t_interval() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal(20)
+    replicates = image_weights(np.ones(20, dtype=np.bool_), 40_000, rng) @ values / 20
+    influence = (values - values.mean()) / np.sqrt(20 * 19)
+    low, high = Resampled(float(values.mean()), replicates, influence, 0.0, 19, is_difference=True).interval()
+    expected = stats.t.interval(0.95, 19, values.mean(), stats.sem(values))
+    assert (low, high) == pytest.approx(expected, abs=0.02)
+
+
+def test_a_mean_averages_replicates_and_adds_up_variances() -> None:
+    parts = [Resampled(0.2, np.array([0.1, 0.3]), np.array([0.3]), 0.02, 5)] * 2
+    mean = mean_of(parts)
+    assert (mean.estimate, mean.error, mean.n_free) == pytest.approx((0.2, 0.02, 10))
+    assert mean.replicates.tolist() == [0.1, 0.3]
+    assert (mean.influence**2).sum() == pytest.approx(0.3**2 / 2)
+
+
+def test_a_category_without_anomalous_pixel_has_no_interval() -> None:
+    with pytest.raises(InputError, match="no pixel is anomalous"):
+        count_images(np.zeros((2, 3, 3)), np.zeros((2, 3, 3), dtype=np.bool_))
