@@ -20,6 +20,7 @@ from aseg_bench.records import Case, Score
 
 AUDITED = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "dsc", "aupro_0.3", "image_auroc")
 _NEGLIGIBLE = 0.005  # points: what does not show in a table with two decimals
+_SHARE = 0.25  # of a deviation that a choice must explain by itself to be called its cause
 _CHOICES: Mapping[str, tuple[str, ...]] = {
     "resolution": ("size", "keep_aspect", "crop"),
     "truth mask": ("truth_resize", "truth_rule", "truth_binarised_first"),
@@ -47,7 +48,7 @@ class Deviation:
         metric: key of ``METRICS``.
         value: mean over the categories; None where undefined.
         points: deviation from ``exact`` in percentage points; None where either is undefined.
-        cause: the choice that moves the metric most when it alone is switched from ``exact``, in words.
+        cause: the choice that, switched alone from ``exact``, moves the metric most in this direction, in words.
         cause_points: by how many points it does; None without a cause.
     """
 
@@ -149,13 +150,14 @@ def _deviation(name: str, protocol: Protocol, metric: str, means: Mapping[tuple[
         return None if value is None or exact is None else 100 * (value - exact)
 
     total = points(protocol.stamp)
-    alone = [(choice, switched, points(switched.stamp)) for choice, switched in _switches(protocol)]
-    moving = [entry for entry in alone if entry[2] is not None and abs(entry[2]) >= _NEGLIGIBLE]
     value = means[protocol.stamp, metric]
-    if total is None or abs(total) < _NEGLIGIBLE or not moving:
-        cause = "only several choices together" if total is not None and abs(total) >= _NEGLIGIBLE else ""
-        return Deviation(name, protocol.name, metric, value, total, cause, None)
-    choice, switched, by = max(moving, key=lambda entry: abs(entry[2] or 0))
+    if total is None or abs(total) < _NEGLIGIBLE:
+        return Deviation(name, protocol.name, metric, value, total, "", None)
+    alone = ((choice, switched, points(switched.stamp)) for choice, switched in _switches(protocol))
+    moving = [(choice, switched, by) for choice, switched, by in alone if by and by * total > 0]
+    if not moving or max(abs(by) for *_, by in moving) < _SHARE * abs(total):
+        return Deviation(name, protocol.name, metric, value, total, "several choices together", None)
+    choice, switched, by = max(moving, key=lambda entry: abs(entry[2]))
     setting = ", ".join(str(switched.settings[name]) for name in _CHOICES[choice]
                         if switched.settings[name] != EXACT.settings[name])  # fmt: skip
     return Deviation(name, protocol.name, metric, value, total, f"{choice} ({setting})", by)

@@ -1,5 +1,6 @@
 """Scores someone else's maps, category by category, and says what looks wrong in them."""
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -53,14 +54,18 @@ def score_dump(
     if failures and not keep_going:
         raise InputError(f"{failures[0]}. With --keep-going the other categories are scored")
     scores: list[Score] = []
+    notes: list[str] = []
     findings: dict[str, list[str]] = {}
     texts: dict[str, str] = {}
     for name_of_category, category in _read(imported, keep_going, failures):
         case = Case(name, category.samples[0].dataset if category.samples else OWN_DATASET, name_of_category)
-        for protocol in protocols:
-            scores += score_category(
-                case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=category.masks
-            )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            for protocol in protocols:
+                scores += score_category(
+                    case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=category.masks
+                )
+        notes += [str(warning.message) for warning in caught]
         for suspicion in category.suspicions:
             findings.setdefault(suspicion.kind, []).append(name_of_category)
             texts.setdefault(suspicion.kind, suspicion.text)
@@ -68,10 +73,10 @@ def score_dump(
     if not scores:
         raise InputError(f"no category of {imported.path} can be scored: {'; '.join(failures)}")
     n_categories = len({score.case.category for score in scores})
-    warnings = [_warning(kind, text, findings[kind], n_categories) for kind, text in texts.items()]
+    notes += [_warning(kind, text, findings[kind], n_categories) for kind, text in texts.items()]
     if imported.left_over:
-        warnings.append(f"{len(imported.left_over)} files hold no map and were left out, first {imported.left_over[0]}")
-    return ScoredDump(mean_scores(scores), warnings, failures)
+        notes.append(f"{len(imported.left_over)} files hold no map and were left out, first {imported.left_over[0]}")
+    return ScoredDump(mean_scores(scores), notes, failures)
 
 
 def _read(imported: ImportedMaps, keep_going: bool, failures: list[str]) -> Iterator[tuple[str, Category]]:

@@ -1,5 +1,6 @@
 """One case (method, data set, category) becomes scores, under a protocol."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -7,13 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.metrics import DEFAULT_METRICS, measure
+from aseg_bench.metrics import DEFAULT_METRICS, Measured, measure
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.meeting import Masks, Meeting
 from aseg_bench.protocols.restated import Restated
 from aseg_bench.records import Case, Sample, Score
 
 MEAN = "mean"  # the category of a data set's mean
+_DSC = ("dsc", "iou")
+_DSC_KEYS = {(key, "paper"): key for key in _DSC} | {
+    (key, rule): f"{key}_{end}" for key in _DSC for rule, end in (("anomalous_only", "anomalous"), ("pooled", "pooled"))
+}
+_MOST = 0.5  # share of all pixels called anomalous that makes a threshold degenerate
 Maps = Sequence[NDArray[np.floating]]
 
 
@@ -48,23 +54,25 @@ def score_category(
         n_masks = "" if masks is None else f", {len(masks)} masks"
         raise InputError(f"{case.category}: {len(samples)} images, {len(maps)} maps{n_masks}; one of each is needed")
     keys = tuple(metrics) if metrics is not None else DEFAULT_METRICS
+    computed = {key: _DSC_KEYS[key, protocol.dsc_rule] if key in _DSC else key for key in keys}
     meeting = Meeting(samples, maps, masks, protocol)
     measured = measure(
         meeting.scores,
         meeting.truths,
-        metrics=keys,
+        metrics=list(dict.fromkeys(computed.values())),
         image_scores=meeting.image_scores,
         image_labels=meeting.image_labels,
         n_threads=n_threads,
     )
-    values, undefined = dict(measured.values), dict(measured.undefined)
+    if "dsc" in measured.values:
+        _warn_if_all_is_anomalous(case, measured)
+    values, undefined = {}, {}
     restated = Restated(meeting, protocol)
-    for key, exact in measured.values.items():
+    for key, source in computed.items():
         try:
-            values[key] = restated.value(key, exact)
-        except UndefinedMetricError as error:
-            del values[key]
-            undefined[key] = str(error)
+            values[key] = restated.value(key, measured.values[source])
+        except (KeyError, UndefinedMetricError) as error:
+            undefined[key] = measured.undefined.get(source, str(error))
     return [Score(case, key, values.get(key), len(samples), protocol.stamp, undefined.get(key, "")) for key in keys]
 
 
@@ -98,3 +106,14 @@ def _mean(scores: Sequence[Score]) -> Score:
         protocol=first.protocol,
         undefined_because=reason,
     )
+
+
+def _warn_if_all_is_anomalous(case: Case, measured: Measured) -> None:
+    curve = measured.curve
+    place = np.searchsorted(curve.thresholds, curve.pr_threshold)
+    share = (curve.tp[place] + curve.fp[place]) / (curve.n_anomalous + curve.n_normal)
+    if share > _MOST:
+        text = (
+            f"{case.method} on {case.category}: the DSC's threshold calls {share:.0%} of all pixels anomalous, so DSC"
+        )
+        warnings.warn(f"{text} says little; see dsc_anomalous, dsc_pooled and pixel_f1_max", stacklevel=3)

@@ -102,20 +102,34 @@ def _resampled(case: Overlaps, fpr_limit: float) -> float:
 
     Source: apple/ml-destseg, model/metrics.py, after anomalib 0.4.0. In float64, where the original has float32.
     """
-    normal = np.concatenate([scores[~truth] for scores, truth in zip(case.maps, case.truths, strict=True)])
+    normal = _Normal.of(case, fpr_limit)
     anomalous = np.concatenate([scores[truth] for scores, truth in zip(case.maps, case.truths, strict=True)])
-    normal_levels, normal_counts = np.unique(normal, return_counts=True)
-    fpr, _ = _roc(normal_levels, normal_counts, anomalous)
-    n_points = int(np.count_nonzero(fpr <= fpr_limit))
+    pooled_fpr, _ = _roc(normal, anomalous)
+    n_points = int(np.count_nonzero(pooled_fpr <= fpr_limit))
     fpr_sum, tpr_sum, n_regions = np.zeros(n_points), np.zeros(n_points), 0
     for scores, truth in zip(case.maps, case.truths, strict=True):
         for region in _regions(scores, truth):
-            fpr, tpr = _roc(normal_levels, normal_counts, region)
+            fpr, tpr = _roc(normal, region)
             fpr_part, tpr_part = _resampled_to(n_points, fpr, tpr, fpr_limit)
             fpr_sum, tpr_sum, n_regions = fpr_sum + fpr_part, tpr_sum + tpr_part, n_regions + 1
     if n_points < 2 or fpr_sum[-1] == 0:
         raise UndefinedMetricError(f"fewer than two thresholds have a false-positive rate up to {fpr_limit}")
     return float(auc(fpr_sum / n_regions, tpr_sum / n_regions) / (fpr_sum[-1] / n_regions))
+
+
+class _Normal(NamedTuple):
+    """The distinct scores of normal pixels, descending, with the false-positive rate at each; just past the limit."""
+
+    levels: NDArray[np.floating]
+    fpr: Floats
+
+    @classmethod
+    def of(cls, case: Overlaps, fpr_limit: float) -> "_Normal":
+        pooled = np.concatenate([scores[~truth] for scores, truth in zip(case.maps, case.truths, strict=True)])
+        levels, counts = np.unique(pooled, return_counts=True)
+        fpr: Floats = counts[::-1].cumsum() / pooled.size
+        n_needed = int(np.searchsorted(fpr, fpr_limit, side="right")) + 1
+        return cls(levels[::-1][:n_needed], fpr[:n_needed])
 
 
 def _regions(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
@@ -125,19 +139,16 @@ def _regions(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> list[NDA
     return [inside[of_region == number] for number in range(1, n_regions + 1)]
 
 
-def _roc(
-    normal_levels: NDArray[np.floating], normal_counts: NDArray[np.int64], anomalous: NDArray[np.floating]
-) -> tuple[Floats, Floats]:
-    """False- and true-positive rates at every distinct score from the highest, with (0, 0) first."""
+def _roc(normal: _Normal, anomalous: NDArray[np.floating]) -> tuple[Floats, Floats]:
+    """False- and true-positive rates at every distinct score from the highest to the limit's, with (0, 0) first."""
     levels, counts = np.unique(anomalous, return_counts=True)
-    thresholds = np.union1d(normal_levels, levels)[::-1]
-
-    def rates(levels: NDArray[np.floating], counts: NDArray[np.int64]) -> Floats:
-        at_or_above = np.append(counts[::-1].cumsum()[::-1], 0)
-        shares: Floats = at_or_above[np.searchsorted(levels, thresholds)] / counts.sum()
-        return np.append(0, shares)
-
-    return rates(normal_levels, normal_counts), rates(levels, counts)
+    new = np.setdiff1d(levels[levels > normal.levels[-1]], normal.levels)[::-1]
+    places = np.searchsorted(-normal.levels, -new)
+    thresholds = np.insert(normal.levels, places, new)
+    fpr = np.insert(normal.fpr, places, np.append(0, normal.fpr)[places])
+    at_or_above = np.append(counts[::-1].cumsum()[::-1], 0)
+    tpr: Floats = at_or_above[np.searchsorted(levels, thresholds)] / anomalous.size
+    return np.append(0, fpr), np.append(0, tpr)
 
 
 def _resampled_to(n_points: int, fpr: Floats, tpr: Floats, fpr_limit: float) -> tuple[Floats, Floats]:
