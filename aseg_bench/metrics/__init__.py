@@ -1,9 +1,17 @@
-"""What is measured: METRICS, the table of metric facts, and the exact sweep that computes them all."""
+"""What is measured: METRICS, the table of metric facts, and the exact sweep that computes them all.
+
+`evaluate_maps` and `measure` take all maps of a category at once, `aseg_bench.metrics.functions` holds one plain
+function per metric, `MetricStream` takes maps that are seen once, and `FirstPass` and `SecondPass` merge across
+processes.
+"""
 
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import FirstPass, Needs, Ranking, SaturatedRegion
-from aseg_bench.metrics.measure import Measured, evaluate_maps, measure
+from aseg_bench.metrics.image import PooledMax, TopMean, deviation, highest
+from aseg_bench.metrics.measure import Measured, evaluate_maps, finish, measure, needs_of
 from aseg_bench.metrics.second_pass import SecondPass
+from aseg_bench.metrics.stream import MetricStream
+from aseg_bench.metrics.swept import Sweep
 from aseg_bench.metrics.table import DEFAULT_METRICS, METRICS, Metric
 
 __all__ = [
@@ -13,10 +21,18 @@ __all__ = [
     "FirstPass",
     "Measured",
     "Metric",
+    "MetricStream",
     "Needs",
+    "PooledMax",
     "Ranking",
     "SaturatedRegion",
     "SecondPass",
+    "Sweep",
+    "TopMean",
+    "deviation",
     "evaluate_maps",
+    "finish",
+    "highest",
     "measure",
+    "needs_of",
 ]

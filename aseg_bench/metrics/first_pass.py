@@ -141,7 +141,7 @@ class FirstPass:
             score_map: anomaly scores, (height, width); None where `wants_scores` says so.
             mask: True where anomalous, (height, width).
             regions: the image's saturated regions.
-            index: place of the image in per-image results; None counts the calls.
+            index: place of the image in per-image results, unique over all parts; None counts the calls.
             name: the image's name in messages; None takes its index.
 
         Raises:

@@ -115,7 +115,7 @@ def measure(
     sweep = sweep_maps(
         scores,
         masks,
-        reduce(or_, (METRICS[key].needs for key in keys), CURVE_ONLY),
+        needs_of(keys),
         image_scores=image_scores,
         image_labels=image_labels,
         regions=regions,
@@ -123,6 +123,11 @@ def measure(
         n_threads=n_threads,
     )
     return finish(sweep, keys)
+
+
+def needs_of(keys: Sequence[str]) -> Needs:
+    """What the metrics of these keys need of a sweep."""
+    return reduce(or_, (METRICS[key].needs for key in keys), CURVE_ONLY)
 
 
 def finish(sweep: Sweep, keys: Sequence[str]) -> Measured:

@@ -8,15 +8,14 @@ serves all regions.
 from math import nan
 
 import numpy as np
+from numpy.typing import NDArray
 
-from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.metrics.checks import check_share
+from aseg_bench.errors import UndefinedMetricError
 from aseg_bench.metrics.swept import Sweep, mean
 
 
 def aupro(sweep: Sweep, limit: float) -> float:
     """Mean area under the found share of each 8-connected region up to the false-positive rate ``limit``, over it."""
-    check_share("limit", limit)
     sweep.curve.auroc  # noqa: B018 - raises where one class is missing
     weights = sweep.areas(limit)
     return mean(np.concatenate([sweep.group_sums(image, weights) / image.sizes for image in sweep.ranking.images]))
@@ -24,7 +23,6 @@ def aupro(sweep: Sweep, limit: float) -> float:
 
 def spro(sweep: Sweep, limit: float) -> float:
     """As `aupro`, over the given regions, each found once its saturation area is."""
-    check_share("limit", limit)
     sweep.curve.auroc  # noqa: B018 - raises where one class is missing
     if not sweep.ranking.saturated:
         raise UndefinedMetricError("the saturation area of each defect is not given")
@@ -32,21 +30,20 @@ def spro(sweep: Sweep, limit: float) -> float:
     return mean(np.concatenate([sweep.group_sums(image, weights) / image.sizes for image in sweep.ranking.saturated]))
 
 
+def aupimo(sweep: Sweep, lower: float, upper: float) -> float:
+    """Mean over anomalous images of the area under the found share over the logarithm of the false-positive rate."""
+    return mean(list(_image_areas(sweep, lower, upper)))
+
+
 def aupimo_of_images(sweep: Sweep, lower: float, upper: float) -> list[float]:
-    """Per image, the area under its found share over the logarithm of the false-positive rate; nan for normal ones."""
-    check_share("upper", upper)
-    if not 0.0 < lower < upper:
-        raise InputError(f"lower is {lower}; it must lie above 0 and below upper, {upper}")
+    """The areas of `aupimo` by image; nan for normal ones."""
+    areas = dict(zip([image.index for image in sweep.ranking.images], _image_areas(sweep, lower, upper), strict=True))
+    return [areas.get(image.index, nan) for image in sweep.images]
+
+
+def _image_areas(sweep: Sweep, lower: float, upper: float) -> NDArray[np.float64]:
     sweep.curve.auroc  # noqa: B018 - raises where one class is missing
     if not sweep.n_normal_pixels_of_normal_images:
         raise UndefinedMetricError("no image is normal")
     weights = sweep.log_areas(lower, upper)
-    areas = {
-        image.index: float(sweep.group_sums(image, weights).sum() / image.sizes.sum()) for image in sweep.ranking.images
-    }
-    return [areas.get(image.index, nan) for image in sweep.images]
-
-
-def aupimo(sweep: Sweep, lower: float, upper: float) -> float:
-    """Mean of `aupimo_of_images` over the anomalous images."""
-    return mean([area for area in aupimo_of_images(sweep, lower, upper) if area == area])
+    return np.array([sweep.group_sums(image, weights).sum() / image.sizes.sum() for image in sweep.ranking.images])

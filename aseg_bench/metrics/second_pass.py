@@ -70,7 +70,7 @@ class SecondPass:
             mask: True where anomalous, (height, width).
             image_score: the image's score, or what computes it from the map; None takes the highest pixel.
             image_label: whether the image is anomalous; None takes it from the mask.
-            index: place of the image in per-image results; None counts the calls.
+            index: place of the image in per-image results, as in the first pass; None counts the calls.
             name: the image's name in messages; None takes its index.
 
         Raises:

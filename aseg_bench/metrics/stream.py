@@ -1,0 +1,126 @@
+"""A stream of maps that are seen only once, as in a prediction loop."""
+
+from collections.abc import Sequence
+from tempfile import TemporaryFile
+from typing import IO, Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aseg_bench.errors import InputError
+from aseg_bench.metrics.checks import check_keys, check_pair
+from aseg_bench.metrics.measure import Measured, measure
+from aseg_bench.metrics.second_pass import ImageScore
+from aseg_bench.metrics.table import METRICS
+
+
+class _Kept(NamedTuple):
+    """One array in a temporary file."""
+
+    file: IO[bytes]
+    place: int
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    def read(self) -> NDArray[Any]:
+        self.file.seek(self.place)
+        data = bytearray(int(np.prod(self.shape)) * self.dtype.itemsize)
+        self.file.readinto(data)  # type: ignore[attr-defined]
+        return np.frombuffer(data, dtype=self.dtype).reshape(self.shape)
+
+
+class _Lazy(Sequence[NDArray[Any]]):
+    def __init__(self, kept: Sequence[_Kept]) -> None:
+        self._kept = kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._kept[index].read()
+
+
+class MetricStream:
+    """Takes every map once and measures all of them at the end, with the numbers of `measure`.
+
+    The maps wait in a temporary file (in the folder that ``TMPDIR`` names) that vanishes with the stream; memory holds
+    no map. Where maps can be read twice, `measure` needs no such file; across processes, `FirstPass` and `SecondPass`
+    merge.
+
+    >>> stream = MetricStream(metrics=["pixel_auroc"])
+    >>> stream.update(np.array([[0.1, 0.9]]), np.array([[False, True]]))
+    >>> stream.update(np.array([[0.2], [0.3]]), np.array([[False], [False]]))
+    >>> stream.compute().values
+    {'pixel_auroc': 1.0}
+    """
+
+    def __init__(self, metrics: Sequence[str] | None = None) -> None:
+        """Start an empty stream.
+
+        Args:
+            metrics: keys of ``METRICS``; None measures all.
+
+        Raises:
+            InputError: a key is unknown.
+        """
+        self._metrics = tuple(METRICS) if metrics is None else metrics
+        check_keys(self._metrics, tuple(METRICS))
+        self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the stream and what it merged into
+        self._scores: list[_Kept] = []
+        self._masks: list[_Kept] = []
+        self._image_scores: list[float] = []
+
+    def update(self, score_map: NDArray[Any], mask: NDArray[np.bool_], *, image_score: float | None = None) -> None:
+        """Take one image.
+
+        Args:
+            score_map: anomaly scores, (height, width); sizes may differ from image to image.
+            mask: True where anomalous, (height, width).
+            image_score: the image's score; None takes the highest pixel, then for all images.
+
+        Raises:
+            InputError: shapes or types do not fit, or only some images come with a score.
+        """
+        score_map, mask = np.asarray(score_map), np.asarray(mask)
+        check_pair(score_map, mask, f"image {len(self._scores)}")
+        if (image_score is None) != (len(self._image_scores) == 0) and self._scores:
+            raise InputError(f"image {len(self._scores)}: give an image score with every image or with none")
+        if image_score is not None:
+            self._image_scores.append(float(image_score))
+        self._scores.append(self._keep(score_map))
+        self._masks.append(self._keep(mask))
+
+    def merge(self, other: Self) -> None:
+        """Add the images of another stream of this process.
+
+        Raises:
+            InputError: only one of the two has image scores.
+        """
+        if self._scores and other._scores and bool(self._image_scores) != bool(other._image_scores):
+            raise InputError("only one of the merged streams has image scores; give them to both or to none")
+        self._scores += other._scores
+        self._masks += other._masks
+        self._image_scores += other._image_scores
+
+    def compute(self, *, image_scores: ImageScore | None = None, n_threads: int | None = None) -> Measured:
+        """Measure all images so far; more may follow.
+
+        Args:
+            image_scores: a function from a map to the image's score, in the place of the highest pixel.
+            n_threads: as in `measure`.
+
+        Raises:
+            InputError: there is no image yet, or a score is nan.
+        """
+        return measure(
+            _Lazy(self._scores),
+            _Lazy(self._masks),
+            metrics=self._metrics,
+            image_scores=self._image_scores or image_scores,
+            n_threads=n_threads,
+        )
+
+    def _keep(self, array: NDArray[Any]) -> _Kept:
+        place = self._file.seek(0, 2)
+        self._file.write(np.ascontiguousarray(array).data)
+        return _Kept(self._file, place, array.shape, array.dtype)

@@ -1,0 +1,124 @@
+"""The metric core as a drop-in `torchmetrics.Metric`, with the numbers of `evaluate_maps`."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, distributed
+from torchmetrics import Metric
+
+from aseg_bench.errors import InputError, UndefinedMetricError
+from aseg_bench.metrics import METRICS, FirstPass, SecondPass, finish, needs_of
+from aseg_bench.metrics.checks import check_keys, check_pair
+
+Part = TypeVar("Part", FirstPass, SecondPass)
+
+
+class SegmentationMetrics(Metric):
+    """Exact anomaly-segmentation metrics over all batches of all processes.
+
+    The maps wait in main memory, 5 bytes per pixel in float32, in the process that made them. Processes exchange only
+    what the sweep needs to merge: the anomalous pixels, and counts of the normal ones.
+
+    >>> metric = SegmentationMetrics(["pixel_auroc"])
+    >>> metric.update(torch.tensor([[[0.1, 0.9]]]), torch.tensor([[[False, True]]]))
+    >>> metric.compute()
+    {'pixel_auroc': tensor(1., dtype=torch.float64)}
+    """
+
+    full_state_update = False
+    is_differentiable = False
+    score_maps: list[Tensor]
+    masks: list[Tensor]
+    image_scores: list[Tensor]
+
+    def __init__(self, metrics: Sequence[str] | None = None, **kwargs: Any) -> None:
+        """Start empty.
+
+        Args:
+            metrics: keys of ``METRICS``; None computes all that are defined.
+            kwargs: settings of ``torchmetrics.Metric``.
+
+        Raises:
+            InputError: a key is unknown.
+        """
+        super().__init__(**kwargs)
+        self.named = metrics is not None
+        self.keys = tuple(METRICS) if metrics is None else tuple(metrics)
+        check_keys(self.keys if metrics is None else metrics, tuple(METRICS))
+        for state in ("score_maps", "masks", "image_scores"):
+            self.add_state(state, default=[], dist_reduce_fx=None)
+
+    def update(self, scores: Tensor, masks: Tensor, image_scores: Tensor | None = None) -> None:
+        """Take a batch.
+
+        Args:
+            scores: anomaly score per pixel, (batch, height, width) or (batch, 1, height, width).
+            masks: True where the pixel is anomalous, bool, same shape.
+            image_scores: one score per image, (batch,); None takes the highest pixel, then for all batches.
+
+        Raises:
+            InputError: shapes differ, masks are not boolean, or only some batches come with image scores.
+        """
+        scores, masks = (batch.squeeze(1) if batch.ndim == 4 else batch for batch in (scores, masks))
+        if scores.ndim != 3 or scores.shape != masks.shape:
+            raise InputError(
+                f"scores have shape {tuple(scores.shape)}, masks {tuple(masks.shape)}; (batch, height, width) or "
+                "(batch, 1, height, width) is needed of both"
+            )
+        if image_scores is not None and image_scores.shape != scores.shape[:1]:
+            raise InputError(f"there are {len(scores)} images and image scores of shape {tuple(image_scores.shape)}")
+        if self.score_maps and (image_scores is None) == bool(self.image_scores):
+            raise InputError("give image scores with every batch or with none")
+        maps = scores.detach().cpu()
+        maps = maps.float() if maps.dtype == torch.bfloat16 else maps
+        truth = masks.detach().cpu()
+        for score_map, mask in zip(maps, truth, strict=True):
+            check_pair(score_map.numpy(), mask.numpy(), f"image {len(self.score_maps)}")
+            self.score_maps.append(score_map)
+            self.masks.append(mask)
+        if image_scores is not None:
+            self.image_scores.extend(image_scores.detach().double().cpu())
+
+    def compute(self) -> dict[str, Tensor]:
+        """Value of each metric, float64 scalars by key.
+
+        Raises:
+            InputError: there is no image, or a score is nan.
+            UndefinedMetricError: a metric asked for by name has no value; with ``metrics=None`` it is left out.
+        """
+        needs = needs_of(self.keys)
+        first = FirstPass(needs)
+        pairs = [
+            (score_map.cpu().numpy(), mask.cpu().numpy())
+            for score_map, mask in zip(self.score_maps, self.masks, strict=True)
+        ]
+        for score_map, mask in pairs:
+            first.update(score_map, mask)
+        second = SecondPass(self._merged(first).compute())
+        for index, (score_map, mask) in enumerate(pairs):
+            given = float(self.image_scores[index]) if self.image_scores else None
+            second.update(score_map, mask, image_score=given)
+        sweep = self._merged(second).compute()
+        if not sweep.images:
+            raise InputError("there is no image yet; call update first")
+        measured = finish(sweep, self.keys)
+        if self.named and measured.undefined:
+            raise UndefinedMetricError(
+                "; ".join(f"{key} is undefined: {reason}" for key, reason in measured.undefined.items())
+            )
+        return {key: torch.tensor(value, dtype=torch.float64) for key, value in measured.values.items()}
+
+    def _sync_dist(self, *_: Any, **__: Any) -> None:
+        """Gather no maps: while synchronised, `compute` merges the passes of the processes."""
+
+    def _merged(self, part: Part) -> Part:
+        """The parts of all processes in one, where torchmetrics has them synchronised."""
+        if not self._is_synced:
+            return part
+        parts: list[Any] = [None] * distributed.get_world_size(self.process_group)
+        distributed.all_gather_object(parts, part, group=self.process_group)
+        for other in parts[1:]:
+            parts[0].merge(other)
+        merged: Part = parts[0]
+        return merged
