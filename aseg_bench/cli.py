@@ -3,6 +3,7 @@
 A command imports its rooms when it runs, so that ``--help`` and ``--version`` wait for none of them.
 """
 
+import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, fields
@@ -17,6 +18,7 @@ from aseg_bench.errors import AsegBenchError, InputError
 
 if TYPE_CHECKING:
     from aseg_bench.records import Sample, Score
+    from aseg_bench.reporting import Table
 
 app = typer.Typer(
     name="aseg-bench",
@@ -27,9 +29,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 console = Console()
+_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}  # no bug of ours
 
 Out = Annotated[Path, typer.Option("--out", help="Folder of the run; an interrupted run goes on there.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no tables; files and errors only.")]
+Mixed = Annotated[bool, typer.Option("--mixed", help="Tables may mix protocols; their rows are marked.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the data set lies.")]
 Categories = Annotated[str | None, typer.Option(help="Take only these, separated by commas.")]
 
@@ -54,6 +58,11 @@ def main() -> None:
     except AsegBenchError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print("[red]error:[/red]", end=" ")
         print(error, file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _FULL_OR_FORBIDDEN:
+            raise
+        print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 
 
@@ -97,6 +106,7 @@ def run_command(
     protocol: ProtocolKey = "exact",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute finished methods again.")] = False,
+    mixed: Mixed = False,
     quiet: Quiet = False,
 ) -> None:
     """Train methods, map the test images, score every pixel and print the tables."""
@@ -126,15 +136,17 @@ def run_command(
         protocol=protocol,
         half=half,
         overwrite=overwrite,
+        mixed=mixed,
         maps=maps,
     )
     try:
         scores = run(plan)
     except KeyboardInterrupt:
-        print(f"stopped; {out} keeps what is finished, the same command goes on from there", file=sys.stderr)
+        again = "the same command without --overwrite" if overwrite else "the same command"
+        print(f"stopped; {out} keeps what is finished, and {again} goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None
     if not quiet:
-        _print_tables(scores, out)
+        _print_tables(scores, out, mixed)
 
 
 @app.command("eval", epilog="Example: `aseg-bench eval dump/ --name patchcore --dataset mvtec_ad --data-root ~/mvtec`")
@@ -153,7 +165,7 @@ def eval_command(
     keep_going: Annotated[
         bool, typer.Option("--keep-going", help="Score the sound categories, list the others.")
     ] = False,
-    mixed: Annotated[bool, typer.Option("--mixed", help="Tables may mix protocols; their rows are marked.")] = False,
+    mixed: Mixed = False,
     quiet: Quiet = False,
 ) -> None:
     """Score maps that other code wrote, and write the same tables as `run`."""
@@ -227,6 +239,79 @@ def audit_command(
     if not quiet:
         print(as_markdown(deviations))
         console.print("written: " + "   ".join(str(path) for path in paths), highlight=False)
+
+
+@app.command("report", epilog="Example: `aseg-bench report runs/seed0 runs/seed1 --out runs/report`")
+def report_command(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of finished runs; seeds are merged.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; of one run, RUN/report.")] = None,
+    tables: Annotated[str | None, typer.Option(help="Of 1, 2, 3, 4, 5 and categories, separated by commas.")] = None,
+    formats: Annotated[str, typer.Option("--format", help="Of md, tex, html and csv.")] = "md,tex,html,csv",
+    paper: Annotated[bool, typer.Option("--paper", help="The source paper's own Tables 1-5, recomputed.")] = False,
+    mixed: Annotated[bool, typer.Option("--mixed", help="Accept several protocols or sets of images.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print and write tables and the diagnosis of finished runs, or of the source paper."""
+    from aseg_bench.methods import find_methods
+    from aseg_bench.report import paper_report, report, write_report
+    from aseg_bench.results import read_results
+    from aseg_bench.runner import REPORT, dataset_labels
+
+    if bool(runs) == paper:
+        raise InputError("name one or several runs, or give --paper")
+    facts = {"methods": find_methods(), "datasets": dataset_labels()}
+    read = read_results(runs or (), mixed)
+    made = paper_report(_names(tables)) if paper else report(read, tables=_names(tables), mixed=mixed, **facts)
+    if out is None and not paper:
+        if len(read) > 1:
+            raise InputError("several runs make one report; say where with --out FOLDER")
+        out = read[0].folder / REPORT
+    paths = write_report(out, made, _names(formats) or ()) if out else []
+    if not quiet:
+        _print_report(made.tables, made.findings, paths)
+
+
+@app.command("compare", epilog="Example: `aseg-bench compare runs/demo --methods uni_as,uniad`")
+def compare_command(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run with its maps.")],
+    methods: Annotated[str | None, typer.Option(help="Two or more, separated by commas; all without it.")] = None,
+    replicates: Annotated[int, typer.Option(min=100, help="Resampled sets of images.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the files; RUN/report without it.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Intervals and paired tests of pixel metrics over images, and rank tests over categories."""
+    from aseg_bench.methods import find_methods
+    from aseg_bench.report import compare_run, write_comparison
+    from aseg_bench.results import read_results
+    from aseg_bench.runner import REPORT, dataset_labels
+
+    (results,) = read_results([run])
+    comparison = compare_run(results, _names(methods), n_replicates=replicates, seed=seed, quiet=quiet)
+    tables, paths = write_comparison(out or run / REPORT, comparison, find_methods(), dataset_labels())
+    if not quiet:
+        _print_report(tables, (), paths)
+
+
+@app.command("published", epilog="Example: `aseg-bench published --method uniad --dataset mvtec --metric pixel_ap`")
+def published_command(
+    method: Annotated[str | None, typer.Option(help="In any spelling.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="For instance mvtec or visa.")] = None,
+    metric: Annotated[str | None, typer.Option(help="For instance pixel_auroc, pixel_ap, dsc or image_auroc.")] = None,
+    category: Annotated[str, typer.Option(help="A category, mean, or all.")] = "mean",
+    setting: Annotated[str | None, typer.Option(help="one-for-all or one-for-one.")] = None,
+    source: Annotated[str | None, typer.Option(help="Key of a source.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the numbers to this CSV file, and print no table.")] = None,
+) -> None:
+    """Look up published numbers: 62 methods, each number with its setting, variant, source and known errors."""
+    from aseg_bench.reporting import terminal
+    from aseg_bench.reporting.published import published, published_table, write_published
+
+    found = published(method, dataset, None if category == "all" else category, metric, setting, source)
+    if out:
+        write_published(out, found)
+    else:
+        console.print(terminal(published_table(found)))
 
 
 @app.command("methods", epilog="Example: `aseg-bench methods --show uni_as`")
@@ -313,6 +398,17 @@ def _print_tables(scores: "Sequence[Score]", out: Path, mixed: bool = False) -> 
     for table in report_tables([scores], methods=find_methods(), datasets=dataset_labels(), mixed=mixed):
         console.print(terminal(table))
     console.print(f"scores: {out / SCORES}   report: {out / REPORT}", highlight=False)
+
+
+def _print_report(tables: "Sequence[Table]", findings: Sequence[str], paths: Sequence[Path]) -> None:
+    from aseg_bench.reporting import terminal
+
+    for table in tables:
+        console.print(terminal(table))
+    for text in findings:
+        console.print(text, markup=False, highlight=False)
+    for path in paths:
+        console.print(path, highlight=False)
 
 
 def _test_samples(dataset: str | None, root: Path | None, categories: str | None) -> "list[Sample] | None":

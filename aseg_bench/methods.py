@@ -14,7 +14,10 @@ ENTRY_POINTS = "aseg_bench.methods"
 
 
 class Method(Protocol):
-    """A competitor. ``fit`` sees normal training images of all categories at once (one-for-all)."""
+    """A competitor. ``fit`` sees normal training images of all categories at once (one-for-all).
+
+    A method may also have ``about``, a mapping of plain values that the record of a run keeps once it has predicted.
+    """
 
     name: str
 

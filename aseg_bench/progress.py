@@ -1,6 +1,7 @@
 """Progress bars with time left, for everything that may take longer than two seconds."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from rich.console import Console
@@ -22,6 +23,16 @@ def progress_bar(quiet: bool = False) -> Progress:
         console=Console(stderr=True),
         disable=quiet,
     )
+
+
+@contextmanager
+def working(description: str, quiet: bool = False) -> Iterator[None]:
+    """Show that something is under way of which nobody knows how long it takes."""
+    if quiet:
+        yield
+        return
+    with Console(stderr=True).status(description):
+        yield
 
 
 def track(items: Iterable[Item], description: str, total: int, quiet: bool = False) -> Iterator[Item]:

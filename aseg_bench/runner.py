@@ -9,14 +9,17 @@
 
 import json
 import platform
+import shlex
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from aseg_bench import __version__
@@ -25,12 +28,14 @@ from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores, score_category
 from aseg_bench.files import written_whole
 from aseg_bench.methods import Method, MethodOptions, find_method, find_methods, near_matches
-from aseg_bench.predictions.imported import MapsMethod
+from aseg_bench.metrics import DEFAULT_METRICS
+from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.store import MapStore
-from aseg_bench.progress import track
-from aseg_bench.protocols import find_protocol
+from aseg_bench.progress import track, working
+from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.records import Case, Sample, Score
 from aseg_bench.reporting import read_scores, write_scores, write_tables
+from aseg_bench.reporting.scores import merge_runs
 
 SCORES, RECORD, REPORT = "scores.csv", "run.json", "report"
 _VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
@@ -51,6 +56,7 @@ class RunPlan:
         protocol: key of ``PROTOCOLS``.
         half: keep maps in half precision.
         overwrite: compute finished (method, data set) pairs again.
+        mixed: tables may mix protocols, if the folder holds scores under others.
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
     """
 
@@ -64,6 +70,7 @@ class RunPlan:
     protocol: str = "exact"
     half: bool = False
     overwrite: bool = False
+    mixed: bool = False
     maps: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -80,32 +87,32 @@ def run(plan: RunPlan) -> list[Score]:
         TrainingError: a training cannot go on; what is finished stays.
     """
     protocol = find_protocol(plan.protocol)
+    _check_names(plan)
     samples = find_samples(plan.dataset, plan.data_root, plan.categories)
-    check_images(samples)
-    record = _read_record(plan.out)
-    data = _data_facts(plan, samples)
-    todo = {
-        name: conditions
-        for name, conditions in _conditions(plan, data).items()
-        if _is_due(plan, record, name, conditions)
-    }
-    competitors = {name: _build(plan, name) for name in todo}
+    with working("checking the images", plan.options.quiet):
+        check_images(samples)
+        data = _data_facts(plan, samples)
     test = [sample for sample in samples if sample.split == "test"]
     store = MapStore(plan.out / "maps")
-    for name, conditions in todo.items():
-        _discard(plan, name)
-        seconds = _make_maps(plan, competitors.pop(name), samples, store)
-        record["cases"][f"{name}/{plan.dataset}"] = conditions | {"seconds": seconds}
-        record["datasets"][plan.dataset] = data
-        _write_record(plan.out, record)
-    scores: list[Score] = []
+    record = _read_record(plan.out)
+    conditions = _conditions(plan, data)
+    _refuse_other_data(plan, record, data)
+    _rehearse_tables(plan, test, protocol)
+    due = [name for name in plan.methods if _is_due(plan, record, store, name, conditions[name], test)]
+    competitors = {name: _build(plan, store, name, test) for name in due}
+    _make_folder(plan.out)
+    everything: list[Score] = []
     for name in plan.methods:
-        _refuse_left_over(store, name, plan.dataset, test)
-        by_category = [list(group) for _, group in groupby(test, key=lambda sample: sample.category)]
-        for group in track(by_category, f"scoring {name}", len(by_category), plan.options.quiet):
-            case = Case(name, plan.dataset, group[0].category)
-            scores += score_category(case, group, store.maps(name, group), protocol=protocol)
-    return keep_scores(plan.out, mean_scores(scores))
+        if name in competitors:
+            _discard(plan, store, name)
+            record["datasets"][plan.dataset] = data
+            case = record["cases"][f"{name}/{plan.dataset}"] = dict(conditions[name])
+            _write_record(plan.out, record)  # before the work, so that what a crash leaves is known for what it is
+            case |= _make_maps(plan, competitors.pop(name), samples, store)
+            _write_record(plan.out, record)
+        scores = _score(plan, store, name, test, protocol)
+        everything = keep_scores(plan.out, mean_scores(scores), mixed=plan.mixed)
+    return everything
 
 
 def keep_scores(out: Path, scores: Sequence[Score], *, mixed: bool = False) -> list[Score]:
@@ -149,13 +156,26 @@ def dataset_labels() -> dict[str, str]:
     return {key: facts.label for key, facts in DATASETS.items()}
 
 
-def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the maps of each method depend on; a finished case with other conditions is not taken for this one."""
-    unknown = sorted(set(plan.settings) - set(plan.methods))
-    if unknown:
-        raise InputError(f"--set names {unknown[0]}, which is not among the methods of this run")
+def _check_names(plan: RunPlan) -> None:
+    if not plan.methods:
+        raise InputError("no method named; `aseg-bench methods` lists them")
     if len(set(plan.methods)) < len(plan.methods):
         raise InputError(f"a method is named twice in {', '.join(plan.methods)}")
+    live = [name for name in plan.methods if name not in plan.maps]
+    for name in live:
+        facts = find_method(name)
+        if facts.build is None:
+            raise InputError(
+                f"{facts.label} has no live model here; score the maps of its official code with "
+                f"--methods {name}=maps:PATH (`aseg-bench methods --show {name}` says how to write them)"
+            )
+    for name in plan.settings:
+        if name not in live:
+            raise InputError(f"--set {name}.… sets nothing: no such method is trained; {near_matches(name, live)}")
+
+
+def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What the maps of each method depend on; a finished case with other conditions is not taken for this one."""
     options = plan.options
     shared = {
         "data": data["checksum"],
@@ -174,9 +194,43 @@ def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, A
     return {name: shared | own[name] for name in plan.methods}
 
 
-def _is_due(plan: RunPlan, record: Mapping[str, Any], name: str, conditions: Mapping[str, Any]) -> bool:
+def _refuse_other_data(plan: RunPlan, record: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    for key, case in record["cases"].items():
+        name, dataset = key.split("/")
+        is_replaced = plan.overwrite and name in plan.methods
+        if dataset == plan.dataset and not is_replaced and case.get("data") != data["checksum"]:
+            raise InputError(
+                f"{plan.out} holds {name} on other images or categories of {dataset}; choose another --out"
+                + (", or give --overwrite" if name in plan.methods else "")
+            )
+
+
+def _rehearse_tables(plan: RunPlan, test: Sequence[Sample], protocol: Protocol) -> None:
+    """Refuse before the work what the tables would refuse after it: a mixture with the scores that are there."""
+    n_images = Counter(sample.category for sample in test)
+    planned = [
+        Score(Case(name, plan.dataset, category), DEFAULT_METRICS[0], None, count, protocol.stamp)
+        for name in plan.methods
+        for category, count in n_images.items()
+    ]
+    merge_runs([_merged(plan.out / SCORES, mean_scores(planned))], mixed=plan.mixed)
+
+
+def _is_due(
+    plan: RunPlan,
+    record: Mapping[str, Any],
+    store: MapStore,
+    name: str,
+    conditions: Mapping[str, Any],
+    test: Sequence[Sample],
+) -> bool:
     done = record["cases"].get(f"{name}/{plan.dataset}")
-    if done is None or plan.overwrite:
+    folders = store.folder(name, plan.dataset), _training_folder(plan, name)
+    if plan.overwrite:
+        return True
+    if done is None:
+        for folder in filter(Path.exists, folders):
+            raise InputError(f"{folder} is of a run without record; move it away, or give --overwrite")
         return True
     for key, value in conditions.items():
         if done.get(key) != value:
@@ -184,18 +238,25 @@ def _is_due(plan: RunPlan, record: Mapping[str, Any], name: str, conditions: Map
                 f"{plan.out} already holds {name} on {plan.dataset} with {key} {done.get(key)}, not {value}; "
                 "choose another --out, or give --overwrite"
             )
-    return False
-
-
-def _build(plan: RunPlan, name: str) -> Method:
-    if name in plan.maps:
-        return MapsMethod(name, plan.maps[name])
-    facts = find_method(name)
-    if facts.build is None:
+    left_over = store.left_over(name, plan.dataset, test)
+    if left_over:
         raise InputError(
-            f"{facts.label} has no live model here; score the maps of its official code with "
-            f"`aseg-bench eval MAPS --name {name}` (`aseg-bench methods --show {name}` says how to write them)"
+            f"{len(left_over)} maps of {name} belong to no test image, first {left_over[0]}; remove them, "
+            "or give --overwrite"
         )
+    return "seconds" not in done or bool(store.missing(name, test))
+
+
+def _build(plan: RunPlan, store: MapStore, name: str, test: Sequence[Sample]) -> Method:
+    if name in plan.maps:
+        path, folder = plan.maps[name], store.folder(name, plan.dataset)
+        if _overlap(path, folder):
+            raise InputError(f"{path} overlaps {folder}, where the run puts its own copy; choose another --out")
+        if problems := import_maps(path, test).problem_text:
+            raise InputError(f"{name}: {problems}")
+        return MapsMethod(name, path)
+    facts = find_method(name)
+    assert facts.build is not None, "_check_names has seen to it"
     options = replace(plan.options, folder=_training_folder(plan, name), settings=plan.settings.get(name, {}))
     try:
         return facts.build(options)
@@ -205,17 +266,32 @@ def _build(plan: RunPlan, name: str) -> Method:
         ) from error
 
 
+def _overlap(first: Path, second: Path) -> bool:
+    first, second = first.resolve(), second.resolve()
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
 def _training_folder(plan: RunPlan, name: str) -> Path:
     return plan.out / "training" / name / plan.dataset
 
 
-def _discard(plan: RunPlan, name: str) -> None:
-    shutil.rmtree(plan.out / "maps" / name / plan.dataset, ignore_errors=True)  # of a crashed run
+def _discard(plan: RunPlan, store: MapStore, name: str) -> None:
+    shutil.rmtree(store.folder(name, plan.dataset), ignore_errors=True)  # of a crashed run
     if plan.overwrite:
         shutil.rmtree(_training_folder(plan, name), ignore_errors=True)
 
 
-def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: MapStore) -> dict[str, float]:
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write into {out} ({error.strerror}); choose another --out") from error
+
+
+def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: MapStore) -> dict[str, Any]:
+    """Fit and predict; returns what the record of the run says of it."""
     train = [sample for sample in samples if sample.split == "train"]
     test = [sample for sample in samples if sample.split == "test"]
     started = time.monotonic()
@@ -226,16 +302,17 @@ def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: 
     missing = store.missing(method.name, test)
     if missing:
         raise InputError(f"{method.name} gave no map for {len(missing)} images, first {missing[0].name}")
-    return {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
+    seconds = {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
+    return {**getattr(method, "about", {}), "seconds": seconds}
 
 
-def _refuse_left_over(store: MapStore, name: str, dataset: str, test: Sequence[Sample]) -> None:
-    left_over = store.left_over(name, dataset, test)
-    if left_over:
-        raise InputError(
-            f"{len(left_over)} maps of {name} belong to no test image, first {left_over[0]}; remove them, "
-            "or give --overwrite"
-        )
+def _score(plan: RunPlan, store: MapStore, name: str, test: Sequence[Sample], protocol: Protocol) -> list[Score]:
+    categories = [list(group) for _, group in groupby(test, key=lambda sample: sample.category)]
+    scores: list[Score] = []
+    for group in track(categories, f"scoring {name}", len(categories), plan.options.quiet):
+        case = Case(name, plan.dataset, group[0].category)
+        scores += score_category(case, group, store.maps(name, group), protocol=protocol)
+    return scores
 
 
 def _merged(path: Path, scores: Sequence[Score]) -> list[Score]:
@@ -247,7 +324,7 @@ def _merged(path: Path, scores: Sequence[Score]) -> list[Score]:
 
 def _data_facts(plan: RunPlan, samples: Sequence[Sample]) -> dict[str, Any]:
     return {
-        "root": str(plan.data_root) if plan.data_root else None,
+        "root": str(plan.data_root.absolute()) if plan.data_root else None,
         "categories": sorted({sample.category for sample in samples}),
         "n_train": sum(sample.split == "train" for sample in samples),
         "n_test": sum(sample.split == "test" for sample in samples),
@@ -269,13 +346,13 @@ def _read_record(out: Path) -> dict[str, Any]:
 def _write_record(out: Path, record: Mapping[str, Any]) -> None:
     content = {
         "aseg_bench": __version__,
-        "command": " ".join(["aseg-bench", *sys.argv[1:]]),
+        "command": shlex.join(["aseg-bench", *sys.argv[1:]]),
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         "versions": dict(_versions()),
         **record,
     }
     with written_whole(out / RECORD) as temporary:
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(content, indent=2, default=sorted) + "\n", encoding="utf-8")
 
 
 def _versions() -> Iterator[tuple[str, str]]:

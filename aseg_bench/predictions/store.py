@@ -29,13 +29,23 @@ class MapStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
+    def folder(self, method: str, dataset: str) -> Path:
+        """Where the maps of a method on a data set lie, whether or not there are any.
+
+        Raises:
+            InputError: the method's name is no folder name.
+        """
+        if method in {"", ".", ".."} or "/" in method or "\\" in method:
+            raise InputError(f"{method!r} cannot name a method: its maps lie in a folder of that name")
+        return self.root / method / dataset
+
     def path(self, method: str, sample: Sample) -> Path:
         """Where the map of a sample lies, whether or not it is there.
 
         Raises:
             InputError: the method's name is no folder name.
         """
-        return self._folder(method, sample.dataset) / f"{sample.name}.tiff"
+        return self.folder(method, sample.dataset) / f"{sample.name}.tiff"
 
     def write(self, method: str, anomaly_map: AnomalyMap, half: bool = False) -> Path:
         """Write one map whole, as float32, or with ``half`` as float16; an older one is replaced.
@@ -86,7 +96,7 @@ class MapStore:
 
         They come from a crashed run or from other data of the same name. Nothing here reads them; other tools would.
         """
-        folder = self._folder(method, dataset)
+        folder = self.folder(method, dataset)
         expected = {self.path(method, sample) for sample in samples}
         return sorted(
             path
@@ -94,11 +104,6 @@ class MapStore:
             for path in (folder / category).rglob("*.tif*")
             if path not in expected and path.is_file()
         )
-
-    def _folder(self, method: str, dataset: str) -> Path:
-        if method in {"", ".", ".."} or "/" in method or "\\" in method:
-            raise InputError(f"{method!r} cannot name a method: its maps lie in a folder of that name")
-        return self.root / method / dataset
 
 
 class _StoredMaps(Sequence[NDArray[np.float32]]):
