@@ -35,6 +35,8 @@ def check_maps(scores: ScoreMaps, masks: Masks) -> None:
     in_memory = (np.ndarray, list, tuple)
     if isinstance(scores, in_memory) and isinstance(masks, in_memory):
         arrays = isinstance(scores, np.ndarray) and isinstance(masks, np.ndarray)
+        if isinstance(masks, np.ndarray):
+            _check_boolean(masks, "the array of masks")
         for i in range(1 if arrays else len(scores)):
             check_pair(np.asarray(scores[i]), np.asarray(masks[i]), f"image {i}")
 
@@ -62,23 +64,7 @@ def check_mask(mask: NDArray[Any], where: str) -> None:
     """
     if mask.ndim != 2 or not mask.size:
         raise InputError(f"{where}: the mask has shape {mask.shape}; (height, width) is needed, both above 0")
-    if mask.dtype == np.bool_:
-        return
-    if mask.dtype.kind in "iu":
-        values = np.unique(mask)
-        held = ", ".join(map(str, values[:4])) + (" ..." if len(values) > 4 else "")
-        if values[0] < 0:
-            how = "decide which values are anomalous, and pass mask == value"
-        elif len(values) > 2 and values[-1] < 10:
-            how = "these look like the class indices of raw VisA: binarise with mask > 0"
-        else:
-            how = "binarise with mask > 0"
-        raise InputError(f"{where}: the mask holds {mask.dtype} values {held}, not booleans; {how}")
-    if mask.dtype.kind == "f":
-        raise InputError(
-            f"{where}: the mask holds {mask.dtype} values, not booleans; binarise, for instance with mask > 0.5"
-        )
-    raise InputError(f"{where}: the mask is of type {mask.dtype}; a boolean array is needed")
+    _check_boolean(mask, f"{where}: the mask")
 
 
 def check_keys(keys: Sequence[str], known: Sequence[str]) -> None:
@@ -102,3 +88,21 @@ def check_share(name: str, value: float) -> None:
     """
     if not 0.0 < value <= 1.0:
         raise InputError(f"{name} is {value}; it must lie above 0 and not above 1")
+
+
+def _check_boolean(masks: NDArray[Any], what: str) -> None:
+    if masks.dtype == np.bool_:
+        return
+    if masks.dtype.kind in "iu":
+        values = np.unique(masks)
+        held = ", ".join(map(str, values[:4])) + (" ..." if len(values) > 4 else "")
+        if values[0] < 0:
+            how = "decide which values are anomalous, and pass masks == value"
+        elif len(values) > 2 and values[-1] < 10:
+            how = "these look like the class indices of raw VisA: binarise with > 0"
+        else:
+            how = "binarise with > 0"
+        raise InputError(f"{what} holds {masks.dtype} values {held}, not booleans; {how}")
+    if masks.dtype.kind == "f":
+        raise InputError(f"{what} holds {masks.dtype} values, not booleans; binarise, for instance with > 0.5")
+    raise InputError(f"{what} is of type {masks.dtype}; a boolean array is needed")

@@ -33,6 +33,8 @@ class KeyType:
     def bits(self, scores: NDArray[Any]) -> Keys:
         """The scores as bits, flat, contiguous, writable (so that numba compiles once); a view if it can be."""
         if self.name == "int64":
+            if scores.max() > INT64_MOST or scores.min() < -INT64_MOST:
+                raise InputError(f"integer scores beyond {INT64_MOST} in size cannot be compared; convert to float64")
             signed = scores.astype(np.int64).ravel()
             return np.where(signed < 0, self.flip - signed, signed)
         flat = np.ascontiguousarray(scores, dtype=self.name).ravel()
@@ -51,6 +53,8 @@ class KeyType:
         return bits.view(self.name)
 
 
+INT64_MOST: Final = 2**62
+
 FLOAT32: Final = KeyType("float32", np.int32, 0x7F800000)
 FLOAT64: Final = KeyType("float64", np.int64, 0x7FF0000000000000)
 INT64: Final = KeyType("int64", np.int64, 0x7FF0000000000000)
@@ -63,10 +67,11 @@ def key_type(dtype: np.dtype[Any], where: str) -> KeyType:
     Raises:
         InputError: the dtype holds no real numbers, or more than 64 bits of them.
     """
-    if dtype in (np.float16, np.float32, np.bool_) or (dtype.kind in "iu" and dtype.itemsize <= 2):
+    kind, n_bytes = dtype.kind, dtype.itemsize
+    if kind == "b" or (kind == "f" and n_bytes <= 4) or (kind in "iu" and n_bytes <= 2):
         return FLOAT32
-    if dtype == np.float64 or (dtype.kind in "iu" and dtype.itemsize == 4):
+    if (kind == "f" and n_bytes == 8) or (kind in "iu" and n_bytes == 4):
         return FLOAT64
-    if dtype.kind in "iu":
+    if kind in "iu":
         return INT64
     raise InputError(f"{where}: scores of type {dtype} cannot be ordered; convert them to float32 or float64")

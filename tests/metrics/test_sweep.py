@@ -1,0 +1,238 @@
+import math
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from aseg_bench.errors import InputError
+from aseg_bench.metrics import METRICS, FirstPass, Needs, SecondPass, measure, tallies
+from aseg_bench.metrics.tallies import CoarseTally, GapTally, TopTally
+from tests.metrics.cases import smooth
+
+ALL = tuple(key for key in METRICS if key != "spro_0.05")
+
+
+class Read(Sequence):
+    """A lazy sequence that remembers who read what."""
+
+    def __init__(self, arrays):
+        self.arrays, self.reads, self.threads = arrays, Counter(), set()
+
+    def __len__(self):
+        return len(self.arrays)
+
+    def __getitem__(self, index):
+        self.reads[index] += 1
+        self.threads.add(threading.get_ident())
+        return self.arrays[index].copy()
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_a_lazy_sequence_is_read_at_most_twice_and_from_one_thread(n_threads):
+    scores, masks = smooth()
+    lazy_scores, lazy_masks = Read(scores), Read(masks)
+    measured = measure(lazy_scores, lazy_masks, n_threads=n_threads)
+    assert measured.values == measure(scores, masks).values
+    assert max(lazy_scores.reads.values()) <= 2
+    assert max(lazy_masks.reads.values()) <= 2
+    assert lazy_scores.threads == lazy_masks.threads == {threading.get_ident()}
+
+
+def test_the_curve_alone_reads_a_normal_image_once():
+    scores, masks = smooth()
+    lazy = Read(scores)
+    measure(lazy, masks, metrics=["pixel_auroc", "pixel_ap", "precision"])
+    assert all(lazy.reads[i] == (2 if mask.any() else 1) for i, mask in enumerate(masks))
+
+
+def test_memory_maps_and_strides_are_read_as_they_are(tmp_path):
+    scores, masks = smooth()
+    np.save(tmp_path / "scores.npy", scores)
+    np.save(tmp_path / "masks.npy", masks)
+    expected = measure(scores, masks).values
+    mapped = np.load(tmp_path / "scores.npy", mmap_mode="r"), np.load(tmp_path / "masks.npy", mmap_mode="r")
+    assert measure(*mapped).values == expected
+    strided = np.repeat(scores, 2, axis=2)[:, :, ::2], np.asfortranarray(masks)
+    assert measure(*strided).values == expected
+
+
+def test_minus_zero_equals_zero():
+    scores = np.array([[[0.0, -0.0, -1.0, 1.0]]], dtype=np.float32)
+    masks = np.array([[[True, False, False, False]]])
+    curve = measure(scores, masks).curve
+    assert curve.auroc == (0.5 + 1.0 + 0.0) / 3
+    assert curve.thresholds.tolist() == [0.0]
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_infinities_are_ordered(dtype):
+    scores = np.array([[[-np.inf, 5, np.inf, -np.inf, 7, np.inf]]], dtype=dtype)
+    masks = np.array([[[False, False, False, True, True, True]]])
+    # pairs won by -inf: a tie; by 7: two; by inf: two and a tie
+    assert measure(scores, masks).curve.auroc == (0.5 + 2 + 2.5) / 9
+
+
+def test_float64_scores_are_compared_as_float64():
+    scores = np.array([[[1.0, 1.0 + 2**-52]]])
+    masks = np.array([[[False, True]]])
+    assert measure(scores, masks).curve.auroc == 1.0
+    assert measure(scores.astype(np.float32), masks).curve.auroc == 0.5
+
+
+def test_64_bit_integers_are_compared_as_integers():
+    scores = np.array([[[2**60, 2**60 + 1, -(2**60), -(2**60) - 1]]])
+    masks = np.array([[[False, True, True, False]]])
+    measured = measure(scores, masks)
+    assert measured.curve.auroc == (2 + 1) / 4
+    assert measured.curve.thresholds.tolist() == [-(2**60), 2**60 + 1]
+    with pytest.raises(InputError, match="convert to float64"):
+        measure(scores * 4, masks)
+
+
+def test_subnormal_and_huge_scores_keep_their_order():
+    ordered = np.array([-np.inf, -3e38, -1.0, -1e-45, 0.0, 1e-45, 1.2e-38, 1.0, 3e38, np.inf], dtype=np.float32)
+    for i in range(1, len(ordered)):
+        scores = ordered[None, None, i - 1 : i + 1]
+        assert measure(scores, np.array([[[False, True]]])).curve.auroc == 1.0
+
+
+@pytest.mark.parametrize(("offset", "scale"), [(1000, 1), (0, 1e-30), (0, 1e30), (-5, 1e-3)])
+def test_narrow_and_wide_ranges_of_scores_are_exact(offset, scale):
+    scores, masks = smooth()
+    shifted = scores.astype(np.float64) * scale + offset
+    assert measure(shifted, masks, metrics=ALL).values == pytest.approx(measure(scores, masks).values, rel=1e-12)
+
+
+def test_one_far_outlier_changes_no_count():
+    scores, masks = smooth()
+    measured = measure(scores, masks)
+    scores[0, 0, 0] = np.inf
+    scores[0, 0, 1] = -np.inf
+    with_outliers = measure(scores, masks)
+    assert abs(with_outliers.values["pixel_auroc"] - measured.values["pixel_auroc"]) < 1e-3
+    assert with_outliers.values["dsc"] == pytest.approx(np.mean(with_outliers.per_image["dsc"]))
+
+
+def test_counts_beyond_32_bits_are_kept(monkeypatch):
+    scores, masks = smooth()
+    expected = measure(scores, masks, n_threads=1)
+    monkeypatch.setattr(tallies, "UINT32_MAX", scores[0].size + 5)  # as if 32 bits were full after one image
+    for n_threads in (1, 2):
+        measured = measure(scores, masks, n_threads=n_threads)
+        assert measured.curve.counts.dtype == np.int64
+        assert measured.values == expected.values
+
+
+def test_gap_tallies_merge_to_the_sum(monkeypatch):
+    monkeypatch.setattr(tallies, "UINT32_MAX", 10)
+    total = np.zeros(3, dtype=np.int64)
+    parts = [GapTally(1), GapTally(1)]
+    for i, n in enumerate([4, 6, 7, 3, 10, 1, 2]):
+        parts[i % 2].room(n)[i % 3] += np.uint32(n)
+        total[i % 3] += n
+    parts[0].merge(parts[1])
+    np.testing.assert_array_equal(parts[0].total(), total)
+
+
+def test_coarse_tallies_widen_and_merge_to_the_same_counts():
+    rng = np.random.default_rng(0)
+    images = [rng.integers(low, high, 50) for low, high in [(5, 9), (-100, 3), (10**6, 10**7), (-(2**40), 2**40)]]
+
+    def tally(chosen):
+        result = CoarseTally()
+        for keys in chosen:
+            bits = np.where(keys < 0, np.iinfo(np.int64).min - keys, keys)
+            mask = np.zeros(50, dtype=np.uint8)
+            result.update(bits, mask, int(np.iinfo(np.int64).min), int(keys.min()), int(keys.max()))
+        return result
+
+    whole, left, right = tally(images), tally(images[2:]), tally(images[1::-1])
+    left.merge(right)
+    assert (left.shift, left.base) == (whole.shift, whole.base)
+    np.testing.assert_array_equal(left.counts, whole.counts)
+    assert whole.from_top()[0] == 200
+
+
+def test_top_tallies_keep_the_highest_with_all_ties():
+    rng = np.random.default_rng(0)
+    parts, seen = [TopTally(20, np.int32), TopTally(20, np.int32)], []
+    for i in range(10):
+        keys = rng.integers(0, 30, 40).astype(np.int32)
+        seen.append(keys)
+        parts[i % 2].update(keys[keys >= parts[i % 2].floor])
+    parts[0].merge(parts[1])
+    everything = np.sort(np.concatenate(seen))[::-1]
+    expected = everything[everything >= everything[19]]
+    np.testing.assert_array_equal(np.repeat(parts[0].keys, parts[0].counts), expected)
+
+
+def test_parts_of_different_rankings_do_not_merge():
+    scores, masks = smooth()
+    rankings = []
+    for images in ([2], [3]):
+        first = FirstPass(Needs())
+        for i in images:
+            first.update(scores[i], masks[i])
+        rankings.append(first.compute())
+    with pytest.raises(InputError, match="different rankings"):
+        SecondPass(rankings[0]).merge(SecondPass(rankings[1]))
+
+
+def test_a_part_without_anomalous_pixels_merges():
+    scores, masks = smooth()
+    normal, anomalous = FirstPass(Needs()), FirstPass(Needs())
+    normal.update(None, masks[0])
+    anomalous.update(scores[-1], masks[-1])
+    normal.merge(anomalous)
+    assert normal.compute().n_distinct == len(np.unique(scores[-1][masks[-1]]))
+
+
+MEMORY = """
+import resource, sys
+import numpy as np
+from aseg_bench.metrics import measure
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+class Maps:
+    def __init__(self, n, of): self.n, self.of = n, of
+    def __len__(self): return self.n
+    def __getitem__(self, i):
+        rng = np.random.default_rng(i)
+        truth = np.zeros((512, 512), dtype=bool)
+        if i % 3: truth[100:190, 200:290] = True
+        return truth if self.of == "masks" else rng.random((512, 512), dtype=np.float32) + 0.5 * truth
+
+measure(Maps(3, "scores"), Maps(3, "masks"))
+before = peak()
+n = int(sys.argv[1])
+measure(Maps(n, "scores"), Maps(n, "masks"))
+print((peak() - before) / (n * 512 * 512 * 4))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+def test_memory_grows_with_the_anomalous_pixels_only():
+    # 10 million pixels, 2 % anomalous: 42 MB of scores, of which no more than a few images are ever alive
+    result = subprocess.run([sys.executable, "-c", MEMORY, "40"], capture_output=True, text=True, check=True)
+    assert float(result.stdout) <= 0.4
+
+
+def test_ten_to_the_twelve_pixels_do_not_overflow():
+    from aseg_bench.metrics import Curve
+    from aseg_bench.metrics.keys import FLOAT32
+
+    n = 10**12
+    curve = Curve(
+        np.array([1, 2], dtype=np.int32), FLOAT32, np.array([n, n], dtype=np.int64), np.array([n, n, n, 0, n])
+    )
+    # of n normal pixels each, the lower score beats one part and ties with one, the higher beats three
+    assert curve.auroc == pytest.approx((1.5 + 3) / 8, rel=1e-15)
+    assert math.isclose(curve.average_precision, 0.5 * 1 / 2 + 0.5 * 2 / 5, rel_tol=1e-15)
+    assert curve.tp.tolist() == [2 * n, n]
+    assert curve.fp.tolist() == [3 * n, n]
