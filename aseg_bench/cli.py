@@ -259,13 +259,14 @@ def report_command(
 
     if bool(runs) == paper:
         raise InputError("name one or several runs, or give --paper")
-    facts = {"methods": find_methods(), "datasets": dataset_labels()}
-    read = read_results(runs or (), mixed)
-    made = paper_report(_names(tables)) if paper else report(read, tables=_names(tables), mixed=mixed, **facts)
-    if out is None and not paper:
-        if len(read) > 1:
+    if paper:
+        made = paper_report(_names(tables))
+    else:
+        read = read_results(runs or (), mixed)
+        if out is None and len(read) > 1:
             raise InputError("several runs make one report; say where with --out FOLDER")
-        out = read[0].folder / REPORT
+        out = out or read[0].folder / REPORT
+        made = report(read, methods=find_methods(), datasets=dataset_labels(), tables=_names(tables), mixed=mixed)
     paths = write_report(out, made, _names(formats) or ()) if out else []
     if not quiet:
         _print_report(made.tables, made.findings, paths)

@@ -1,8 +1,8 @@
 """Scores in, text and pictures out. This room computes no metric."""
 
-from aseg_bench.reporting.report import report_tables, write_tables
 from aseg_bench.reporting.scores import read_scores, write_scores
 from aseg_bench.reporting.tables import Table
 from aseg_bench.reporting.terminal import terminal
+from aseg_bench.reporting.writing import report_tables, write_tables
 
 __all__ = ["Table", "read_scores", "report_tables", "terminal", "write_scores", "write_tables"]

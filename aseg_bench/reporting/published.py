@@ -3,11 +3,14 @@
 import re
 from functools import cache
 from importlib.resources import as_file, files
+from pathlib import Path
 
 import pandas as pd
 
 from aseg_bench.errors import InputError
+from aseg_bench.files import written_whole
 from aseg_bench.methods import near_matches
+from aseg_bench.reporting.scores import csv_text
 from aseg_bench.reporting.tables import Cell, Footnotes, Table
 
 ALIASES = {"mvtec": "mvtecad"}  # the name of a data set in papers -> in DATASETS, both without punctuation
@@ -82,24 +85,30 @@ def normalised(name: str) -> str:
 
 
 def published_table(frame: pd.DataFrame) -> Table:
-    """Published numbers as one table, a row per number; sources and cautions are footnotes."""
+    """Published numbers as one table, a row per number; source, variant, who ran it and cautions are footnotes."""
     titles = sources().set_index("source_key")["title"]
     notes = Footnotes()
     rows = []
     for row in frame.to_dict("records"):
-        source = notes.letter(f"{titles[row['source_key']]} [{row['source_key']}]")
+        origin = (f"{titles[row['source_key']]} [{row['source_key']}]", row["variant"], row["reproduced_by"])
+        source = notes.letter("; ".join(filter(None, origin)))
         caution = notes.letter(f"caution: {row['caution']}" if row["caution"] else "")
-        circumstances = [row[column] for column in ("setting", "variant", "reproduced_by")]
         rows.append(
             [
                 Cell(row["method"], aside=row["venue_year"]),
                 *(Cell(row[column]) for column in ("dataset", "category", "metric")),
                 Cell(row["value_percent"], notes=",".join(filter(None, (source, caution)))),
-                Cell(", ".join(filter(None, circumstances))),
+                Cell(row["setting"]),
             ]
         )
-    header = [Cell(title) for title in ("Method", "Data set", "Category", "Metric", "%", "Setting, variant, run by")]
+    header = [Cell(title) for title in ("Method", "Data set", "Category", "Metric", "%", "Setting")]
     return Table("published", "Published numbers.", header, [("", rows)], notes.by_letter())
+
+
+def write_published(path: Path, frame: pd.DataFrame) -> None:
+    """Write published numbers as CSV; no cell is taken for a formula."""
+    with written_whole(path) as temporary:
+        frame.map(csv_text).to_csv(temporary, index=False)
 
 
 def _matches(wanted: str, column: str, values: "pd.Series[str]") -> list[str]:

@@ -12,8 +12,8 @@ from aseg_bench.records import Case, Score
 from aseg_bench.reporting import Table, report_tables, terminal, write_tables
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.markdown import markdown
-from aseg_bench.reporting.report import tables_csv
 from aseg_bench.reporting.tables import DASH, ranks
+from aseg_bench.reporting.writing import tables_csv
 
 EVIL = "=a_b & <script>|*[x]"
 METHODS = {"uni_as": MethodFacts("uni_as", "UniAS", "WACV 2025", "", "", "")}

@@ -76,11 +76,11 @@ def write_tables(
     return write_formats(out, report_tables([scores], methods=methods, datasets=datasets, mixed=mixed), formats)
 
 
-def write_formats(out: Path, tables: Sequence[Table], formats: Iterable[str]) -> list[Path]:
-    """Write ``tables.<format>`` for each format of ``FORMATS``; returns the files."""
+def write_formats(out: Path, tables: Sequence[Table], formats: Iterable[str], stem: str = "tables") -> list[Path]:
+    """Write ``<stem>.<format>`` for each format of ``FORMATS``; returns the files."""
     paths = []
     for name in formats:
-        path = out / f"tables.{name}"
+        path = out / f"{stem}.{name}"
         with written_whole(path) as temporary:
             temporary.write_text(FORMATS[name](tables), encoding="utf-8")
         paths.append(path)

@@ -1,0 +1,180 @@
+"""From finished runs to what is printed and written: tables, diagnosis, figures, the page, and comparisons."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import pandas as pd
+
+from aseg_bench.errors import InputError
+from aseg_bench.files import written_whole
+from aseg_bench.methods import MethodFacts, near_matches
+from aseg_bench.progress import track
+from aseg_bench.records import Case
+from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
+from aseg_bench.reporting.comparison import Comparison, compare, comparison_csv, comparison_tables
+from aseg_bench.reporting.diagnosis import diagnose
+from aseg_bench.reporting.paper import paper_own_tables
+from aseg_bench.reporting.pixels import ScoredMaps, scored_maps
+from aseg_bench.reporting.scores import merge_runs
+from aseg_bench.reporting.tables import PAPER_TABLES, Table, category_tables, paper_tables
+from aseg_bench.reporting.writing import FORMATS, write_formats
+from aseg_bench.results import Results
+
+CATEGORIES = "categories"
+TABLES = (*map(str, PAPER_TABLES), CATEGORIES)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report prints.
+
+    Attributes:
+        tables: in the order of print.
+        findings: the diagnosis in words.
+        beside: measured with published numbers, from ``beside_published``; None where nothing is measured.
+    """
+
+    tables: Sequence[Table]
+    findings: Sequence[str] = ()
+    beside: pd.DataFrame | None = None
+
+
+def run_maps(results: Results, methods: Sequence[str] | None = None) -> list[list[ScoredMaps]]:
+    """The maps of a run, one entry per category with one entry per method; nothing is read yet.
+
+    Raises:
+        InputError: images or maps are not where the run left them, or a method is not of the run.
+    """
+    names = list(methods or results.methods)
+    for name in names:
+        if name not in results.methods:
+            raise InputError(f"{results.folder} holds no scores of {name}; {near_matches(name, results.methods)}")
+    by_dataset = []
+    for dataset in results.datasets:
+        samples = results.samples(dataset)
+        for name in names:
+            missing = results.store.missing(name, samples)
+            if missing:
+                raise InputError(
+                    f"{results.folder} lacks {len(missing)} maps of {name} on {dataset}, first {missing[0].name}; "
+                    "run again with the same command"
+                )
+        by_dataset.append(scored_maps(results.store, names, samples, results.protocol))
+    return list(chain.from_iterable(by_dataset))
+
+
+def report(
+    runs: Sequence[Results],
+    *,
+    methods: Mapping[str, MethodFacts],
+    datasets: Mapping[str, str],
+    tables: Sequence[str] | None = None,
+    mixed: bool = False,
+    alarms: Mapping[Case, float] | None = None,
+) -> Report:
+    """Tables, published numbers and diagnosis of one or several runs; runs with other seeds are merged.
+
+    Args:
+        runs: from ``read_results``.
+        methods: facts of the methods by name.
+        datasets: labels of the data sets by key.
+        tables: entries of ``TABLES``; None takes all.
+        mixed: accept several protocols or sets of test images in one table.
+        alarms: from ``false_alarms``.
+
+    Raises:
+        InputError: the runs do not belong in one table, or there is no such table.
+    """
+    wanted = _known(tables, TABLES)
+    results = merge_runs([run.scores for run in runs], mixed)
+    beside = beside_published(results, methods, datasets)
+    chosen = [*paper_tables(results, methods, datasets), *published_tables(beside, results, methods, datasets)]
+    chosen = [table for table in chosen if table.key.removeprefix("table")[0] in wanted]
+    if CATEGORIES in wanted:
+        chosen += category_tables(results, methods, datasets)
+    diagnoses = [] if mixed else diagnose(results, methods, datasets, alarms)
+    findings = [text for diagnosis in diagnoses for text in diagnosis.findings]
+    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside)
+
+
+def paper_report(tables: Sequence[str] | None = None) -> Report:
+    """The source paper's own Tables 1-5.
+
+    Args:
+        tables: numbers of tables; None takes all.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    own = paper_own_tables()
+    numbers = [str(number) for number in range(1, len(own) + 1)]
+    return Report([own[int(number) - 1] for number in _known(tables, numbers)])
+
+
+def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
+    """Write tables in every format, the findings, and published numbers beside measured ones.
+
+    Raises:
+        InputError: there is no such format.
+    """
+    paths = write_formats(out, made.tables, _known(formats, list(FORMATS)))
+    texts = {
+        "findings.txt": "".join(f"{text}\n" for text in made.findings),
+        "published.csv": published_csv(made.beside) if made.beside is not None and len(made.beside) else "",
+    }
+    for name, text in texts.items():
+        if text:
+            with written_whole(out / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            paths.append(out / name)
+    return paths
+
+
+def compare_run(
+    results: Results,
+    methods: Sequence[str] | None = None,
+    *,
+    n_replicates: int = 1000,
+    seed: int = 0,
+    quiet: bool = False,
+) -> Comparison:
+    """Intervals and paired differences of methods of one run, from its maps.
+
+    Raises:
+        InputError: maps or images are missing, or a method is not of the run.
+    """
+    maps = run_maps(results, methods)
+    return compare(
+        track(maps, "resampling images", len(maps), quiet), results.scores, n_replicates=n_replicates, seed=seed
+    )
+
+
+def write_comparison(
+    out: Path, comparison: Comparison, methods: Mapping[str, MethodFacts], datasets: Mapping[str, str]
+) -> tuple[list[Table], list[Path]]:
+    """Write the tables of a comparison in every format, and its numbers in full precision as ``comparison.csv``."""
+    labels = {name: facts.label for name, facts in methods.items()}
+    tables = comparison_tables(comparison, labels, datasets)
+    paths = write_formats(out, tables, ("md", "tex", "html"), "comparison")
+    with written_whole(out / "comparison.csv") as temporary:
+        temporary.write_text(comparison_csv(comparison), encoding="utf-8")
+    return tables, [*paths, out / "comparison.csv"]
+
+
+def false_alarms(maps: Sequence[Sequence[ScoredMaps]]) -> dict[Case, float]:
+    """False-positive pixels per normal image at the threshold of the DSC, where a category has any normal image."""
+    alarms = {}
+    for scored in chain.from_iterable(maps):
+        normal = [index for index, sample in enumerate(scored.samples) if not sample.is_anomalous]
+        if scored.threshold is not None and normal:
+            alarms[scored.case] = float(scored.counts.confusion(scored.threshold)[1][normal].mean())
+    return alarms
+
+
+def _known(names: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
+    for name in names or ():
+        if name not in known:
+            raise InputError(f"no {name} here; {near_matches(name, known)}")
+    return known if names is None else names
