@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from aseg_bench.errors import InputError
@@ -112,7 +113,14 @@ def as_markdown(deviations: Sequence[Deviation]) -> str:
     rows = []
     for (method, protocol), of_both in _grouped(deviations).items():
         cells = {METRICS[row.metric].label: _cell(row) for row in of_both}
-        rows.append({"method": method, "protocol": protocol, **cells, "what moves it most": _largest_cause(of_both)})
+        rows.append(
+            {
+                "method": method.replace("|", "\\|"),
+                "protocol": protocol,
+                **cells,
+                "what moves it most": _largest_cause(of_both),
+            }
+        )
     return str(pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True))
 
 
@@ -212,4 +220,5 @@ def _draw(path: Path, deviations: Sequence[Deviation]) -> None:
     figure.supxlabel("points from the exact protocol", fontsize=9)
     if len(methods) > 1:
         panels[-1].legend(fontsize=7, frameon=False)
-    figure.savefig(path, format="svg")
+    with rc_context({"svg.fonttype": "none"}):
+        figure.savefig(path, format="svg")

@@ -1,0 +1,85 @@
+"""The audit shows how far each protocol moves each number, and names the choice that moves it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.ndimage import gaussian_filter
+
+from aseg_bench.audit import Deviation, as_markdown, audit, write_audit
+from aseg_bench.errors import InputError
+from aseg_bench.predictions.imported import ImportedMaps, import_maps
+from aseg_bench.protocols import PROTOCOLS
+
+METRICS = ("pixel_auroc", "pixel_ap", "image_auroc")
+
+
+def write_dump(folder: Path, sign: float = 1.0) -> ImportedMaps:
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for category in ("bottle", "cable"):
+        for index in range(6):
+            mask = np.zeros((1, 64, 64), np.float32)
+            defect = "good" if index < 2 else "cut"
+            if index >= 2:
+                mask[0, 10:13, 5 + index : 40] = 1
+            noise = gaussian_filter(rng.normal(size=(64, 64)), 2) * 5
+            np.savez(
+                folder / f"{category}_{index}.npz", filename=f"{category}/test/{defect}/{index}.png", clsname=category,
+                pred=(sign * (noise + gaussian_filter(mask[0], 2) * 4))[None].astype(np.float32), mask=mask,
+            )  # fmt: skip
+    return import_maps(folder)
+
+
+def audited(imported: ImportedMaps, names: Sequence[str]) -> dict[tuple[str, str], Deviation]:
+    rows = audit(imported, "mine", protocols=[PROTOCOLS[name] for name in names], metrics=METRICS)
+    return {(row.protocol, row.metric): row for row in rows}
+
+
+def test_the_exact_protocol_deviates_from_itself_by_nothing(tmp_path: Path) -> None:
+    rows = audited(write_dump(tmp_path / "dump"), ["exact"])
+    assert [row.points for row in rows.values()] == [0, 0, 0]
+    assert {row.cause for row in rows.values()} == {""}
+
+
+def test_binning_and_the_image_score_are_named_where_they_move_a_number(tmp_path: Path) -> None:
+    rows = audited(write_dump(tmp_path / "dump"), ["uniad", "adeval1000", "visa_official"])
+    assert rows["adeval1000", "pixel_ap"].cause == "binning of the scores (histogram_1000)"
+    by_pool = rows["uniad", "image_auroc"]
+    assert by_pool.points is not None
+    assert by_pool.cause in {"", "image score (pool_16_max)", "resolution (224)", "several choices together"}
+
+
+def test_a_flip_is_named_as_the_cause_for_inverted_maps(tmp_path: Path) -> None:
+    rows = audited(write_dump(tmp_path / "dump", sign=-1.0), ["exact", "unias"])
+    exact, flipped = rows["exact", "pixel_auroc"], rows["unias", "pixel_auroc"]
+    assert exact.value is not None
+    assert exact.value < 0.5
+    assert flipped.cause == "AUROC flip (True)"
+    assert flipped.cause_points == pytest.approx(100 * (1 - 2 * exact.value))
+
+
+def test_table_csv_and_plot_hold_every_protocol(tmp_path: Path) -> None:
+    imported = write_dump(tmp_path / "dump")
+    names = ["exact", "uniad", "adeval1000"]
+    deviations = audit(imported, "a_b|<c>", protocols=[PROTOCOLS[name] for name in names], metrics=METRICS)
+    text = as_markdown(deviations)
+    rows = text.splitlines()[2:]
+    assert [row.split(" | ")[1].strip() for row in rows] == names
+    assert all(row.startswith(r"| a_b\|<c> | ") for row in rows)
+    csv, markdown, plot = write_audit(tmp_path / "out", deviations)
+    frame = pd.read_csv(csv)
+    assert list(frame["protocol"].unique()) == names
+    assert frame["value"].iloc[0] == deviations[0].value
+    assert markdown.read_text(encoding="utf-8") == text + "\n"
+    assert "points from the exact protocol" in "".join(ElementTree.parse(plot).getroot().itertext())
+
+
+def test_a_dump_with_a_problem_is_not_audited(tmp_path: Path) -> None:
+    write_dump(tmp_path / "dump")
+    (tmp_path / "dump" / "copy.npz").write_bytes((tmp_path / "dump" / "cable_0.npz").read_bytes())
+    with pytest.raises(InputError, match="two maps are of cable/test/good/0"):
+        audit(import_maps(tmp_path / "dump"), "mine")
