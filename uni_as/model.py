@@ -98,8 +98,8 @@ def build_uni_as(
         pretrained: False leaves the backbone random, for a checkpoint that brings its own.
     """
     numbers = settings or choose_settings(PRESETS, preset, {"backbone": backbone} if backbone else {})
+    grid = numbers.grid(STRIDES)
     extractor = Backbone(numbers.backbone, STRIDES, weights, pretrained)
-    grid = numbers.image_size // STRIDES[-1]
     patch_sizes = [STRIDES[-1] // stride for stride in STRIDES]
     embeddings, blocks = [], []
     for own, patch_size in zip(extractor.channels, patch_sizes, strict=True):

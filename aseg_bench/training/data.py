@@ -58,6 +58,7 @@ class Augmentation:
         flip_horizontal: categories mirrored left to right with ``flip_probability``.
         flip_vertical: categories mirrored top to bottom with ``flip_probability``.
         rotate: categories turned by 0, 90, 180 or 270 degrees, equally likely.
+        flip_probability: chance of either flip.
     """
 
     flip_horizontal: frozenset[str] = field(default_factory=frozenset)
@@ -87,21 +88,22 @@ class FeatureSource:
 
     Args:
         backbone: on the device where it shall run.
-        samples: whose images these are.
+        categories: of the images, one each.
         images: (images, 3, S, S) uint8.
-        augmentation: changes of the images in training.
+        augmentation: changes of the images in training; None for none.
+        quiet: no progress bar.
     """
 
     def __init__(
         self,
         backbone: Backbone,
-        samples: Sequence[Sample],
+        categories: Sequence[str],
         images: NDArray[np.uint8],
         augmentation: Augmentation | None = None,
         quiet: bool = False,
     ) -> None:
         self._backbone, self._images, self._quiet = backbone, images, quiet
-        self._categories = [sample.category for sample in samples]
+        self._categories = tuple(categories)
         self._augmentation = augmentation or Augmentation()
         self._kept: list[Tensor] | None = None
 

@@ -1,16 +1,28 @@
 """A method that trains a FeatureReconstruction: what UniAS, UniAD and their kin do alike."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from zlib import crc32
 
+import numpy as np
 import torch
+from lightning_fabric import Fabric
+from numpy.typing import NDArray
+from torch.multiprocessing.spawn import ProcessRaisedException
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.records import AnomalyMap, Sample
+from aseg_bench.training.checkpoints import CHECKPOINT, TrainingJob, TrainingState, load_weights_into, read_checkpoint
 from aseg_bench.training.data import Augmentation, FeatureSource, load_images
-from aseg_bench.training.engine import make_fabric, train, write_log
+from aseg_bench.training.engine import make_fabric, train
+from aseg_bench.training.log import write_log
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import TrainingSettings
+from aseg_bench.training.settings import TrainingSettings, plain
 
 _PREDICT_BATCH = 16
 
@@ -26,7 +38,7 @@ class TrainedMethod:
         augmentation: changes of training images; None for none.
 
     Raises:
-        InputError: the image size does not fit the backbone's strides.
+        InputError: a setting does not fit the others or the backbone.
         MissingWeightsError: the backbone's weights cannot be had.
     """
 
@@ -40,12 +52,15 @@ class TrainedMethod:
     ) -> None:
         self.name = name
         self._settings, self._options, self._augmentation = settings, options, augmentation
+        self._fabric = make_fabric(options)
         with torch.random.fork_rng():
             torch.manual_seed(options.seed)
             self.model = build()
-        coarsest = max(self.model.backbone.strides)
-        if settings.image_size % coarsest:
-            raise InputError(f"image_size {settings.image_size} is no multiple of the coarsest stride {coarsest}")
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the record of a run keeps: the device, and every setting with its value."""
+        return {"device": str(self.model.backbone.mean.device), "all_settings": plain(self._settings)}
 
     def fit(self, train_samples: Sequence[Sample]) -> None:
         """Train on normal images, or go on from the checkpoint in the options' folder.
@@ -56,25 +71,82 @@ class TrainedMethod:
         """
         if not train_samples:
             raise InputError(f"{self.name} needs training images and there are none; look into <category>/train/good")
-        options, settings = self._options, self._settings
-        fabric = make_fabric(options)
-        self.model.to(fabric.device)
-        images = load_images(train_samples, settings.image_size, options.quiet)
-        source = FeatureSource(self.model.backbone, train_samples, images, self._augmentation, options.quiet)
-        if settings.feature_scaling == "z_score":
-            self.model.scaler.fit(source.unchanged())
-        state = train(self.model, source, settings, options, fabric)
-        if options.folder and fabric.global_rank == 0:
-            write_log(state, options.folder / "log.csv")
+        images = load_images(train_samples, self._settings.image_size, self._options.quiet)
+        job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
+        data = TrainingData(images, tuple(sample.category for sample in train_samples), self._augmentation)
+        if self._fabric.strategy.launcher and not torch.distributed.is_torchelastic_launched():
+            state = self._fit_in_processes(data, job)
+        else:
+            self._fabric.launch()
+            state = fit_model(self._fabric, self.model, data, job)
+        if job.options.folder and self._fabric.global_rank == 0:
+            write_log(state, job.options.folder)
 
-    @torch.inference_mode()
+    def _fit_in_processes(self, data: "TrainingData", job: TrainingJob) -> TrainingState:
+        """Train in processes of their own, of which nothing but the checkpoint comes back."""
+        with TemporaryDirectory() as temporary:
+            folder = job.options.folder or Path(temporary)
+            job = replace(job, options=replace(job.options, folder=folder))
+            try:
+                self._fabric.launch(partial(_fit_silently, data=data, job=job), self.model)
+            except ProcessRaisedException as error:
+                reason = str(error).strip().splitlines()[-1].removeprefix(f"{TrainingError.__module__}.TrainingError: ")
+                raise TrainingError(reason) from error
+            content = read_checkpoint(folder / CHECKPOINT)
+            load_weights_into(self.model, content, folder / CHECKPOINT)
+        return TrainingState(**content["state"])
+
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
         """Yield one map of ``image_size`` squared per sample, in order."""
-        self.model.eval()
-        device = self.model.backbone.mean.device
+        self.model.to(self._fabric.device)
         for start in range(0, len(samples), _PREDICT_BATCH):
             batch = samples[start : start + _PREDICT_BATCH]
-            images = torch.from_numpy(load_images(batch, self._settings.image_size, quiet=True)).to(device)
-            maps = self.model(images).float().cpu().numpy()
+            images = load_images(batch, self._settings.image_size, quiet=True)
+            with self._fabric.autocast():
+                maps = predict_maps(self.model, images)
             for sample, scores in zip(batch, maps, strict=True):
                 yield AnomalyMap(sample, scores)
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Training images and what is done to them.
+
+    Attributes:
+        images: RGB, (images, 3, S, S) uint8.
+        categories: one per image.
+        augmentation: changes in training; None for none.
+    """
+
+    images: NDArray[np.uint8]
+    categories: tuple[str, ...]
+    augmentation: Augmentation | None = None
+
+
+def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> TrainingState:
+    """Fit the scaler and train the decoder, in each process of ``fabric``.
+
+    Raises:
+        TrainingError: as ``train``.
+    """
+    if fabric.device.type != "cpu":
+        model.to(memory_format=torch.channels_last)
+    model.to(fabric.device)
+    source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, job.options.quiet)
+    if job.settings.feature_scaling == "z_score":
+        model.scaler.fit(source.unchanged())
+    if job.settings.compile:
+        model.decoder.compile()
+    return train(model, source, job, fabric)
+
+
+def _fit_silently(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> None:
+    fit_model(fabric, model, data, job)  # Fabric looks into arguments and results, and refuses frozen records
+
+
+@torch.inference_mode()
+def predict_maps(model: FeatureReconstruction, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Maps (B, S, S) of images (B, 3, S, S), on the model's device."""
+    model.eval()
+    maps: NDArray[np.float32] = model(torch.from_numpy(images).to(model.backbone.mean.device)).float().cpu().numpy()
+    return maps

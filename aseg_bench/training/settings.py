@@ -1,11 +1,11 @@
 """Settings of a trained method: a frozen dataclass, presets by name, single fields replaced by the user's words."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import near_matches
@@ -28,23 +28,39 @@ class TrainingSettings:
             ``one_cycle`` warms up over 30 % of it and falls to nought along a cosine.
         step_share: share of the training after which the rate falls; 0.4 in UniAS (400 of 1000 epochs).
         clip_norm: largest norm of the gradient.
+        compile: let torch.compile translate the decoder; worth its minutes on accelerators and long trainings.
     """
 
-    image_size: int = 224
+    image_size: PositiveInt = 224
     backbone: str = "tf_efficientnet_b4"
     feature_scaling: Literal["none", "z_score"] = "none"
-    n_steps: int = 0
-    n_epochs: int = 1000
-    batch_size: int = 64
-    learning_rate: float = 1e-4
-    weight_decay: float = 1e-4
+    n_steps: NonNegativeInt = 0
+    n_epochs: PositiveInt = 1000
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
     schedule: Literal["step", "one_cycle"] = "step"
-    step_share: float = 0.4
-    clip_norm: float = 0.1
+    step_share: PositiveFloat = 0.4
+    clip_norm: PositiveFloat = 0.1
+    compile: bool = False
 
     def steps(self, n_images: int, n_processes: int = 1) -> int:
         """Gradient steps on this many training images."""
         return self.n_steps or math.ceil(self.n_epochs * n_images / (self.batch_size * n_processes))
+
+    def grid(self, strides: Sequence[int]) -> int:
+        """Cells per side at the coarsest stride.
+
+        Raises:
+            InputError: the image size is no multiple of it.
+        """
+        coarsest = max(strides)
+        if self.image_size % coarsest:
+            near = max(1, round(self.image_size / coarsest)) * coarsest
+            raise InputError(
+                f"image_size {self.image_size} is no multiple of the coarsest stride {coarsest}; try {near}"
+            )
+        return self.image_size // coarsest
 
     def rate(self, progress: float) -> float:
         """Learning rate after a share of the training in [0, 1]."""
@@ -73,7 +89,7 @@ def choose_settings(presets: Mapping[str, Settings], preset: str, changes: Mappi
     if preset not in presets:
         raise InputError(f"no preset {preset}; {near_matches(preset, list(presets))}")
     settings = presets[preset]
-    types = get_type_hints(type(settings))
+    types = get_type_hints(type(settings), include_extras=True)
     values: dict[str, Any] = {}
     for name, text in changes.items():
         if name not in types:
@@ -85,3 +101,10 @@ def choose_settings(presets: Mapping[str, Settings], preset: str, changes: Mappi
         except ValidationError as error:
             raise InputError(f"setting {name} = {text}: {error.errors()[0]['msg']}") from error
     return replace(settings, **values)
+
+
+def plain(settings: TrainingSettings) -> dict[str, Any]:
+    """The settings by name in plain types, as JSON has them: tuples become lists, sets sorted lists."""
+    values: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
+    sets = [name for name in values if isinstance(getattr(settings, name), frozenset)]
+    return values | {name: sorted(values[name]) for name in sets}

@@ -172,8 +172,9 @@ def make_method(options: MethodOptions) -> TrainedMethod:
     settings = choose_settings(PRESETS, options.preset, changes)
 
     def build() -> FeatureReconstruction:
+        grid = settings.grid(STRIDES)
         backbone = Backbone(settings.backbone, STRIDES, options.backbone_weights)
-        decoder = UniADDecoder(backbone.channels, settings.image_size // STRIDES[-1], settings)
+        decoder = UniADDecoder(backbone.channels, grid, settings)
         return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
 
     return TrainedMethod("uniad", build, settings, options)

@@ -1,0 +1,144 @@
+"""Checkpoints: written whole, read without running any code they may carry, and refused where they do not fit."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from aseg_bench.errors import TrainingError
+from aseg_bench.files import written_whole
+from aseg_bench.methods import MethodOptions
+from aseg_bench.training.settings import TrainingSettings, plain
+
+CHECKPOINT = "checkpoint.pt"
+FORMAT = 2
+
+
+@dataclass
+class TrainingState:
+    """Where a training stands; what a checkpoint holds beside weights and settings.
+
+    The step is all that the order of images, the random draws and the learning rate depend on.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+    log: list[dict[str, float]] = field(default_factory=list)
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is trained, and how.
+
+    Attributes:
+        method: key of the method.
+        settings: of the method.
+        options: what the user said.
+        images: digest that tells one set of training images from another.
+    """
+
+    method: str
+    settings: TrainingSettings
+    options: MethodOptions
+    images: str = ""
+
+    @property
+    def file(self) -> Path | None:
+        """Where the checkpoint lies; None where nothing is kept."""
+        return self.options.folder / CHECKPOINT if self.options.folder else None
+
+    def conditions(self, n_processes: int) -> dict[str, Any]:
+        """All else that must be the same for a training to go on to the same end."""
+        return {
+            "method": self.method,
+            "seed": self.options.seed,
+            "precision": self.options.precision,
+            "processes": n_processes,
+            "training images": self.images,
+        }
+
+
+def write_checkpoint(
+    job: TrainingJob, n_processes: int, model: nn.Module, optimiser: torch.optim.Optimizer, state: TrainingState
+) -> None:
+    """Replace the job's checkpoint, if it keeps one.
+
+    Raises:
+        TrainingError: it cannot be written; the older one is kept.
+    """
+    if job.file is None:
+        return
+    content = {
+        "format": FORMAT,
+        "conditions": job.conditions(n_processes),
+        "settings": plain(job.settings),
+        "model": model.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "state": asdict(state),
+    }
+    try:
+        with written_whole(job.file) as temporary:
+            torch.save(content, temporary)
+    except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+        reason = str(error).splitlines()[0]
+        kept = "the last whole checkpoint is kept; " if job.file.exists() else ""
+        raise TrainingError(
+            f"cannot write {job.file} at step {state.step} ({reason}); {kept}make room and run the same command again"
+        ) from error
+
+
+def read_checkpoint(file: Path) -> dict[str, Any]:
+    """The content of a checkpoint: conditions, settings, model, optimiser and state.
+
+    Raises:
+        TrainingError: it is missing, truncated, or no checkpoint of this toolkit.
+    """
+    try:
+        content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"there is no checkpoint {file}") from error
+    except Exception as error:  # torch.load raises many kinds for a broken or unsafe file
+        reason = str(error).splitlines()[0][:160]
+        raise TrainingError(
+            f"{file} is no whole checkpoint ({type(error).__name__}: {reason}); remove it and train anew"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise TrainingError(f"{file} is no checkpoint of this version of aseg-bench; remove it and train anew")
+    return content
+
+
+def restore(job: TrainingJob, n_processes: int, model: nn.Module, optimiser: torch.optim.Optimizer) -> TrainingState:
+    """Load the job's checkpoint into model and optimiser.
+
+    Raises:
+        TrainingError: it cannot be read, or is of another method, setting, seed or set of images.
+    """
+    assert job.file is not None
+    content = read_checkpoint(job.file)
+    found = content["conditions"] | content["settings"]
+    for name, value in (job.conditions(n_processes) | plain(job.settings)).items():
+        if found.get(name) != value:
+            raise TrainingError(
+                f"{job.file} was trained with {name} {found.get(name)}, not {value}; "
+                "give --overwrite to train anew, or another --out"
+            )
+    load_weights_into(model, content, job.file)
+    optimiser.load_state_dict(content["optimiser"])
+    return TrainingState(**content["state"])
+
+
+def load_weights_into(model: nn.Module, content: Mapping[str, Any], file: Path) -> None:
+    """Load the weights of a checkpoint's content.
+
+    Raises:
+        TrainingError: they are of another architecture.
+    """
+    try:
+        model.load_state_dict(content["model"])
+    except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()  # the line before says only that there was an error
+        raise TrainingError(f"{file} holds another architecture than this model: {first}") from error
