@@ -239,6 +239,17 @@ def summarise(found, counts, n_anomalous, n_normal):
 
 
 @njit(cache=True, nogil=True)
+def reach(found, n_anomalous, share):
+    """The highest rank at which at least this share of the anomalous elements is found."""
+    tp = 0
+    for k in range(found.size - 1, -1, -1):
+        tp += np.int64(found[k])
+        if tp / n_anomalous >= share:
+            return k
+    return 0
+
+
+@njit(cache=True, nogil=True)
 def areas(counts, limit, weights):
     """Write for each rank the share of [0, limit] false positives at which a pixel of that rank is found.
 

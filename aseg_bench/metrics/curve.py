@@ -136,8 +136,7 @@ class Curve:
     def fpr_at_tpr(self, tpr: float) -> float:
         """The false-positive rate at the highest threshold that finds at least this share of anomalous elements."""
         self._need()
-        rank = int(np.flatnonzero(self.tp / self.n_anomalous >= tpr)[-1])
-        return self._positives(rank)[1] / self.n_normal
+        return self._positives(kernels.reach(self.found, self.n_anomalous, tpr))[1] / self.n_normal
 
     def thinned(self, n_points: int = 1000) -> NDArray[np.int64]:
         """Indices of thresholds that suffice for a plot: both ends, and equal steps in rank, recall and fpr."""

@@ -70,6 +70,9 @@ class TopTally:
 
     def update(self, keys: Keys) -> None:
         """Take the keys of some pixels, all those at or above ``floor``."""
+        if len(keys) > self.n_needed:  # drops most of the first image before it is counted
+            last = len(keys) - self.n_needed
+            keys = keys[keys >= np.partition(keys, last)[last]]
         self._take(keys, np.ones(len(keys), dtype=np.int64))
 
     def merge(self, other: Self) -> None:
