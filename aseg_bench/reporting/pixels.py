@@ -1,8 +1,10 @@
 """One method's maps of one category as they were scored, and how many pixels of each image lie at each of 256 codes."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,8 +14,10 @@ from scipy.ndimage import label
 
 from aseg_bench.images import image_size, read_image
 from aseg_bench.metrics import measure
+from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
+from aseg_bench.protocols.meeting import LazySequence, Meeting
 from aseg_bench.records import Case, Sample
 
 EDGE = 256  # pixels of the longer edge of a picture that is only looked at
@@ -126,6 +130,65 @@ class ScoredMaps:
             box = crop_box(whole, self.protocol.crop)
         image = Image.fromarray(read_image(self.samples[index].image_path))
         return np.asarray(image.resize((whole[1], whole[0]), Image.Resampling.BILINEAR))[box]
+
+
+def scored_maps(
+    store: MapStore, methods: Sequence[str], samples: Sequence[Sample], protocol: Protocol = EXACT
+) -> list[list[ScoredMaps]]:
+    """The stored maps of test images, one entry per category with one entry per method; nothing is read yet.
+
+    Args:
+        store: where the maps lie; every method has one of every sample.
+        methods: names of the methods.
+        samples: test images of one or several data sets.
+        protocol: how maps and truth are compared.
+    """
+    categories: dict[tuple[str, str], list[Sample]] = {}
+    for sample in samples:
+        categories.setdefault((sample.dataset, sample.category), []).append(sample)
+    recent = _Recent()
+    return [
+        [_met(Case(method, *place), some, store.maps(method, some), protocol, recent) for method in methods]
+        for place, some in categories.items()
+    ]
+
+
+class _Recent:
+    """What was read last, up to a number of bytes: figures and page go over the maps of a category several times."""
+
+    def __init__(self, n_bytes: int = 2**29) -> None:
+        self._room, self._lock = n_bytes, Lock()
+        self._items: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[type["_Recent"], tuple[()]]:
+        return _Recent, ()  # another process starts with nothing
+
+    def sequence(self, name: Hashable, whole: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        """A lazy sequence with the items of another one."""
+        return LazySequence(len(whole), lambda index: self._item((name, index), whole, index))
+
+    def _item(self, key: Hashable, whole: Sequence[NDArray[Any]], index: int) -> NDArray[Any]:
+        with self._lock:
+            if key in self._items:
+                self._items.move_to_end(key)
+                return self._items[key]
+        item = whole[index]
+        with self._lock:
+            if key not in self._items:
+                self._items[key] = item
+                self._room -= item.nbytes
+            while self._room < 0 and len(self._items) > 1:
+                self._room += self._items.popitem(last=False)[1].nbytes
+        return item
+
+
+def _met(case: Case, samples: Sequence[Sample], maps: Sequence[Any], protocol: Protocol, recent: _Recent) -> ScoredMaps:
+    meeting = Meeting(samples, maps, None, protocol)
+    scores, truths = (
+        recent.sequence((case, "scores"), meeting.scores),
+        recent.sequence((case, "truths"), meeting.truths),
+    )
+    return ScoredMaps(case, samples, scores, truths, protocol)
 
 
 def codes(scores: NDArray[np.floating], levels: NDArray[np.float64]) -> NDArray[np.uint8]:

@@ -1,10 +1,12 @@
 """Figures in print and on screen: each function takes scores or scored maps and returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
+from joblib import Parallel, cpu_count, delayed
 from matplotlib.figure import Figure
 
 from aseg_bench.files import written_whole
@@ -15,13 +17,14 @@ from aseg_bench.reporting.figures.inflation import agreement, inflation_figure, 
 from aseg_bench.reporting.figures.panels import levels_figure, panels_figure
 from aseg_bench.reporting.figures.ranks import ranks_figure
 from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
-from aseg_bench.reporting.figures.style import FORMATS, file_name, looks, save
+from aseg_bench.reporting.figures.style import FORMATS, Look, file_name, looks, save
 from aseg_bench.reporting.figures.toy import toy_figure
 from aseg_bench.reporting.pixels import ScoredMaps
 from aseg_bench.reporting.published import published
 from aseg_bench.reporting.scores import csv_text
 
 RANKED = ("pixel_auroc", "pixel_ap", "dsc")  # metrics with a critical-difference diagram
+_PARALLEL_FROM = 4  # categories from which processes of their own are worth their start
 _PAPER_DATASETS = ("mvtec_ad", "visa")
 _PAPER_METHODS = "unias_paper_t2"  # source whose methods get a colour among the published
 
@@ -62,35 +65,59 @@ def write_figures(
     labels = labels or {}
     cases = [score.case for score in scores] + [maps.case for category in categories for maps in category]
     method_looks = looks([case.method for case in cases])
-    written: list[WrittenFigure] = []
-
-    def put(title: str, dataset: str, category: str, name: Sequence[str], figure: Figure | None) -> None:
-        if figure is not None:
-            written.append(WrittenFigure(title, dataset, category, save(figure, folder, file_name(*name), formats)))
-
-    put("Toy demonstration: growing false positives", "", "", ["toy"], toy_figure())
+    written = [_write(folder, formats, "Toy demonstration: growing false positives", "", "", ["toy"], toy_figure())]
     points = score_points(scores)
     if len(points):
         _write_points(folder / "inflation.csv", points)
     for dataset, some in points.groupby("dataset", sort=False):
         name = str(dataset)
-        put("Inflation of AUROC", name, "", ["inflation", name], inflation_figure(some, name, labels))
+        figure = inflation_figure(some, name, labels)
+        written.append(_write(folder, formats, "Inflation of AUROC", name, "", ["inflation", name], figure))
     for dataset in dict.fromkeys(score.case.dataset for score in scores):
         here = [score for score in scores if score.case.dataset == dataset]
         for metric in RANKED:
+            ranks = ranks_figure(here, metric, labels)
             title = f"Mean ranks by {METRICS[metric].label}"
-            put(title, dataset, "", ["ranks", dataset, metric], ranks_figure(here, metric, labels))
-    for category in categories:
-        case, defined = category[0].case, [maps for maps in category if maps.threshold is not None]
-        place = (case.dataset, case.category)
-        put("Worst, median and best image", *place, [*place, "panels"], panels_figure(category, labels))
-        if defined:
-            put("Curves", *place, [*place, "curves"], curves_figure(defined, method_looks, labels))
-            put("Distributions", *place, [*place, "distributions"], distributions_figure(defined, labels))
-            rows = [row for maps in defined for row in slice_scores(maps)]
-            figure = slices_figure(case.category, rows, method_looks, labels)
-            put("Kinds and sizes of defects", *place, [*place, "slices"], figure)
-    return written
+            written.append(_write(folder, formats, title, dataset, "", ["ranks", dataset, metric], ranks))
+    jobs = (delayed(_category_figures)(folder, formats, category, method_looks, labels) for category in categories)
+    n_jobs = cpu_count() if len(categories) >= _PARALLEL_FROM else 1
+    written += chain.from_iterable(Parallel(n_jobs=n_jobs)(jobs))
+    return [figure for figure in written if figure is not None]
+
+
+def _category_figures(
+    folder: Path,
+    formats: Sequence[str],
+    category: Sequence[ScoredMaps],
+    method_looks: Mapping[str, Look],
+    labels: Mapping[str, str],
+) -> list[WrittenFigure | None]:
+    case, defined = category[0].case, [maps for maps in category if maps.threshold is not None]
+    figures = {"panels": ("Worst, median and best image", panels_figure(category, labels))}
+    if defined:
+        rows = [row for maps in defined for row in slice_scores(maps)]
+        figures["curves"] = ("Curves", curves_figure(defined, method_looks, labels))
+        figures["distributions"] = ("Distributions", distributions_figure(defined, labels))
+        slices = slices_figure(case.category, rows, method_looks, labels)
+        figures["slices"] = ("Kinds and sizes of defects", slices)
+    return [
+        _write(folder, formats, title, case.dataset, case.category, [case.dataset, case.category, name], figure)
+        for name, (title, figure) in figures.items()
+    ]
+
+
+def _write(
+    folder: Path,
+    formats: Sequence[str],
+    title: str,
+    dataset: str,
+    category: str,
+    name: Sequence[str],
+    figure: Figure | None,
+) -> WrittenFigure | None:
+    if figure is None:
+        return None
+    return WrittenFigure(title, dataset, category, save(figure, folder, file_name(*name), formats))
 
 
 def write_published_figures(folder: Path, formats: Sequence[str] = FORMATS) -> list[WrittenFigure]:

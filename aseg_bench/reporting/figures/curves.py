@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
 from aseg_bench.reporting.figures.style import ANOMALOUS, NORMAL, PAGE, Look, new_figure, printed, style
@@ -89,6 +90,8 @@ def _draw_distributions(axis: Axes, maps: ScoredMaps) -> None:
     middle = np.median(counts.levels)
     logarithmic = edges[0] > 0 and edges[-1] > _LOGARITHMIC_FROM * middle
     axis.set(xscale="log" if logarithmic else "linear", yscale="log", xlabel="score")
+    axis.yaxis.set_major_locator(LogLocator(numticks=5))
+    axis.minorticks_off()
     for kind, colour, dashes, label in (
         (counts.normal, NORMAL, "-", "normal pixels"),
         (counts.anomalous, ANOMALOUS, (0, (4, 1.5)), "anomalous pixels"),

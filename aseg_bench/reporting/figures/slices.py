@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aseg_bench.metrics import METRICS, evaluate_maps
+from aseg_bench.protocols.meeting import LazySequence
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
 from aseg_bench.reporting.pixels import ScoredMaps
 
@@ -61,7 +62,8 @@ def slice_scores(maps: ScoredMaps) -> list[SliceScore]:
         if not n_anomalous:
             continue
         chosen = [*normal, *positions]
-        values = evaluate_maps(_Chosen(maps.scores, chosen), _Chosen(maps.masks, chosen), metrics=["pixel_ap"])
+        scores, masks = (_some(whole, chosen) for whole in (maps.scores, maps.masks))
+        values = evaluate_maps(scores, masks, metrics=["pixel_ap"])
         recall = float(hits[positions].sum() / n_anomalous)
         rows.append(SliceScore(maps.case.method, name, by, len(positions), values["pixel_ap"], recall))
     return rows
@@ -121,14 +123,6 @@ def _order(row: SliceScore) -> int:
     return 0 if row.by == "kind" else 1
 
 
-class _Chosen(Sequence[Any]):
-    """Some entries of a lazy sequence, read when asked for."""
-
-    def __init__(self, whole: Sequence[Any], positions: Sequence[int]) -> None:
-        self._whole, self._positions = whole, positions
-
-    def __len__(self) -> int:
-        return len(self._positions)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._whole[self._positions[index]]
+def _some(whole: Sequence[Any], positions: Sequence[int]) -> Sequence[Any]:
+    """Some entries of a lazy sequence, still lazy."""
+    return LazySequence(len(positions), lambda index: whole[positions[index]])

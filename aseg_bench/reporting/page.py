@@ -1,0 +1,176 @@
+"""The page: one folder that any browser opens without a server and without the network."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from importlib.resources import files
+from pathlib import Path
+from shutil import rmtree
+from typing import Any, Literal
+
+import numpy as np
+from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
+from PIL import Image
+
+from aseg_bench.files import written_whole
+from aseg_bench.metrics import METRICS
+from aseg_bench.records import Score
+from aseg_bench.reporting.figures import WrittenFigure
+from aseg_bench.reporting.html import html
+from aseg_bench.reporting.pixels import ScoredMaps, codes, small
+from aseg_bench.reporting.scores import MEAN
+from aseg_bench.reporting.tables import DASH, Table
+
+_TRUTH_CODE = 255  # in the green channel of a map's picture
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence at the top of the page, plain text.
+
+    Attributes:
+        text: what to say.
+        kind: a ``warning`` is marked as one.
+    """
+
+    text: str
+    kind: Literal["finding", "warning"] = "finding"
+
+
+def write_page(
+    out: Path,
+    scores: Sequence[Score],
+    categories: Sequence[Sequence[ScoredMaps]] = (),
+    *,
+    tables: Sequence[Table] = (),
+    figures: Iterable[WrittenFigure] = (),
+    conditions: Mapping[str, Any] | None = None,
+    notes: Sequence[Note] = (),
+    labels: Mapping[str, str] | None = None,
+    title: str = "Anomaly segmentation benchmark",
+) -> Path:
+    """Write ``report.html`` and, beside it, ``gallery/`` with the pictures and pixel counts of every category.
+
+    Every text that a user chose is escaped; no file is named after one.
+
+    Args:
+        out: the folder; an older page in it is replaced.
+        scores: all scores of the run.
+        categories: per category, the maps of every method on the same samples; none leaves the gallery out.
+        tables: the paper's tables first, then others; keys that start with ``table`` go into the summary.
+        figures: from ``write_figures``, in ``out`` or below it.
+        conditions: how the run was made, nested as in ``run.json``; None where unknown.
+        notes: what a reader should know first.
+        labels: names of methods in print; a missing one prints as it is.
+        title: heading of the page.
+
+    Returns:
+        The page.
+    """
+    labels = labels or {}
+    rmtree(out / "gallery", ignore_errors=True)
+    if categories:
+        with written_whole(out / "gallery") as temporary:
+            for index, category in enumerate(categories):
+                _write_gallery(temporary / str(index), index, category, labels)
+    environment = Environment(
+        loader=PackageLoader("aseg_bench.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    metrics = list(dict.fromkeys(score.metric for score in scores))
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        style=_own("report.css"),
+        script=_own("report.js"),
+        notes=notes,
+        summary=Markup(html(table for table in tables if table.key.startswith("table"))),
+        details=Markup(html(table for table in tables if not table.key.startswith("table"))),
+        score_heads=["Data set", "Category", "Method", *(_heading(metric) for metric in metrics)],
+        score_rows=_score_rows(scores, metrics, labels),
+        figures=[_shown(figure, out) for figure in figures],
+        galleries=[f"{category[0].case.dataset} / {category[0].case.category}" for category in categories],
+        conditions=conditions,
+    )
+    with written_whole(out / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return out / "report.html"
+
+
+def _own(name: str) -> Markup:
+    return Markup(files("aseg_bench.reporting").joinpath("templates", name).read_text(encoding="utf-8"))
+
+
+def _heading(metric: str) -> str:
+    return f"{METRICS[metric].label} (%)" if metric in METRICS else metric
+
+
+def _score_rows(scores: Sequence[Score], metrics: Sequence[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+    """A row per data set, category and method; an undefined score is a dash that says why."""
+    rows: dict[tuple[str, str, str], dict[str, Score]] = {}
+    for score in scores:
+        case = score.case
+        rows.setdefault((case.dataset, case.category, case.method), {})[score.metric] = score
+    return [
+        {
+            "names": (dataset, category, labels.get(method, method)),
+            "is_mean": category == MEAN,
+            "cells": [_cell(found.get(metric)) for metric in metrics],
+        }
+        for (dataset, category, method), found in rows.items()
+    ]
+
+
+def _cell(score: Score | None) -> dict[str, str]:
+    if score is None:
+        return {"text": DASH, "note": "not scored"}
+    text = DASH if score.value is None else f"{100 * score.value:.2f}"
+    return {"text": text, "note": score.undefined_because}
+
+
+def _shown(figure: WrittenFigure, out: Path) -> dict[str, Any]:
+    """A figure as the template needs it; the smaller of PNG and SVG is shown."""
+    pictures = [path for path in figure.paths if path.suffix in (".png", ".svg")]
+    return {
+        "title": figure.title,
+        "dataset": figure.dataset,
+        "category": figure.category,
+        "place": f"{figure.dataset} / {figure.category}",
+        "source": min(pictures, key=lambda path: path.stat().st_size).relative_to(out).as_posix(),
+        "links": {path.suffix[1:].upper(): path.relative_to(out).as_posix() for path in figure.paths},
+    }
+
+
+def _write_gallery(folder: Path, index: int, category: Sequence[ScoredMaps], labels: Mapping[str, str]) -> None:
+    """The pictures of one category, and ``data.js`` with the pixel counts that the sliders need."""
+    folder.mkdir(parents=True)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(partial(_write_pictures, folder, category), range(len(category[0].samples))))
+    data = {
+        "images": [{"name": f"{sample.defect}/{sample.stem}", "kind": sample.defect} for sample in category[0].samples],
+        "methods": [
+            {
+                "label": labels.get(maps.case.method, maps.case.method),
+                "levels": maps.counts.levels.tolist(),
+                "code": None if maps.threshold is None else maps.counts.code(maps.threshold),
+                "normal": maps.counts.normal.tolist(),
+                "anomalous": [row.tolist() if row.any() else 0 for row in maps.counts.anomalous],
+            }
+            for maps in category
+        ],
+    }
+    text = json.dumps(data, separators=(",", ":"))
+    (folder / "data.js").write_text(f"asegGallery({index},{text});\n", encoding="utf-8")
+
+
+def _write_pictures(folder: Path, category: Sequence[ScoredMaps], position: int) -> None:
+    """The photo as JPEG; per method a lossless picture with the code in red and the truth in green."""
+    photo = category[0].picture(position)
+    height, width = small(photo).shape[:2]
+    Image.fromarray(photo).resize((width, height), Image.Resampling.BOX).save(folder / f"{position}.jpg", quality=80)
+    for number, maps in enumerate(category):
+        code = small(codes(maps.scores[position], maps.counts.levels))
+        truth = _TRUTH_CODE * small(maps.masks[position]).astype(np.uint8)
+        picture = np.stack([code, truth, np.zeros_like(code)], axis=-1)
+        Image.fromarray(picture).save(folder / f"{position}-{number}.webp", lossless=True, method=0, quality=50)

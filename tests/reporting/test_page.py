@@ -1,0 +1,313 @@
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aseg_bench.records import Case, Sample, Score
+from aseg_bench.reporting import report_tables
+from aseg_bench.reporting.figures import write_figures
+from aseg_bench.reporting.page import Note, write_page
+from aseg_bench.reporting.pixels import ScoredMaps, codes
+from tests.reporting.conftest import WICKED, make_category
+
+BROWSER = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
+)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+EVIL = "</script><img src=x onerror=window.broken=1>"
+COLOURS = {"tp": (0.94, 0.89, 0.26), "fp": (0.84, 0.37, 0.0), "fn": (0.0, 0.45, 0.7)}
+
+
+@pytest.fixture(scope="module")
+def scores(category):
+    found = [
+        Score(maps.case, key, value, len(maps.samples), "exact")
+        for maps in category
+        for key, value in (("pixel_auroc", 0.9), ("pixel_ap", 0.5), ("dsc", dsc_of(maps, maps.threshold)))
+    ]
+    undefined = Score(Case(EVIL, "toys", "screw"), "pixel_ap", None, 9, "exact", f"no anomalous pixel {EVIL}")
+    return [*found, undefined]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, category, scores):
+    out = tmp_path_factory.mktemp("run") / "report"
+    return write_page(
+        out,
+        scores,
+        [category],
+        tables=report_tables([scores]),
+        figures=write_figures(out / "figures", scores, [category], formats=("png", "svg")),
+        conditions={"command": EVIL, "versions": {EVIL: "1"}, "methods": ["a", "b"]},
+        notes=[Note(f"look at {EVIL}"), Note("half a run", "warning")],
+        labels={WICKED: EVIL},
+    )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="the page is driven with playwright; pip install it")
+    if BROWSER is None:
+        pytest.skip("no chromium on this machine; install the system's package chromium")
+    with playwright.sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def tab(browser, page):
+    context = browser.new_context(viewport={"width": 1200, "height": 800})
+    opened = context.new_page()
+    troubles: list[str] = []
+    opened.on("pageerror", lambda error: troubles.append(str(error)))
+    opened.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
+    opened.on("request", lambda request: None if request.url.startswith("file:") else troubles.append(request.url))
+    opened.goto(page.as_uri())
+    yield opened
+    context.close()
+    assert troubles == []
+
+
+def open_gallery(tab, index=0):
+    tab.evaluate("document.getElementById('gallery').scrollIntoView()")
+    tab.select_option("#category", str(index))
+    tab.wait_for_selector(".card h3")
+
+
+def set_slider(tab, method, code):
+    tab.locator(".slider").nth(method).evaluate("(e, k) => { e.value = k; e.dispatchEvent(new Event('input')) }", code)
+    tab.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+def shown(tab, method):
+    row = tab.locator(".method").nth(method)
+    return {
+        name: row.locator(f".{name}").inner_text() for name in ("precision", "recall", "dsc", "tp", "fp", "fn", "tn")
+    }
+
+
+def dsc_of(maps, threshold):
+    dice = []
+    for scores, mask in zip(maps.scores, maps.masks, strict=True):
+        found = scores >= threshold
+        dice.append(2 * (found & mask).sum() / (found.sum() + mask.sum()) if found.any() or mask.any() else 1.0)
+    return float(np.mean(dice))
+
+
+def expected(maps, threshold):
+    found, truth = np.stack(maps.scores) >= threshold, np.stack(maps.masks)
+    tp, fp, fn, tn = (
+        int((a & b).sum()) for a, b in ((found, truth), (found, ~truth), (~found, truth), (~found, ~truth))
+    )
+    return {
+        "precision": f"{100 * tp / (tp + fp):.2f} %" if tp + fp else "–",
+        "recall": f"{100 * tp / (tp + fn):.2f} %",
+        "dsc": f"{100 * dsc_of(maps, threshold):.2f} %",
+        **{name: f"{count:,}" for name, count in (("tp", tp), ("fp", fp), ("fn", fn), ("tn", tn))},
+    }
+
+
+def test_nothing_user_given_reaches_the_page_unescaped(page):
+    tags: list[str] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            tags.append(tag)
+            assert not any(name.startswith("on") for name, _ in attrs)
+
+    text = page.read_text(encoding="utf-8")
+    Reader().feed(text)
+    assert tags.count("script") == 1
+    assert EVIL not in text
+    assert WICKED not in text
+
+
+def test_the_page_needs_no_network_and_only_files_that_are_there(page):
+    text = page.read_text(encoding="utf-8")
+    links = re.findall(r'(?:src|href)="([^"#]+)"', text)
+    assert len(links) > 10
+    assert all((page.parent / link).is_file() for link in links)
+    assert not re.search(r"url\(['\"]?http|@import|fetch\(|XMLHttpRequest", text)
+
+
+def test_pictures_hold_codes_and_truth_without_loss(page, category):
+    for number, maps in enumerate(category):
+        for position in range(len(maps.samples)):
+            picture = np.asarray(Image.open(page.parent / "gallery" / "0" / f"{position}-{number}.webp"))
+            assert np.array_equal(picture[..., 0], codes(maps.scores[position], maps.counts.levels))
+            assert np.array_equal(picture[..., 1] == 255, maps.masks[position])
+
+
+def test_large_maps_are_shown_small_but_counted_whole(tmp_path):
+    (tmp_path / "images").mkdir()
+    image = tmp_path / "images" / "0.png"
+    Image.new("RGB", (600, 300)).save(image)
+    mask = np.zeros((300, 600), bool)
+    mask[10:30, 10:30] = True
+    maps = ScoredMaps(Case("m", "toys", "c"), [Sample("toys", "c", "test", "hole", "0", image)], [mask * 1.0], [mask])
+    out = write_page(tmp_path / "report", [], [[maps]]).parent
+    assert Image.open(out / "gallery" / "0" / "0-0.webp").size == (256, 128)
+    text = (out / "gallery" / "0" / "data.js").read_text(encoding="utf-8")
+    data = json.loads(text.removeprefix("asegGallery(0,").removesuffix(");\n"))
+    assert np.sum(data["methods"][0]["anomalous"]) == 400
+    assert np.sum(data["methods"][0]["normal"]) == 300 * 600 - 400
+
+
+def test_gaps_of_a_half_written_run_are_marked(tmp_path):
+    text = write_page(tmp_path, [Score(Case("m", "toys", "c"), "pixel_ap", None, 3, "exact", "why")]).read_text()
+    assert "There is no run.json" in text
+    assert "No maps were kept" in text
+    assert '<td title="why">–</td>' in text
+
+
+def test_a_new_page_replaces_the_old_gallery(tmp_path, category):
+    write_page(tmp_path / "report", [], [category, category])
+    write_page(tmp_path / "report", [], [category])
+    assert [path.name for path in (tmp_path / "report" / "gallery").iterdir()] == ["0"]
+
+
+def test_gallery_starts_at_the_threshold_of_the_scores(tab, category, scores):
+    open_gallery(tab)
+    for number, maps in enumerate(category):
+        assert shown(tab, number) == expected(maps, maps.threshold)
+        dsc = next(score.value for score in scores if score.case == maps.case and score.metric == "dsc")
+        assert shown(tab, number)["dsc"] == f"{100 * dsc:.2f} %"
+
+
+def test_slider_is_exact_at_every_level(tab, category):
+    open_gallery(tab)
+    for number, maps in enumerate(category):
+        levels = maps.counts.levels
+        for code in (0, 1, 20, 100, len(levels) - 1, len(levels), len(levels) + 1):
+            set_slider(tab, number, code)
+            threshold = -np.inf if code == 0 else np.inf if code > len(levels) else levels[code - 1]
+            assert shown(tab, number) == expected(maps, threshold)
+    tab.locator(".reset").first.click()
+    assert shown(tab, 0) == expected(category[0], category[0].threshold)
+
+
+def test_overlay_paints_hits_and_errors_pixel_by_pixel(tab, category, tmp_path):
+    open_gallery(tab)
+    tab.add_style_tag(content=".photo { visibility: hidden } .card { content-visibility: visible }")
+    tab.locator("#edge").evaluate("(e) => { e.value = 96; e.dispatchEvent(new Event('input')) }")
+    position = 1
+    view = tab.locator(".card").nth(position).locator(".view").first
+    view.evaluate("(e) => { e.style = 'position: fixed; top: 0; left: 0; z-index: 9; background: #808080' }")
+    view.locator(".map").evaluate("(image) => image.decode()")
+    maps = category[0]
+    mask = maps.masks[position]
+    for code in (20, maps.counts.code(maps.threshold), 200):
+        set_slider(tab, 0, code)
+        tab.screenshot(path=tmp_path / "view.png", clip={"x": 0, "y": 0, "width": 96, "height": 96})
+        pixels = np.asarray(Image.open(tmp_path / "view.png").convert("RGB"))[::2, ::2].astype(float)
+        found = maps.scores[position] >= maps.counts.levels[code - 1]
+        want = np.full((*mask.shape, 3), 128.0)
+        for kind, where in (("tp", found & mask), ("fp", found & ~mask), ("fn", ~found & mask)):
+            want[where] = 0.7 * 255 * np.array(COLOURS[kind]) + 0.3 * 128
+        assert np.abs(pixels - want).max() <= 4
+
+
+def test_tables_sort_and_filter(tab, category):
+    heading = tab.locator("table.scores th button", has_text="Pixel AP")
+    column = tab.locator("table.scores tbody tr").locator("td:nth-child(5)")
+    heading.click()
+    assert column.all_inner_texts()[-1] == "–"
+    dsc = tab.locator("table.scores th button", has_text="DSC")
+    dsc.click()
+    values = [float(text) for text in tab.locator("table.scores tbody td:nth-child(6)").all_inner_texts()[:-1]]
+    assert values == sorted(values)
+    dsc.press("Enter")
+    values = [float(text) for text in tab.locator("table.scores tbody td:nth-child(6)").all_inner_texts()[:-1]]
+    assert values == sorted(values, reverse=True)
+    tab.locator("#filter").fill("good screw")
+    visible = tab.locator("table.scores tbody tr:not([hidden])")
+    assert visible.count() == 1
+    assert "good" in visible.inner_text()
+
+
+def test_wicked_names_are_shown_and_do_nothing(tab):
+    open_gallery(tab)
+    assert tab.evaluate("window.broken") is None
+    assert EVIL in tab.locator(".method b").nth(1).inner_text()
+    tab.select_option("#kind", "hole & <b>")
+    tab.wait_for_selector(".card h3")
+    assert tab.locator(".card").count() == 3
+    assert "hole & <b>" in tab.locator(".card h3").first.inner_text()
+
+
+def test_worst_first_orders_by_dice(tab):
+    open_gallery(tab)
+    tab.select_option("#order", "worst")
+    tab.wait_for_selector(".card h3")
+    texts = tab.locator(".card figcaption:first-of-type").all_inner_texts()[::2]
+    dice = [float(re.search(r"Dice ([\d.]+)", text).group(1)) for text in texts]
+    assert dice == sorted(dice)
+
+
+def test_keyboard_moves_the_slider(tab):
+    open_gallery(tab)
+    slider = tab.locator(".slider").first
+    before = int(slider.input_value())
+    slider.focus()
+    tab.keyboard.press("ArrowRight")
+    assert int(slider.input_value()) == before + 1
+    tab.keyboard.press("Home")
+    tab.locator(".method .recall", has_text="100.00 %").first.wait_for()
+
+
+def test_another_method_and_the_heat_map_can_be_shown(tab, category):
+    open_gallery(tab)
+    tab.locator(".method input[type=checkbox]").nth(1).uncheck()
+    tab.wait_for_selector(".card h3")
+    assert tab.locator(".card").first.locator(".view").count() == 1
+    tab.select_option("#overlay", "heat")
+    tab.wait_for_selector(".card h3")
+    assert "heat" in tab.locator(".card .map").first.get_attribute("style")
+    tab.select_option("#overlay", "none")
+    tab.wait_for_selector(".card h3")
+    assert not tab.locator(".card .map").first.is_visible()
+
+
+def test_only_what_is_near_is_loaded(browser, tmp_path):
+    many = make_category(tmp_path, n_images=300, size=24, methods=("good",))
+    path = write_page(tmp_path / "report", [], [many])
+    tab = browser.new_page()
+    tab.goto(path.as_uri() + "#gallery-0")
+    tab.wait_for_selector(".card h3")
+    assert tab.locator(".card").count() == 300
+    assert 0 < tab.locator(".card h3").count() < 150
+    tab.keyboard.press("End")
+    tab.locator(".card:last-child h3").wait_for()
+    tab.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_a_phone_in_light_and_dark(browser, page, scheme):
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
+    tab = context.new_page()
+    tab.goto(page.as_uri())
+    open_gallery(tab)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 360
+    ink, paper = tab.evaluate(
+        "(() => { const s = getComputedStyle(document.body); return [s.color, s.backgroundColor] })()"
+    )
+    brightness = [sum(int(part) for part in re.findall(r"\d+", colour)[:3]) for colour in (ink, paper)]
+    assert (brightness[0] < brightness[1]) == (scheme == "light")
+    assert abs(brightness[0] - brightness[1]) > 450
+    tab.locator("#theme").click()
+    flipped = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert flipped != paper
+    context.close()
