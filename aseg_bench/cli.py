@@ -5,6 +5,7 @@ A command imports its rooms when it runs, so that ``--help`` and ``--version`` w
 
 import errno
 import sys
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -54,16 +55,25 @@ MaxGib = Annotated[float, typer.Option(min=0.001, help="Largest array or file, i
 def main() -> None:
     """Run the command line; a user's error is one line and exit code 2."""
     try:
-        app()
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            app()
     except AsegBenchError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print("[red]error:[/red]", end=" ")
         print(error, file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:  # only models need more than what is always installed
+        print(f"error: this needs the package {error.name}: pip install 'aseg-bench[models]'", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno not in _FULL_OR_FORBIDDEN:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *place: object, **stream: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
 
 
 def _version(wanted: bool) -> None:
@@ -89,7 +99,10 @@ def run_command(
     dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
     data_root: DataRoot = None,
     categories: Categories = None,
-    out: Out = Path("runs/demo"),
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run, runs/DATASET if not given; an interrupted run goes on there."),
+    ] = None,
     preset: Annotated[str, typer.Option(help="Settings of the methods: cpu, paper, ...")] = "cpu",
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE replaces one setting; may be repeated.")
@@ -128,7 +141,7 @@ def run_command(
     plan = RunPlan(
         methods=names,
         dataset=dataset,
-        out=out,
+        out=out or Path("runs") / dataset,
         data_root=data_root,
         categories=_names(categories),
         options=options,
@@ -143,10 +156,10 @@ def run_command(
         scores = run(plan)
     except KeyboardInterrupt:
         again = "the same command without --overwrite" if overwrite else "the same command"
-        print(f"stopped; {out} keeps what is finished, and {again} goes on from there", file=sys.stderr)
+        print(f"stopped; {plan.out} keeps what is finished, and {again} goes on from there", file=sys.stderr)
         raise typer.Exit(130) from None
     if not quiet:
-        _print_tables(scores, out, mixed)
+        _print_tables(scores, plan.out, mixed)
 
 
 @app.command("eval", epilog="Example: `aseg-bench eval dump/ --name patchcore --dataset mvtec_ad --data-root ~/mvtec`")
@@ -396,8 +409,10 @@ def _print_tables(scores: "Sequence[Score]", out: Path, mixed: bool = False) -> 
     from aseg_bench.reporting import report_tables, terminal
     from aseg_bench.runner import REPORT, SCORES, dataset_labels
 
-    for table in report_tables([scores], methods=find_methods(), datasets=dataset_labels(), mixed=mixed):
-        console.print(terminal(table))
+    tables = report_tables([scores], methods=find_methods(), datasets=dataset_labels(), mixed=mixed)
+    for table in tables:
+        if table.key.startswith("table"):  # the paper's; the categories are in the report
+            console.print(terminal(table))
     console.print(f"scores: {out / SCORES}   report: {out / REPORT}", highlight=False)
 
 

@@ -32,8 +32,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
         grey = np.asarray(image).astype(np.uint32)
         return np.repeat(np.round(grey / 257).astype(np.uint8)[..., None], 3, axis=-1)
-    if image.mode in {"I", "F"}:
-        raise InputError(f"{path} holds 32-bit values of unknown range; save it with 8 or 16 bits per channel")
+    _refuse_unknown_range(path, image)
     return np.asarray(image.convert("RGB"))
 
 
@@ -84,19 +83,27 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 def check_complete(path: Path) -> None:
-    """Find a damaged file without decoding its pixels: checksums of a PNG, the end marker of a JPEG.
+    """Find an image that ``read_image`` will refuse, without decoding its pixels.
+
+    Looks at the checksums of a PNG and the end marker of a JPEG.
 
     Raises:
-        InputError: the file is missing, no image, or visibly damaged.
+        InputError: the file is missing, no image, visibly damaged, or holds floating-point or 32-bit values.
     """
     try:
         with Image.open(path) as image:
             is_jpeg = image.format == "JPEG"
+            _refuse_unknown_range(path, image)
             image.verify()
         if is_jpeg and b"\xff\xd9" not in path.read_bytes()[-_JPEG_TAIL_BYTES:]:
             raise OSError("its end is missing")
     except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
         raise _unreadable(path, error) from error
+
+
+def _refuse_unknown_range(path: Path, image: Image.Image) -> None:
+    if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
+        raise InputError(f"{path} holds 32-bit values of unknown range; save it with 8 or 16 bits per channel")
 
 
 def _load(path: Path) -> Image.Image:

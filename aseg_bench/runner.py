@@ -258,12 +258,7 @@ def _build(plan: RunPlan, store: MapStore, name: str, test: Sequence[Sample]) ->
     facts = find_method(name)
     assert facts.build is not None, "_check_names has seen to it"
     options = replace(plan.options, folder=_training_folder(plan, name), settings=plan.settings.get(name, {}))
-    try:
-        return facts.build(options)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{facts.label} needs the package {error.name}; install it with `pip install 'aseg-bench[models]'`"
-        ) from error
+    return facts.build(options)
 
 
 def _overlap(first: Path, second: Path) -> bool:

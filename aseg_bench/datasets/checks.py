@@ -10,7 +10,7 @@ from typing import TypeVar
 from aseg_bench.datasets.layout import raise_problems
 from aseg_bench.datasets.records import CategoryCounts, Dataset
 from aseg_bench.errors import InputError
-from aseg_bench.images import check_complete, image_size
+from aseg_bench.images import check_complete, image_size, read_mask
 from aseg_bench.records import Sample
 
 _N_THREADS = 8  # reading waits for the disk
@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 
 def check_images(samples: Sequence[Sample]) -> None:
-    """Look at every file without decoding its pixels.
+    """Read every mask, and look at every image without decoding its pixels.
 
     Raises:
         InputError: files are unreadable or damaged, or a mask differs in size from its image; all of them at once.
@@ -59,12 +59,16 @@ def count_deviations(dataset: Dataset, samples: Sequence[Sample]) -> list[str]:
 def _problems(sample: Sample) -> list[str]:
     problems = []
     sizes = []
-    for path in _files(sample):
-        try:
-            check_complete(path)
-            sizes.append(image_size(path))
-        except InputError as error:
-            problems.append(str(error))
+    try:
+        check_complete(sample.image_path)
+        sizes.append(image_size(sample.image_path))
+    except InputError as error:
+        problems.append(str(error))
+    try:
+        if sample.mask_path is not None:
+            sizes.append(read_mask(sample.mask_path).shape)
+    except InputError as error:
+        problems.append(str(error))
     if len(set(sizes)) > 1:
         (height, width), (mask_height, mask_width) = sizes
         problems.append(

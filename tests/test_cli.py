@@ -1,0 +1,350 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aseg_bench import __version__
+from aseg_bench.reporting import read_scores
+from tests.conftest import Installed, Outcome, facts_of, save
+
+Call = Callable[..., Outcome]
+
+
+def run_on(root: Path, *words: object, methods: str = "near", out: str = "out") -> tuple[object, ...]:
+    place = ("--dataset", "mvtec_ad", "--data-root", root, "--out", root.parent / out)
+    return ("run", "--quiet", "--methods", methods, *place, *words)
+
+
+def test_a_run_prints_the_papers_tables_and_where_the_rest_is(call: Call, installed: Installed, tiny: Path) -> None:
+    out = tiny.parent / "out"
+    outcome = call("run", "--methods", "near,far", "--dataset", "mvtec_ad", "--data-root", tiny, "--out", out)
+    assert outcome.code == 0
+    assert [outcome.out.count(title) for title in ("Pixel AUROC (%) by", "Pixel AP (%) by", "DSC (%) by")] == [1, 1, 1]
+    assert all(str(out / name) in outcome.out.replace("\n", "") for name in ("scores.csv", "report"))
+    assert {path.name for path in (out / "report").iterdir()} >= {"tables.md", "tables.tex"}
+    assert "scoring near" in outcome.err
+
+
+def test_a_quiet_run_says_nothing(call: Call, installed: Installed, tiny: Path) -> None:
+    assert call(*run_on(tiny)) == Outcome(0, "", "")
+
+
+def test_runs_of_one_data_set_share_a_folder_without_out(
+    call: Call, installed: Installed, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny.parent)
+    call("run", "--quiet", "--methods", "near", "--dataset", "mvtec_ad", "--data-root", tiny)
+    assert (tiny.parent / "runs" / "mvtec_ad" / "scores.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--methods", "neer"), "no method neer; did you mean near?"),
+        (("--methods", "mapped"), "Mapped has no live model here; score the maps of its official code"),
+        (("--methods", "near,near"), "a method is named twice in near, near"),
+        (("--methods", ","), "no method named"),
+        (("--methods", "near=model.pt"), "near=model.pt is not NAME or NAME=maps:PATH"),
+        (("--methods", "other=maps:nowhere"), "there is no file or folder nowhere"),
+        (("--methods", "../far=maps:nowhere"), "'../far' cannot name a method"),
+        (("--dataset", "mvtec"), "no data set mvtec; did you mean mvtec_ad?"),
+        (("--categories", "bolts"), "did you mean bolt?"),
+        (("--categories", ""), "no category chosen"),
+        (("--data-root", "nowhere"), "the data root nowhere does not exist"),
+        (("--protocol", "exakt"), "no protocol is named exakt; did you mean exact"),
+        (("--set", "n_steps=3"), "--set n_steps=3 is not METHOD.FIELD=VALUE"),
+        (("--set", "far.n_steps=3"), "--set far."),
+        (("--dataset", "demo"), "demo needs no --data-root"),
+    ],
+)
+def test_a_wrong_word_is_one_error_before_any_work(
+    call: Call, installed: Installed, tiny: Path, words: tuple[str, str], said: str
+) -> None:
+    assert said in call(*run_on(tiny), *words).error
+    assert installed.diary == []
+    assert not (tiny.parent / "out").exists()
+
+
+def test_a_needed_root_is_asked_for(call: Call, installed: Installed) -> None:
+    outcome = call("run", "--methods", "near", "--dataset", "mvtec_ad")
+    assert outcome.error.endswith("say where it lies with --data-root FOLDER")
+
+
+def remove_image(root: Path) -> None:
+    (root / "bolt/test/hole/001.png").unlink()
+
+
+def remove_mask(root: Path) -> None:
+    (root / "bolt/ground_truth/hole/001_mask.png").unlink()
+
+
+def crop_mask(root: Path) -> None:
+    save(root / "bolt/ground_truth/hole/001_mask.png", np.zeros((24, 24)))
+
+
+def cut_image(root: Path) -> None:
+    file = root / "bolt/test/hole/001.png"
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def write_text_as_image(root: Path) -> None:
+    (root / "bolt/train/good/001.png").write_text("no picture")
+
+
+def write_floats_as_image(root: Path) -> None:
+    (root / "bolt/test/hole/001.png").unlink()
+    save(root / "bolt/test/hole/001.tiff", np.ones((24, 32)), np.float32)
+
+
+def colour_mask(root: Path) -> None:
+    save(root / "bolt/ground_truth/hole/001_mask.png", np.arange(24 * 32 * 3).reshape(24, 32, 3) % 251)
+
+
+def empty_training(root: Path) -> None:
+    for image in (root / "bolt/train/good").iterdir():
+        image.unlink()
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        (remove_image, ["bolt/ground_truth/hole/001_mask.png has no image in"]),
+        (remove_mask, ["bolt/test/hole/001.png has no mask; expected", "bolt/ground_truth/hole/001_mask.png"]),
+        (crop_mask, ["001_mask.png is 24 x 24 pixels but its image 32 x 24"]),
+        (cut_image, ["cannot read", "bolt/test/hole/001.png"]),
+        (write_text_as_image, ["cannot read", "bolt/train/good/001.png"]),
+        (write_floats_as_image, ["bolt/test/hole/001.tiff holds 32-bit values"]),
+        (colour_mask, ["001_mask.png is a colour picture"]),
+        (empty_training, ["bolt/train/good holds no images"]),
+    ],
+)
+def test_a_flawed_data_set_is_one_error_before_any_work(
+    call: Call, installed: Installed, tiny: Path, harm: Callable[[Path], None], said: list[str]
+) -> None:
+    harm(tiny)
+    error = call(*run_on(tiny)).error
+    assert all(part in error for part in said)
+    assert installed.diary == []
+
+
+def test_grey_16_bit_and_transparent_images_are_read(call: Call, installed: Installed, tiny: Path) -> None:
+    grey = np.asarray(Image.open(tiny / "bolt/test/hole/000.png").convert("L"))
+    save(tiny / "bolt/test/hole/000.png", grey)
+    save(tiny / "bolt/test/hole/001.png", grey.astype(np.uint16) * 257, np.uint16)
+    save(tiny / "bolt/test/hole/002.png", np.dstack([grey] * 3 + [np.full_like(grey, 9)]))
+    assert call(*run_on(tiny)).code == 0
+    scores = {score.metric: score.value for score in read_scores(tiny.parent / "out/scores.csv")}
+    assert scores["pixel_auroc"] == 1
+
+
+def test_a_second_run_does_nothing_again(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny))
+    first = (tiny.parent / "out/scores.csv").read_bytes()
+    installed.diary.clear()
+    assert call(*run_on(tiny)).code == 0
+    assert installed.diary == []
+    assert (tiny.parent / "out/scores.csv").read_bytes() == first
+
+
+def test_overwrite_does_everything_again(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny))
+    installed.diary.clear()
+    call(*run_on(tiny, "--overwrite", "--seed", 1))
+    assert installed.diary == ["near fit 8", "near predict 10"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--seed", 1), "with seed 0, not 1"),
+        (("--max-minutes", 5), "with max_minutes None, not 5"),
+        (("--set", "near.x=1"), "with settings {}, not {'x': '1'}"),
+        (("--half",), "with half False, not True"),
+        (("--categories", "nut"), "on other images or categories"),
+    ],
+)
+def test_a_finished_run_is_not_taken_for_one_under_other_conditions(
+    call: Call, installed: Installed, tiny: Path, words: tuple[object, ...], said: str
+) -> None:
+    call(*run_on(tiny))
+    error = call(*run_on(tiny, *words)).error
+    assert said in error
+    assert "--out" in error
+    assert "--overwrite" in error
+
+
+def test_an_interrupted_run_is_not_taken_for_one_under_other_conditions(
+    call: Call, installed: Installed, tiny: Path
+) -> None:
+    installed.interrupt = "near fit"
+    call(*run_on(tiny))
+    assert "with seed 0, not 1" in call(*run_on(tiny, "--seed", 1)).error
+
+
+@pytest.mark.parametrize("place", ["fit", "predict"])
+def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
+    call: Call, installed: Installed, tiny: Path, place: str
+) -> None:
+    installed.interrupt = f"far {place}"
+    stopped = call(*run_on(tiny, methods="near,far"))
+    assert stopped.code == 130
+    assert stopped.err.strip() == f"stopped; {tiny.parent / 'out'} keeps what is finished, and the same command " + (
+        "goes on from there"
+    )
+    assert {score.case.method for score in read_scores(tiny.parent / "out/scores.csv")} == {"near"}
+    installed.diary.clear()
+    installed.interrupt = ""
+    assert call(*run_on(tiny, methods="near,far")).code == 0
+    assert installed.diary == ["far fit 8", "far predict 10"]
+
+
+def test_maps_of_another_data_set_are_refused_before_any_work(call: Call, installed: Installed, tiny: Path) -> None:
+    (tiny / "bolt").rename(tiny / "screw")
+    call(*run_on(tiny, out="other"))
+    (tiny / "screw").rename(tiny / "bolt")
+    maps = tiny.parent / "other/maps/near/mvtec_ad"
+    installed.diary.clear()
+    error = call(*run_on(tiny, methods=f"far,copied=maps:{maps}")).error
+    assert "images without a map: bolt/test/good/000" in error
+    assert installed.diary == []
+
+
+def test_maps_that_no_run_recorded_are_not_touched(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny))
+    (tiny.parent / "out/run.json").unlink()
+    assert "run without record" in call(*run_on(tiny)).error
+    maps = tiny.parent / "out/maps/near/mvtec_ad"
+    assert "overlaps" in call(*run_on(tiny, methods=f"near=maps:{maps}", out="out"), "--overwrite").error
+    assert len(list(maps.rglob("*.tiff"))) == 10
+
+
+def test_maps_of_other_code_stand_beside_live_methods(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny, out="other"))
+    maps = tiny.parent / "other/maps/near/mvtec_ad"
+    assert call(*run_on(tiny, methods=f"far,mapped=maps:{maps}")).code == 0
+    scores = read_scores(tiny.parent / "out/scores.csv")
+    assert {score.case.method for score in scores} == {"far", "mapped"}
+
+
+def test_protocols_do_not_mix_unasked(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny))
+    installed.diary.clear()
+    other = run_on(tiny, "--protocol", "native", methods="far")
+    assert "different protocols" in call(*other).error
+    assert installed.diary == []
+    assert call(*other, "--mixed").code == 0
+
+
+def test_an_out_that_is_a_file_is_an_error_before_any_work(call: Call, installed: Installed, tiny: Path) -> None:
+    (tiny.parent / "out").write_text("in the way")
+    assert "cannot write into" in call(*run_on(tiny)).error
+    assert installed.diary == []
+
+
+def test_a_full_disk_is_one_error(
+    call: Call, installed: Installed, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*words: object, **named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("aseg_bench.predictions.store.tifffile.imwrite", fail)
+    assert "No space left on device" in call(*run_on(tiny)).error
+
+
+def test_a_missing_package_is_named_with_the_way_to_get_it(call: Call, installed: Installed, tiny: Path) -> None:
+    def build(options: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    installed.add(facts_of("heavy", build=build, presets=lambda: build(None)))
+    hint = "this needs the package torch: pip install 'aseg-bench[models]'"
+    assert hint in call(*run_on(tiny, methods="near,heavy")).error
+    assert installed.diary == []
+    assert hint in call("methods", "--show", "heavy").error
+
+
+def test_eval_scores_the_maps_of_a_run_alike(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny))
+    maps = tiny.parent / "out/maps/near/mvtec_ad"
+    again = tiny.parent / "again"
+    place = ("--name", "near", "--dataset", "mvtec_ad", "--data-root", tiny, "--out", again)
+    assert call("eval", maps, "--quiet", *place).code == 0
+    assert (again / "scores.csv").read_text() == (tiny.parent / "out/scores.csv").read_text()
+
+
+def test_the_record_tells_how_the_run_came_about(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny, "--max-minutes", 3))
+    record = json.loads((tiny.parent / "out/run.json").read_text())
+    assert record["aseg_bench"] == __version__
+    assert record["command"].startswith("aseg-bench run --quiet --methods near ")
+    assert record["datasets"]["mvtec_ad"]["n_train"] == 8
+    case = record["cases"]["near/mvtec_ad"]
+    assert (case["seed"], case["max_minutes"], case["data"]) == (0, 3, record["datasets"]["mvtec_ad"]["checksum"])
+    assert set(case["seconds"]) == {"fit", "predict"}
+
+
+def test_uni_as_runs_from_images_to_tables(call: Call, tiny: Path) -> None:
+    settings = {"n_steps": 2, "channels": 16, "image_size": 64, "ffn_channels": 16}
+    words = [word for name, value in settings.items() for word in ("--set", f"uni_as.{name}={value}")]
+    assert call(*run_on(tiny, *words, methods="uni_as")).code == 0
+    out = tiny.parent / "out"
+    scores = read_scores(out / "scores.csv")
+    assert {score.case.category for score in scores} == {"bolt", "nut", "mean"}
+    assert all(0 <= score.value <= 1 for score in scores if score.value is not None)
+    case = json.loads((out / "run.json").read_text())["cases"]["uni_as/mvtec_ad"]
+    assert case["device"] == "cpu" or "cuda" in case["device"]
+    assert case["all_settings"]["n_steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--set", "uni_as.nsteps=2"), "no setting nsteps; did you mean n_steps"),
+        (("--set", "uni_as.n_steps=many"), "setting n_steps = many"),
+        (("--set", "uni_as.image_size=60"), "image_size 60 is no multiple"),
+        (("--preset", "cpux"), "no preset cpux; did you mean cpu"),
+        (("--backbone-weights", "nowhere.pt"), "no weights at nowhere.pt"),
+    ],
+)
+def test_a_wrong_setting_of_a_model_is_one_error(call: Call, tiny: Path, words: tuple[str, str], said: str) -> None:
+    assert said in call(*run_on(tiny, methods="uni_as"), *words).error
+
+
+@pytest.mark.parametrize(
+    ("command", "known"),
+    [("methods", "uni_as"), ("datasets", "mvtec_ad"), ("readers", "mvtec_tiff"), ("protocols", "exact")],
+)
+def test_what_can_be_named_is_listed(call: Call, command: str, known: str) -> None:
+    outcome = call(command)
+    assert outcome.code == 0
+    assert known in outcome.out
+
+
+def test_every_command_explains_itself_with_an_example(call: Call) -> None:
+    from aseg_bench.cli import app
+
+    takes_nothing = {"datasets", "readers", "protocols"}
+    commands = {command.name: command for command in app.registered_commands}
+    assert {"run", "eval", "audit", "methods", "datasets"} <= set(commands)
+    for name, command in commands.items():
+        outcome = call(name, "--help")
+        assert outcome.code == 0
+        assert command.callback is not None
+        assert command.callback.__doc__
+        assert name in takes_nothing or f"aseg-bench {name}" in (command.epilog or ""), name
+
+
+def test_help_loads_no_room() -> None:
+    code = (
+        "import sys; sys.argv = ['aseg-bench', '--help']\n"
+        "from aseg_bench.cli import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numba', 'matplotlib', 'pandas', 'sklearn', 'scipy', 'cv2', 'skimage'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
