@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import mean_scores, score_category
+from aseg_bench.evaluate import DSC_ADVICE, DegenerateThresholdWarning, mean_scores, score_category
 from aseg_bench.predictions.imported import OWN_DATASET, Category, ImportedMaps
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.records import Case, Score
@@ -54,18 +54,19 @@ def score_dump(
     if failures and not keep_going:
         raise InputError(f"{failures[0]}. With --keep-going the other categories are scored")
     scores: list[Score] = []
-    notes: list[str] = []
     findings: dict[str, list[str]] = {}
     texts: dict[str, str] = {}
     for name_of_category, category in _read(imported, keep_going, failures):
         case = Case(name, category.samples[0].dataset if category.samples else OWN_DATASET, name_of_category)
         with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
+            warnings.simplefilter("always", DegenerateThresholdWarning)
             for protocol in protocols:
                 scores += score_category(
                     case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=category.masks
                 )
-        notes += [str(warning.message) for warning in caught]
+        if any(issubclass(warning.category, DegenerateThresholdWarning) for warning in caught):
+            findings.setdefault("dsc", []).append(name_of_category)
+            texts["dsc"] = f"the DSC's threshold calls more than half of all pixels anomalous, {DSC_ADVICE}"
         for suspicion in category.suspicions:
             findings.setdefault(suspicion.kind, []).append(name_of_category)
             texts.setdefault(suspicion.kind, suspicion.text)
@@ -73,7 +74,7 @@ def score_dump(
     if not scores:
         raise InputError(f"no category of {imported.path} can be scored: {'; '.join(failures)}")
     n_categories = len({score.case.category for score in scores})
-    notes += [_warning(kind, text, findings[kind], n_categories) for kind, text in texts.items()]
+    notes = [_warning(kind, text, findings[kind], n_categories) for kind, text in texts.items()]
     if imported.left_over:
         notes.append(f"{len(imported.left_over)} files hold no map and were left out, first {imported.left_over[0]}")
     return ScoredDump(mean_scores(scores), notes, failures)

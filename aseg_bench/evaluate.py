@@ -19,7 +19,14 @@ _DSC = ("dsc", "iou")
 _DSC_KEYS = {(key, "paper"): key for key in _DSC} | {
     (key, rule): f"{key}_{end}" for key in _DSC for rule, end in (("anomalous_only", "anomalous"), ("pooled", "pooled"))
 }
+DSC_ADVICE = "so DSC says little: see dsc_anomalous, dsc_pooled and pixel_f1_max"
 _MOST = 0.5  # share of all pixels called anomalous that makes a threshold degenerate
+
+
+class DegenerateThresholdWarning(UserWarning):
+    """The precision + recall threshold of a category calls nearly everything anomalous."""
+
+
 Maps = Sequence[NDArray[np.floating]]
 
 
@@ -113,7 +120,5 @@ def _warn_if_all_is_anomalous(case: Case, measured: Measured) -> None:
     place = np.searchsorted(curve.thresholds, curve.pr_threshold)
     share = (curve.tp[place] + curve.fp[place]) / (curve.n_anomalous + curve.n_normal)
     if share > _MOST:
-        text = (
-            f"{case.method} on {case.category}: the DSC's threshold calls {share:.0%} of all pixels anomalous, so DSC"
-        )
-        warnings.warn(f"{text} says little; see dsc_anomalous, dsc_pooled and pixel_f1_max", stacklevel=3)
+        text = f"the DSC's threshold calls {share:.0%} of all pixels anomalous, {DSC_ADVICE}"
+        warnings.warn(f"{case.method} on {case.category}: {text}", DegenerateThresholdWarning, stacklevel=3)

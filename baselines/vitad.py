@@ -9,6 +9,7 @@ save the concatenated results instead::
 Without paths the maps are scored with the masks that lie beside them, and no data set may be named.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodFacts
-from aseg_bench.predictions.loading import all_files, files_below, flattened, read_torch
+from aseg_bench.predictions.loading import all_files, flattened, read_torch, sorted_out
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
-from aseg_bench.predictions.stacks import find_stacks, holds_members
+from aseg_bench.predictions.stacks import find_stacks, first_of, holds_members
 
 METHOD = MethodFacts(
     name="vitad",
@@ -35,14 +36,13 @@ METHOD = MethodFacts(
 )
 
 
-def _recognises(path: Path) -> bool:
-    is_ranks = any(file.stem.isdecimal() for file in files_below(path, (".pth",)))
-    return is_ranks or holds_members("anomaly_maps", "cls_names")(path)
+def _recognises(files: Sequence[Path]) -> bool:
+    has_ranks = any(file.stem.isdecimal() and file.suffix == ".pth" for file in files)
+    return has_ranks or holds_members("anomaly_maps", "cls_names")(files)
 
 
 def _find(path: Path, limits: Limits) -> Found:
-    ranks = files_below(path, (".pth",))
-    if not ranks:
+    if first_of(all_files(path), ".pth") is None:
         return find_stacks(
             path,
             limits,
@@ -51,8 +51,8 @@ def _find(path: Path, limits: Limits) -> Found:
             categories=["cls_names"],
             masks=["imgs_masks"],
         )
-    maps = [item for file in ranks for item in _maps_of(file, read_torch(file, limits))]
-    return Found(maps, [file for file in all_files(path) if file not in set(ranks)])
+    ranks, left_over = sorted_out(path, (".pth",))
+    return Found([item for file in ranks for item in _maps_of(file, read_torch(file, limits))], left_over)
 
 
 def _maps_of(file: Path, results: Any) -> list[FoundMap]:

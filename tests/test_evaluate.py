@@ -12,10 +12,11 @@ from PIL import Image
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import MEAN, mean_scores, score_category
+from aseg_bench.evaluate import MEAN, DegenerateThresholdWarning, mean_scores, score_category
 from aseg_bench.protocols import EXACT, NATIVE, PROTOCOLS, Protocol
 from aseg_bench.records import Case, Sample, Score
 
+pytestmark = pytest.mark.filterwarnings("ignore::aseg_bench.evaluate.DegenerateThresholdWarning")
 CASE = Case("m", "d", "c")
 EDGE = 64
 Maps = list[NDArray[np.float32]]
@@ -86,7 +87,6 @@ def restated_unias(maps: Maps, masks: Masks) -> dict[str, float]:
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 @pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.filterwarnings("ignore:.*says little")
 def test_unias_equals_a_plain_restatement_with_scikit_learn(sign: float, seed: int) -> None:
     maps, masks = make_images(sign, seed)
     expected = restated_unias(maps, masks)
@@ -118,7 +118,9 @@ def test_a_threshold_that_calls_nearly_everything_anomalous_is_a_warning() -> No
     masks[0][:4, :2] = 1
     maps = [rng.random(mask.shape).astype(np.float32) for mask in masks]
     maps[0][0, 0] = 0
-    with pytest.warns(UserWarning, match=r"m on c: the DSC's threshold calls \d+% of all pixels anomalous"):
+    with pytest.warns(
+        DegenerateThresholdWarning, match=r"m on c: the DSC's threshold calls \d+% of all pixels anomalous"
+    ):
         scored(maps, masks, EXACT, metrics=["dsc"])
 
 

@@ -25,13 +25,17 @@ Array = NDArray[Any]
 NEEDS_PICKLE = "it holds pickled objects: pass --allow-pickle to read arrays and plain containers from it, nothing else"
 
 
-def files_below(root: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Files with one of these endings, sorted; ``root`` itself if it is a file.
+def sorted_out(root: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path]]:
+    """Files at or below a path with one of these endings, and all others; both sorted.
 
     Raises:
-        InputError: there is no such path, or a link points out of the folder.
+        InputError: there is no such path, a link points out of the folder, or no file has such an ending.
     """
-    return [path for path in all_files(root) if path.suffix.lower() in suffixes]
+    files = all_files(root)
+    wanted = [file for file in files if file.suffix.lower() in suffixes]
+    if not wanted:
+        raise InputError(f"no {' or '.join(suffixes)} file at or below {root}")
+    return wanted, [file for file in files if file.suffix.lower() not in suffixes]
 
 
 def all_files(root: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """Readers for the layouts that are not one method's own, and the discovery of those that are."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -13,7 +13,6 @@ from aseg_bench.errors import InputError
 from aseg_bench.methods import near_matches
 from aseg_bench.predictions.loading import (
     all_files,
-    files_below,
     flattened,
     npz_members,
     read_npy,
@@ -21,9 +20,10 @@ from aseg_bench.predictions.loading import (
     read_pickle,
     read_picture,
     read_torch,
+    sorted_out,
 )
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
-from aseg_bench.predictions.stacks import find_stacks, holds_members
+from aseg_bench.predictions.stacks import find_stacks, first_of, holds_members
 
 ENTRY_POINTS = "aseg_bench.readers"
 _PICTURES = (".tif", ".tiff", ".png")
@@ -60,25 +60,20 @@ def choose_reader(path: Path, key: str = "auto") -> Reader:
         if key not in readers:
             raise InputError(f"no reader is named {key}; {near_matches(key, list(readers))}")
         return readers[key]
-    fitting = [reader for reader in readers.values() if reader is not PLAIN and reader.recognises(path)]
+    files = all_files(path)
+    fitting = [reader for reader in readers.values() if reader is not PLAIN and reader.recognises(files)]
     if len(fitting) > 1:
         raise InputError(f"{path} may be {' or '.join(reader.key for reader in fitting)}; say which with --reader")
     if fitting:
         return fitting[0]
-    if PLAIN.recognises(path):
+    if PLAIN.recognises(files):
         return PLAIN
     raise InputError(f"no reader recognises {path}; name one with --reader: {', '.join(readers)}")
 
 
-def _first(path: Path, *suffixes: str) -> Path | None:
-    return next(iter(files_below(path, suffixes)), None)
-
-
 def _find_uniad(path: Path, limits: Limits) -> Found:
     """One npz per image; its members name it, for the file's own name is ambiguous."""
-    files = files_below(path, (".npz",))
-    if not files:
-        raise InputError(f"no npz file at or below {path}; the official code deletes its folder after merging")
+    files, left_over = sorted_out(path, (".npz",))
     maps = []
     for file in files:
         name, category = (str(value) for value in read_npz(file, ["filename", "clsname"], limits))
@@ -92,29 +87,27 @@ def _find_uniad(path: Path, limits: Limits) -> Found:
                 read_mask=partial(_npz_member, file, "mask", limits) if has_mask else None,
             )
         )
-    return Found(maps, [file for file in all_files(path) if file not in set(files)])
+    return Found(maps, left_over)
 
 
 def _npz_member(file: Path, name: str, limits: Limits) -> NDArray[Any]:
     return np.squeeze(read_npz(file, [name], limits)[0])
 
 
-def _is_mvtec_tree(path: Path) -> bool:
-    first = _first(path, ".tif", ".tiff") if path.is_dir() else None
+def _is_mvtec_tree(files: Sequence[Path]) -> bool:
+    first = first_of(files, ".tif", ".tiff")
     return first is not None and first.parent.parent.name == "test"
 
 
 def _find_tree(path: Path, limits: Limits, *, suffixes: tuple[str, ...]) -> Found:
     """One file per image, named like it."""
-    files = files_below(path, suffixes)
-    if not files:
-        raise InputError(f"no {', '.join(suffixes)} file at or below {path}")
+    files, left_over = sorted_out(path, suffixes)
     root = path if path.is_dir() else path.parent
     maps = [
         FoundMap(origin=file, read=partial(_read_plain, file, limits), place=file.relative_to(root).as_posix())
         for file in files
     ]
-    return Found(maps, [file for file in all_files(path) if file not in set(files)])
+    return Found(maps, left_over)
 
 
 def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
@@ -134,7 +127,8 @@ def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
 def _find_adeval(path: Path, limits: Limits) -> Found:
     """One pickle per category: image path -> (map, image score, path of the mask or None)."""
     maps = []
-    for file in files_below(path, (".pkl", ".pickle")):
+    files, left_over = sorted_out(path, (".pkl", ".pickle"))
+    for file in files:
         content = read_pickle(file, limits)
         is_right = isinstance(content, dict) and all(
             isinstance(place, str) and isinstance(entry, tuple) and len(entry) == 3 for place, entry in content.items()
@@ -142,13 +136,14 @@ def _find_adeval(path: Path, limits: Limits) -> Found:
         if not is_right:
             raise InputError(f"{file} is no ADEval pickle: a dict of image path -> (map, image score, mask path)")
         maps += [FoundMap(file, partial(_same, entry[0]), place) for place, entry in content.items()]
-    return _not_empty(maps, path)
+    return Found(maps, left_over)
 
 
 def _find_aupimo(path: Path, limits: Limits) -> Found:
     """``asmaps.pt`` of each category: a tensor of maps and the images' paths."""
     maps = []
-    for file in files_below(path, (".pt",)):
+    files, left_over = sorted_out(path, (".pt",))
+    for file in files:
         content = read_torch(file, limits)
         if not isinstance(content, dict) or not {"asmaps", "paths"} <= set(content):
             raise InputError(f"{file} is no asmaps.pt: a dict of asmaps and paths")
@@ -156,7 +151,7 @@ def _find_aupimo(path: Path, limits: Limits) -> Found:
         if len(stack) != len(content["paths"]):
             raise InputError(f"{file} has {len(stack)} maps but {len(content['paths'])} paths")
         maps += [FoundMap(file, partial(_same, m), str(p)) for m, p in zip(stack, content["paths"], strict=True)]
-    return _not_empty(maps, path)
+    return Found(maps, left_over)
 
 
 class _Fields:
@@ -165,10 +160,11 @@ class _Fields:
 
 def _find_anomalib(path: Path, limits: Limits) -> Found:
     """What ``torch.save`` wrote of ``Engine.predict``, or an npz of the batches' fields."""
-    if _first(path, ".npz") is not None:
+    if first_of(all_files(path), ".npz") is not None:
         return find_stacks(path, limits, maps=["anomaly_map"], places=["image_path"])
     maps = []
-    for file in files_below(path, (".pt", ".pth")):
+    files, left_over = sorted_out(path, (".pt", ".pth"))
+    for file in files:
         batches = read_torch(file, limits, _anomalib_classes())
         for batch in flattened(batches if isinstance(batches, list | tuple) else [batches]):
             fields = batch if isinstance(batch, dict) else vars(batch)
@@ -182,7 +178,7 @@ def _find_anomalib(path: Path, limits: Limits) -> Found:
             if len(places) != len(stack):
                 raise InputError(f"{file} holds a batch of {len(stack)} maps and {len(places)} image paths")
             maps += [FoundMap(file, partial(_same, m), p) for m, p in zip(stack, places, strict=True)]
-    return _not_empty(maps, path)
+    return Found(maps, left_over)
 
 
 def _anomalib_classes() -> list[tuple[type, str]]:
@@ -197,18 +193,12 @@ def _same(array: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(array)
 
 
-def _not_empty(maps: list[FoundMap], path: Path) -> Found:
-    if not maps:
-        raise InputError(f"{path} holds no maps")
-    return Found(maps, [file for file in all_files(path) if file not in {item.origin for item in maps}])
+def _named(name: str) -> Callable[[Sequence[Path]], bool]:
+    return lambda files: any(file.name == name for file in files)
 
 
-def _named(name: str) -> Callable[[Path], bool]:
-    return lambda path: any(file.name == name for file in all_files(path))
-
-
-def _ends(*suffixes: str) -> Callable[[Path], bool]:
-    return lambda path: _first(path, *suffixes) is not None
+def _ends(*suffixes: str) -> Callable[[Sequence[Path]], bool]:
+    return lambda files: first_of(files, *suffixes) is not None
 
 
 PLAIN = Reader(

@@ -66,7 +66,7 @@ class Reader:
     Attributes:
         key: name on the command line, for instance ``uniad``.
         summary: files and members, in one line.
-        recognises: whether a file or folder looks like this layout, by names only.
+        recognises: whether the sorted files of a dump look like this layout, by their names and those of members.
         find: finds the maps; raises InputError for what is wrong with them.
         crops: edge of a centre crop that the maps may show -> shorter edge that the image had before it.
         is_clamped: scores in this layout are usually clamped to [0, 1], which costs accuracy.
@@ -74,7 +74,7 @@ class Reader:
 
     key: str
     summary: str
-    recognises: Callable[[Path], bool]
+    recognises: Callable[[Sequence[Path]], bool]
     find: Callable[[Path, Limits], Found]
     crops: Mapping[int, int] = field(default_factory=dict)
     is_clamped: bool = False

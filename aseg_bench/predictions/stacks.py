@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.loading import all_files, files_below, npz_members, read_npz
+from aseg_bench.predictions.loading import npz_members, read_npz, sorted_out
 from aseg_bench.predictions.records import Found, FoundMap, Limits, SortKey
 from aseg_bench.records import Sample
 
@@ -26,8 +26,13 @@ def by_folders(sample: Sample) -> Any:
     return sample.defect, sample.image_path.name
 
 
-def holds_members(*members: str, how_many: int | None = None, without: str = "") -> Callable[[Path], bool]:
-    """A test of the first npz file at or below a path.
+def first_of(files: Sequence[Path], *suffixes: str) -> Path | None:
+    """The first file with one of these endings."""
+    return next((file for file in files if file.suffix.lower() in suffixes), None)
+
+
+def holds_members(*members: str, how_many: int | None = None, without: str = "") -> Callable[[Sequence[Path]], bool]:
+    """A test of the first npz file of a dump.
 
     Args:
         members: arrays that it must have.
@@ -35,8 +40,8 @@ def holds_members(*members: str, how_many: int | None = None, without: str = "")
         without: an array that it must not have.
     """
 
-    def recognises(path: Path) -> bool:
-        first = next(iter(files_below(path, (".npz",))), None)
+    def recognises(files: Sequence[Path]) -> bool:
+        first = first_of(files, ".npz")
         has = set(npz_members(first)) if first is not None else set()
         return len(has & set(members)) >= (how_many or len(members)) and without not in has
 
@@ -70,9 +75,7 @@ def find_stacks(
         InputError: a file lacks the maps, or a member does not fit them in length.
     """
     found: list[FoundMap] = []
-    files = files_below(path, (".npz",))
-    if not files:
-        raise InputError(f"no npz file at or below {path}")
+    files, left_over = sorted_out(path, (".npz",))
     for file in files:
         members = npz_members(file)
         names = {
@@ -93,7 +96,6 @@ def find_stacks(
         for role, name in names.items():
             if name is not None and role in ("places", "categories") and len(arrays[name]) != len(stack):
                 raise InputError(f"{file} has {len(stack)} maps but {len(arrays[name])} {name}")
-    left_over = [file for file in all_files(path) if file not in set(files)]
     return Found(found, left_over, order)
 
 
