@@ -3,7 +3,7 @@
 Pixels of one image are not independent, so images are what is resampled (a cluster bootstrap), normal and anomalous
 ones apart, the same ones for all methods. A replicate re-weights images: pixel counts of each image over a grid of
 exact thresholds are made once, and every replicate is a matrix product. The grid costs precision between its thresholds
-only; ``Resampled.error`` bounds it. Estimates are never taken from the grid.
+only; ``Resampled.error`` bounds it. Estimates are exact, and replicates are shifted to them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -69,8 +69,8 @@ def count_images(
 ) -> ImageCounts:
     """Count the pixels of each image over a grid of distinct anomalous scores.
 
-    The grid holds equal shares of the anomalous pixels between its thresholds, and in addition the threshold at which
-    each normal image becomes free of predictions.
+    The grid holds equal shares of the anomalous pixels between its thresholds, finer ones at both ends, and the
+    threshold at which each normal image becomes free of predictions.
 
     Args:
         scores: anomaly score per pixel, one (height, width) map per image; each is read twice.
@@ -88,7 +88,8 @@ def count_images(
         anomalous = np.sort(np.concatenate([pixels for pixels, _ in extremes]))
         if not anomalous.size:
             raise InputError("no pixel is anomalous; pixel metrics have no interval")
-        even = anomalous[np.linspace(0, anomalous.size - 1, n_thresholds).astype(np.int64)]
+        places = np.concatenate([np.linspace(0, 1, n_thresholds), steep := np.geomspace(1e-6, 0.01, 50), 1 - steep])
+        even = anomalous[np.round(places * (anomalous.size - 1)).astype(np.int64)]
         tops = np.array([top for pixels, top in extremes if not pixels.size], dtype=anomalous.dtype)
         free = np.searchsorted(anomalous, tops, side="right")
         grid = np.unique(np.concatenate([even, anomalous[free[free < anomalous.size]]]))
@@ -119,7 +120,8 @@ class Resampled:
         estimate: computed exactly from all images, a fraction.
         replicates: the same from resampled images, (replicates,) float64.
         influence: of each image, by leaving it out; the sum of squares is the jackknife variance.
-        error: no replicate is farther than this from its exact value.
+        error: what the grid can do to a standard error: the root mean square, over the replicates, of how far one may
+            lie from its exact value.
         n_free: degrees of freedom: anomalous images, fewer where a few of them hold most of the pixels, minus one.
         is_difference: from -1 to 1; otherwise from 0 to 1.
     """
@@ -156,9 +158,9 @@ class Resampled:
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Where the number would lie with all images of the kind.
 
-        A share: a t interval on the logit scale, whose standard error is the greater of bootstrap and jackknife. It
-        covers better than percentiles where few images decide, which skews AUROC. A difference: the percentiles of the
-        replicates, widened as a t interval is.
+        A share: a t interval on the logit scale, whose standard error is the greater of jackknife and bootstrap (root
+        mean square, so that bias counts). It covers better than percentiles where few images decide, which skews AUROC.
+        A difference: the percentiles of the replicates, widened as a t interval is.
 
         Source: Hesterberg (2015), on percentile, t and transformed intervals, https://doi.org/10.1080/00031305.2015.1089789
         """
@@ -166,11 +168,11 @@ class Resampled:
         p = self.estimate
         if self.is_difference or not 0 < p < 1:
             tail = float(stats.norm.cdf(-t))
-            low, high = np.quantile(self._widened, [tail, 1 - tail])
+            low, high = np.clip(np.quantile(self._widened, [tail, 1 - tail]), -1 if self.is_difference else 0, 1)
         else:
             tiny = np.finfo(np.float64).eps
-            spread = float(logit(np.clip(self.replicates, tiny, 1 - tiny)).std())
-            half = t * max(spread, self._jackknife / (p * (1 - p)))
+            deviations = logit(np.clip(self.replicates, tiny, 1 - tiny)) - logit(p)
+            half = t * max(_root_mean_square(deviations), self._jackknife / (p * (1 - p)))
             low, high = expit(logit(p) - half), expit(logit(p) + half)
         return float(low), float(high)
 
@@ -204,26 +206,50 @@ def resample(
         weights: from ``image_weights``; the same for all methods makes their differences paired.
         n_threads: replicates at a time; None leaves it to the machine.
     """
-    rows = np.concatenate([weights, _leave_one_out(counts.is_anomalous)])
+    rows = np.concatenate([np.ones((1, weights.shape[1])), weights, _leave_one_out(counts.is_anomalous)])
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
-        parts = list(pool.map(lambda chunk: _replicates(counts, chunk), chunks))
+        parts = list(pool.map(lambda chunk: weighted_values(counts, chunk), chunks))
     pixels = counts.anomalous.sum(axis=1)
     n_free = float(pixels.sum() ** 2 / (pixels**2).sum()) - 1  # Kish's effective number of images
     resampled = {}
-    for position, key in enumerate(RESAMPLED):
+    for key in RESAMPLED:
         if key in exact:
-            values, errors = (np.concatenate([part[position][half] for part in parts]) for half in (0, 1))
-            replicates, left_out = values[: len(weights)], values[len(weights) :]
+            values, errors = (np.concatenate([part[key][half] for part in parts]) for half in (0, 1))
+            grid, replicates, left_out = np.split(values, [1, 1 + len(weights)])
             # the jackknife fails for the DSC, whose threshold jumps: Efron and Tibshirani (1993), section 11.6
             influence = _influence(left_out, counts.is_anomalous) * (key != "dsc")
-            resampled[key] = Resampled(exact[key], replicates, influence, float(errors.max()), n_free)
+            error = float(errors[0]) + _root_mean_square(errors[1 : 1 + len(weights)])
+            resampled[key] = Resampled(exact[key], replicates + (exact[key] - grid), influence, error, n_free)
     return resampled
+
+
+def weighted_values(counts: ImageCounts, weights: Floats) -> dict[str, tuple[Floats, Floats]]:
+    """Each metric on the grid, with images weighted, and how far it may be from its exact value.
+
+    Args:
+        counts: of a method on a category.
+        weights: (replicates, images); integers repeat an image, zero leaves it out.
+
+    Returns:
+        By metric key, values and greatest errors, each (replicates,).
+    """
+    anomalous, normal = weights @ counts.anomalous, weights @ counts.normal  # (replicates, bins)
+    tp, fp = _at_or_above(anomalous), _at_or_above(normal)
+    return {
+        "pixel_auroc": _middle(*_auroc_bounds(anomalous, normal, fp)),
+        "pixel_ap": _middle(*_ap_bounds(anomalous, tp, fp, fp - normal)),
+        "dsc": _dsc(counts, weights, tp, fp),
+    }
 
 
 def category_rng(seed: int, dataset: str, category: str) -> np.random.Generator:
     """A generator of its own for each category, so that a category's interval does not depend on the others."""
     return np.random.default_rng([seed, crc32(f"{dataset}/{category}".encode())])
+
+
+def _root_mean_square(values: Floats) -> float:
+    return sqrt(float((values**2).mean()))
 
 
 def _strata(is_anomalous: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
@@ -262,17 +288,6 @@ def _binned(scores: NDArray[Any], mask: NDArray[np.bool_], grid: NDArray[Any]) -
 def _at_or_above(counts: Floats) -> Floats:
     """Counts in each bin and all higher ones."""
     return np.cumsum(counts[:, ::-1], axis=1)[:, ::-1]
-
-
-def _replicates(counts: ImageCounts, weights: Floats) -> list[tuple[Floats, Floats]]:
-    """Value and greatest error of pixel AUROC, pixel AP and DSC in each replicate, in this order."""
-    anomalous, normal = weights @ counts.anomalous, weights @ counts.normal  # (replicates, bins)
-    tp, fp = _at_or_above(anomalous), _at_or_above(normal)
-    return [
-        _middle(*_auroc_bounds(anomalous, normal, fp)),
-        _middle(*_ap_bounds(anomalous, tp, fp, fp - normal)),
-        _dsc(counts, weights, tp, fp),
-    ]
 
 
 def _middle(low: Floats, high: Floats) -> tuple[Floats, Floats]:

@@ -16,6 +16,7 @@ from aseg_bench.statistics import (
     image_weights,
     mean_of,
     resample,
+    weighted_values,
 )
 
 LABELS = np.array([False] * 4 + [True] * 6)
@@ -44,16 +45,17 @@ def exact_values(scores: NDArray[np.float32], masks: NDArray[np.bool_]) -> list[
     n_thresholds=st.integers(2, 12),
     repeats=st.lists(st.integers(0, 3), min_size=9, max_size=9),
 )
-def test_a_replicate_lies_within_its_error_of_the_value_of_the_repeated_images(
+def test_weighted_values_lie_within_their_error_of_those_of_repeated_images(
     seed: int, n_scores: int, n_thresholds: int, repeats: list[int]
 ) -> None:
     scores, masks = drawn_maps(seed, n_scores)
     weights = np.array([*repeats, 1])
     exact = exact_values(np.repeat(scores, weights, axis=0), np.repeat(masks, weights, axis=0))
     counts = count_images(scores, masks, n_thresholds=n_thresholds)
-    resampled = resample(counts, dict.fromkeys(RESAMPLED, 0.0), weights[None].astype(np.float64))
+    found = weighted_values(counts, weights[None].astype(np.float64))
     for key, value in zip(RESAMPLED, exact, strict=True):
-        assert abs(resampled[key].replicates[0] - value) <= resampled[key].error + 1e-12
+        (on_grid,), (error,) = found[key]
+        assert abs(on_grid - value) <= error + 1e-12
 
 
 def test_the_error_falls_with_the_number_of_thresholds() -> None:
@@ -63,8 +65,8 @@ def test_the_error_falls_with_the_number_of_thresholds() -> None:
     errors = []
     for n_thresholds in (10, 120):
         counts = count_images(scores, masks, n_thresholds=n_thresholds)
-        resampled = resample(counts, dict.fromkeys(RESAMPLED, 0.0), np.ones((1, 10)))
-        errors.append([resampled[key].error for key in RESAMPLED[:2]])
+        found = weighted_values(counts, np.ones((1, 10)))
+        errors.append([found[key][1][0] for key in RESAMPLED[:2]])
     assert np.all(np.array(errors[1]) < np.array(errors[0]) / 5)
     assert max(errors[1]) < 0.01
 
@@ -96,8 +98,9 @@ def binned_images(rng: np.random.Generator, n_normal: int, n_anomalous: int) -> 
 
 
 def values_of(counts: ImageCounts) -> dict[str, float]:
-    resampled = resample(counts, dict.fromkeys(RESAMPLED, 0.0), np.ones((1, len(counts.normal))))
-    return {key: float(resampled[key].replicates[0]) for key in RESAMPLED}
+    return {
+        key: float(values[0]) for key, (values, _) in weighted_values(counts, np.ones((1, len(counts.normal)))).items()
+    }
 
 
 def test_intervals_cover_the_truth_in_93_to_97_of_100_cases() -> None:
@@ -115,6 +118,18 @@ def test_intervals_cover_the_truth_in_93_to_97_of_100_cases() -> None:
     noise = 2 * np.sqrt(0.95 * 0.05 / n_cases)  # of the simulation itself
     for key in RESAMPLED:
         assert 0.93 - noise <= hits[key] / n_cases <= 0.97 + noise, (key, hits[key])
+
+
+def test_an_interval_holds_its_estimate_and_a_perfect_method_is_certain() -> None:
+    scores, masks = drawn_maps(0, 5)
+    weights = image_weights(LABELS, 100, np.random.default_rng(0))
+    for maps in (scores, masks.astype(np.float32)):
+        exact = dict(zip(RESAMPLED, exact_values(maps, masks), strict=True))
+        for resampled in resample(count_images(maps, masks, n_thresholds=3), exact, weights).values():
+            low, high = resampled.interval()
+            assert 0 <= low <= resampled.estimate + 1e-12
+            assert resampled.estimate - 1e-12 <= high <= 1
+            assert (high - low < 1e-12) == (resampled.estimate == 1)
 
 
 def test_images_are_paired_a_method_does_not_differ_from_itself() -> None:

@@ -5,6 +5,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from string import ascii_lowercase
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import METRICS
@@ -155,31 +156,37 @@ def _mean(parts: Sequence[Mapping[str, Mapping[str, Resampled]]]) -> dict[str, d
 def _intervals(
     key: str, comparison: Comparison, metric: str, places: Mapping[Place, str], names: Mapping[str, str]
 ) -> Table:
-    """Methods down, places across; a superscript names the methods that a value beats significantly."""
-    letters = {name: chr(ord("a") + index % 26) for index, name in enumerate(names)}
-    beaten = {place: _beaten(comparison.numbers[place].get(metric, {}), letters) for place in places}
-    rows = []
-    for name, label in names.items():
-        cells = [Cell(label, notes=letters[name] if len(names) > 1 else "")]
-        for place in places:
-            number = comparison.numbers[place].get(metric, {}).get(name)
-            cells.append(
-                Cell(DASH)
-                if number is None
-                else Cell(_percent(number.estimate), notes=beaten[place].get(name, ""), aside=_range(number))
-            )
-        rows.append(cells)
-    errors = [number.error for place in places for number in comparison.numbers[place].get(metric, {}).values()]
+    """Values with intervals; a superscript names the methods that a value beats significantly.
+
+    Methods stand down and data sets across, or categories down and methods across.
+    """
+    numbers = {place: comparison.numbers[place].get(metric, {}) for place in places}
+    letters = {name: ascii_lowercase[index % 26] * (1 + index // 26) for index, name in enumerate(names)}
+    beaten = {place: _beaten(numbers[place], letters) for place in places}
+
+    def cell(name: str, place: Place) -> Cell:
+        number = numbers[place].get(name)
+        if number is None:
+            return Cell(DASH)
+        return Cell(_percent(number.estimate), notes=beaten[place][name], aside=_range(number))
+
+    heads = [Cell(label, notes=letters[name] if len(names) > 1 else "") for name, label in names.items()]
+    if all(category == MEAN for _, category in places):
+        header = [Cell("Method"), *(Cell(label) for label in places.values())]
+        rows = [[head, *(cell(name, place) for place in places)] for head, name in zip(heads, names, strict=True)]
+    else:
+        header = [Cell("Category"), *heads]
+        rows = [[Cell(label), *(cell(name, place) for name in names)] for place, label in places.items()]
+    error = max((number.error for by_method in numbers.values() for number in by_method.values()), default=0.0)
     caption = (
         f"{METRICS[metric].label} (%) with {100 * LEVEL:.0f} % intervals from {comparison.n_replicates} resampled sets "
-        f"of images, normal and anomalous ones apart. The grid of thresholds moves a replicate by at most "
-        f"{100 * max(errors, default=0.0):.2f} points."
+        "of images, normal and anomalous ones apart. The grid of thresholds moves a standard error by at most "
+        f"{100 * error:.2f} points."
     )
-    notes = {
-        letter: f"{names[name]}; on a value: significantly better (paired, Holm)" for name, letter in letters.items()
-    }
-    header = [Cell("Method"), *(Cell(label) for label in places.values())]
-    return Table(f"{key}_{metric}", caption, header, [("", rows)], notes if len(names) > 1 else {})
+    beats = {letter: f"significantly better than {names[name]} (paired, Holm)" for name, letter in letters.items()}
+    left_out = "; ".join(f"{category}: {reason}" for (_, category), reason in comparison.skipped.items())
+    notes = (beats if len(names) > 1 else {}) | ({"left out": left_out} if left_out else {})
+    return Table(f"{key}_{metric}", caption, header, [("", rows)], notes)
 
 
 def _differences(comparison: Comparison, metric: str, places: Mapping[Place, str], names: Mapping[str, str]) -> Table:

@@ -1,0 +1,85 @@
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aseg_bench.errors import InputError
+from aseg_bench.metrics import evaluate_maps
+from aseg_bench.records import Case, Score
+from aseg_bench.reporting.comparison import Comparison, compare, comparison_csv, comparison_tables
+from aseg_bench.reporting.latex import latex
+from aseg_bench.reporting.pixels import ScoredMaps
+from aseg_bench.statistics import RESAMPLED
+from tests.reporting.conftest import WICKED, make_category
+
+
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
+    folder = tmp_path_factory.mktemp("images")
+    categories = [make_category(folder, name, n_images=24) for name in ("screw", "pill", "capsule")]
+    return compare(categories, scores_of(categories), n_replicates=300)
+
+
+def scores_of(categories: list[list[ScoredMaps]]) -> list[Score]:
+    return [
+        Score(maps.case, metric, value, len(maps.samples), "exact")
+        for category in categories
+        for maps in category
+        for metric, value in evaluate_maps(maps.scores, maps.masks, metrics=RESAMPLED).items()
+    ]
+
+
+def test_every_category_and_the_mean_have_intervals_and_differences(comparison: Comparison) -> None:
+    rows = list(csv.DictReader(io.StringIO(comparison_csv(comparison))))
+    assert len(rows) == 4 * 3 * 3  # places, metrics, two methods and their difference
+    for row in rows:
+        assert float(row["low"]) <= float(row["estimate"]) <= float(row["high"])
+
+
+def test_the_better_method_beats_the_worse_significantly_and_is_marked(comparison: Comparison) -> None:
+    tables = {table.key: table for table in comparison_tables(comparison, {}, {"toys": "Toys"})}
+    (_, (good, wicked)), *_ = tables["intervals_pixel_ap"].blocks
+    assert good[1].notes == "b"
+    assert wicked[1].notes == ""
+    assert tables["intervals_pixel_ap"].notes["b"] == f"significantly better than {WICKED} (paired, Holm)"
+    (_, ((_, difference),)), *_ = tables["differences_pixel_ap"].blocks
+    assert difference.text.startswith("+")
+    assert difference.text.endswith("*")
+
+
+def test_a_category_interval_does_not_depend_on_the_other_categories(tmp_path: Path) -> None:
+    categories = [make_category(tmp_path, name) for name in ("screw", "pill")]
+    alone, together = (compare(some, scores_of(categories), n_replicates=100) for some in (categories[:1], categories))
+    first, second = (found.numbers["toys", "screw"]["pixel_ap"]["good"] for found in (alone, together))
+    assert np.array_equal(first.replicates, second.replicates)
+
+
+def test_a_category_without_defects_is_left_out_with_its_reason(tmp_path: Path) -> None:
+    screw, pill = (make_category(tmp_path, name) for name in ("screw", "pill"))
+    empty = [
+        ScoredMaps(maps.case, maps.samples, maps.scores, [np.zeros_like(mask) for mask in maps.masks]) for maps in pill
+    ]
+    found = compare([screw, empty], scores_of([screw]), n_replicates=100)
+    assert found.skipped == {("toys", "pill"): "no pixel is anomalous; pixel metrics have no interval"}
+    tables = comparison_tables(found, {}, {})
+    assert any("pill: no pixel is anomalous" in note for note in tables[0].notes.values())
+    with pytest.raises(InputError, match="nothing to compare"):
+        compare([empty], [], n_replicates=100)
+
+
+def test_several_data_sets_have_an_overall_mean(tmp_path: Path) -> None:
+    here = make_category(tmp_path, "screw")
+    there = [
+        ScoredMaps(Case(maps.case.method, "other", "screw"), maps.samples, maps.scores, maps.masks) for maps in here
+    ]
+    found = compare([here, there], scores_of([here, there]), n_replicates=100)
+    overall = found.numbers["mean", "mean"]["dsc"]["good"]
+    assert overall.estimate == pytest.approx(found.numbers["toys", "mean"]["dsc"]["good"].estimate)
+    assert [cell.text for cell in comparison_tables(found, {}, {})[0].header] == ["Method", "toys", "other", "Mean"]
+
+
+def test_tables_of_a_comparison_are_plain_text_for_any_name(comparison: Comparison) -> None:
+    text = latex(comparison_tables(comparison, {}, {}))
+    assert r"a\_b \& \textless{}script\textgreater{}\$x\$" in text

@@ -1,0 +1,50 @@
+from aseg_bench.records import Case, Score
+from aseg_bench.reporting.diagnosis import diagnose
+from aseg_bench.reporting.scores import merge_runs
+
+VALUES = {  # method -> pixel AUROC, pixel AP, DSC
+    "sharp": (0.97, 0.60, 0.50),
+    "blurred": (0.98, 0.30, 0.20),
+}
+
+
+def scores(values: dict[str, tuple[float, ...]]) -> list[Score]:
+    return [
+        Score(Case(method, "toys", "mean"), metric, value, 9, "exact")
+        for method, row in values.items()
+        for metric, value in zip(("pixel_auroc", "pixel_ap", "dsc", "anomaly_rate"), (*row, 0.02), strict=True)
+    ]
+
+
+def test_the_table_holds_ranks_lift_and_false_alarms() -> None:
+    alarms = {Case("blurred", "toys", "screw"): 900.0, Case("blurred", "toys", "pill"): 700.0}
+    (diagnosis,) = diagnose(merge_runs([scores(VALUES)]), {}, {"toys": "Toys"}, alarms)
+    (_, rows), *_ = diagnosis.table.blocks
+    assert [[cell.text for cell in row] for row in rows] == [
+        ["sharp", "2.00", "97.00", "60.00", "50.00", "30.0", "–"],
+        ["blurred", "2.00", "98.00", "30.00", "20.00", "15.0", "800"],
+    ]
+    assert [[cell.aside for cell in row[2:5]] for row in rows] == [["2", "1", "1"], ["1", "2", "2"]]
+
+
+def test_findings_say_what_auroc_hides_and_how_ranks_change() -> None:
+    (diagnosis,) = diagnose(merge_runs([scores(VALUES)]), {}, {"toys": "Toys"})
+    assert list(diagnosis.findings) == [
+        "Toys: 2 % of the pixels are anomalous.",
+        "blurred leads in pixel AUROC with 98.0 %; its pixel AP is 30.0 %, 15 times chance.",
+        "Toys: from pixel AUROC to pixel AP the rank changes of sharp from 2 to 1, blurred from 1 to 2.",
+        "Toys: from pixel AUROC to DSC the rank changes of sharp from 2 to 1, blurred from 1 to 2.",
+    ]
+
+
+def test_an_order_that_stays_is_said_to_stay() -> None:
+    (diagnosis,) = diagnose(merge_runs([scores({**VALUES, "sharp": (0.99, 0.6, 0.5)})]), {}, {})
+    assert diagnosis.findings[-1] == "toys: pixel AUROC, pixel AP and DSC rank the methods alike."
+
+
+def test_an_undefined_mean_is_a_dash_and_has_no_rank() -> None:
+    undefined = [Score(Case("none", "toys", "mean"), "pixel_auroc", None, 9, "exact", "no anomalous pixel")]
+    (diagnosis,) = diagnose(merge_runs([scores(VALUES) + undefined]), {}, {})
+    (_, rows), *_ = diagnosis.table.blocks
+    assert [cell.text for cell in rows[2]] == ["none", *["–"] * 6]
+    assert "no anomalous pixel" in diagnosis.table.notes.values()

@@ -1,0 +1,146 @@
+"""The commands report, compare and published, from finished runs to their files."""
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Installed, Outcome
+
+Call = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run(installed: Installed, call: Call, tiny: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Makes a finished run of the tiny data set."""
+
+    def make(name: str, *words: object) -> Path:
+        out = tmp_path / name
+        where = ("--dataset", "mvtec_ad", "--data-root", tiny, "--out", out, "--quiet")
+        assert call("run", "--methods", "near,far", *where, *words).code == 0
+        return out
+
+    return make
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    content = path.read_text(encoding="utf-8")
+    assert old in content
+    path.write_text(content.replace(old, new), encoding="utf-8")
+
+
+def test_a_report_of_one_run_lies_in_the_run(run: Callable[..., Path], call: Call) -> None:
+    folder = run("a")
+    outcome = call("report", folder)
+    assert outcome.code == 0
+    assert "Pixel AUROC" in outcome.out
+    assert "of the pixels are anomalous" in outcome.out
+    assert {path.name for path in (folder / "report").iterdir()} >= {"tables.md", "tables.tex", "tables.csv"}
+    assert "of the pixels are anomalous" in (folder / "report" / "findings.txt").read_text()
+
+
+def test_seeds_are_merged_into_mean_and_deviation(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
+    first, second = run("a"), run("b", "--seed", 1)
+    with (second / "scores.csv").open() as file:
+        value = next(row["value"] for row in csv.DictReader(file) if row["category"] == "mean")
+    edit(second / "scores.csv", value, str(float(value) - 0.02))
+    outcome = call("report", first, second, "--tables", "1", "--out", tmp_path / "both", "--format", "md")
+    assert outcome.code == 0
+    assert re.search(r"\d ± 1\.41", (tmp_path / "both" / "tables.md").read_text())
+    assert not (tmp_path / "both" / "tables.tex").exists()
+    assert "say where with --out" in call("report", first, second).error
+
+
+def test_runs_on_other_images_are_refused_unless_asked_for(
+    run: Callable[..., Path], call: Call, tmp_path: Path
+) -> None:
+    first, second = run("a"), run("b")
+    checksum = json.loads((first / "run.json").read_text())["datasets"]["mvtec_ad"]["checksum"]
+    edit(second / "run.json", checksum, "0" * len(checksum))
+    assert "different images of mvtec_ad" in call("report", first, second, "--out", tmp_path / "c").error
+    assert call("report", first, second, "--out", tmp_path / "c", "--mixed").code == 0
+
+
+def test_runs_under_other_protocols_are_refused_unless_asked_for(
+    run: Callable[..., Path], call: Call, tmp_path: Path
+) -> None:
+    first, second = run("a"), run("b")
+    edit(second / "scores.csv", ",exact,", ",uniad,")
+    assert "different protocols" in call("report", first, second, "--out", tmp_path / "c").error
+    assert "[uniad]" in call("report", first, second, "--out", tmp_path / "c", "--mixed").out
+
+
+def test_an_empty_and_a_half_written_run_are_named(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
+    assert "scores.csv does not exist" in call("report", tmp_path).error
+    folder = run("a")
+    lines = (folder / "scores.csv").read_text().splitlines(keepends=True)
+    (folder / "scores.csv").write_text("".join(line for line in lines if not line.startswith("far,")))
+    assert "has maps but no scores of far/mvtec_ad" in call("report", folder).error
+    (folder / "scores.csv").write_text(lines[0])
+    assert "holds no score" in call("report", folder).error
+    (folder / "run.json").write_text("{")
+    assert "run.json is damaged" in call("report", folder).error
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("report",), "name one or several runs, or give --paper"),
+        (("report", "--paper", "--tables", "9"), "no 9 here; known: 1, 2, 3, 4, 5"),
+        (("published", "--method", "UniAs D"), "did you mean UniAD, UniAS"),
+        (("published", "--dataset", "nowhere"), "no published number has the dataset nowhere"),
+    ],
+)
+def test_what_is_not_there_is_a_clear_error(call: Call, words: tuple[str, ...], error: str) -> None:
+    assert error in call(*words).error
+
+
+def test_the_papers_tables_are_printed_and_written(call: Call, tmp_path: Path) -> None:
+    outcome = call("report", "--paper", "--out", tmp_path)
+    assert outcome.code == 0
+    assert "52.59" in outcome.out
+    assert "printed as 52.29" in outcome.out
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [
+        "tables.csv",
+        "tables.html",
+        "tables.md",
+        "tables.tex",
+    ]
+
+
+def test_published_numbers_are_found_and_written(call: Call, tmp_path: Path) -> None:
+    words = ("published", "--method", "uniad", "--dataset", "mvtec", "--metric", "pixel_ap")
+    assert "44.42" in call(*words).out
+    assert call(*words, "--category", "all", "--out", tmp_path / "uniad.csv").code == 0
+    with (tmp_path / "uniad.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["category"] for row in rows} >= {"mean", "screw"}
+    assert {row["method"] for row in rows} == {"UniAD"}
+
+
+def test_compare_writes_intervals_around_the_exact_scores(run: Callable[..., Path], call: Call) -> None:
+    folder = run("a")
+    outcome = call("compare", folder, "--methods", "near,far", "--replicates", "200", "--quiet")
+    assert outcome.code == 0
+    with (folder / "scores.csv").open() as file:
+        scores = {(row["method"], row["category"], row["metric"]): row["value"] for row in csv.DictReader(file)}
+    with (folder / "report" / "comparison.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["category"] for row in rows} == {"bolt", "nut", "mean"}
+    for row in rows:
+        if not row["second"]:
+            assert float(row["estimate"]) == pytest.approx(float(scores[row["method"], row["category"], row["metric"]]))
+        assert float(row["low"]) <= float(row["estimate"]) <= float(row["high"])
+    twins = [row for row in rows if row["second"]]  # near and far see with the same eyes
+    assert {float(row["estimate"]) for row in twins} == {0}
+    assert {float(row["p_holm"]) for row in twins} == {1}
+
+
+def test_compare_names_an_unknown_method_and_missing_maps(run: Callable[..., Path], call: Call) -> None:
+    folder = run("a")
+    assert "holds no scores of nearr; did you mean near" in call("compare", folder, "--methods", "nearr").error
+    next((folder / "maps" / "far").rglob("*.tiff")).unlink()
+    assert "lacks 1 maps of far" in call("compare", folder).error
