@@ -219,6 +219,8 @@ def _draw(path: Path, deviations: Sequence[Deviation]) -> None:
     panels[0].invert_yaxis()
     figure.supxlabel("points from the exact protocol", fontsize=9)
     if len(methods) > 1:
-        panels[-1].legend(fontsize=7, frameon=False)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=4, fontsize=8, frameon=False
+        )
     with rc_context({"svg.fonttype": "none"}):
         figure.savefig(path, format="svg")

@@ -241,13 +241,14 @@ def audit_command(
     samples = _test_samples(dataset, data_root, categories)
     limits = Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle)
     dumps = [import_maps(path, samples, reader=reader, limits=limits, allow_clamped=allow_clamped) for path in maps]
+    labels = [path.stem for path in maps]
+    if len(set(labels)) < len(labels):
+        labels = [str(path) for path in maps]
     deviations = []
     with progress_bar(quiet) as bar:
         task = bar.add_task("auditing", total=sum(len(dump.found) for dump in dumps), note="")
-        for dump in dumps:
-            deviations += audit(
-                dump, dump.path.stem, protocols=rules, tell=lambda note: bar.update(task, advance=1, note=note)
-            )
+        for label, dump in zip(labels, dumps, strict=True):
+            deviations += audit(dump, label, protocols=rules, tell=lambda note: bar.update(task, advance=1, note=note))
     paths = write_audit(out, deviations)
     if not quiet:
         print(as_markdown(deviations))
@@ -261,12 +262,15 @@ def report_command(
     tables: Annotated[str | None, typer.Option(help="Of 1, 2, 3, 4, 5 and categories, separated by commas.")] = None,
     formats: Annotated[str, typer.Option("--format", help="Of md, tex, html and csv.")] = "md,tex,html,csv",
     paper: Annotated[bool, typer.Option("--paper", help="The source paper's own Tables 1-5, recomputed.")] = False,
-    mixed: Annotated[bool, typer.Option("--mixed", help="Accept several protocols or sets of images.")] = False,
+    page: Annotated[bool, typer.Option(help="Draw figures and build report.html.")] = True,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Accept several protocols or sets of images; tables only.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print and write tables and the diagnosis of finished runs, or of the source paper."""
+    """Print and write tables, diagnosis, figures and page of finished runs, or the source paper's tables."""
     from aseg_bench.methods import find_methods
-    from aseg_bench.report import paper_report, report, write_report
+    from aseg_bench.report import paper_report, write_report, write_run_report
     from aseg_bench.results import read_results
     from aseg_bench.runner import REPORT, dataset_labels
 
@@ -274,13 +278,21 @@ def report_command(
         raise InputError("name one or several runs, or give --paper")
     if paper:
         made = paper_report(_names(tables))
+        paths = write_report(out, made, _names(formats) or ()) if out else []
     else:
         read = read_results(runs or (), mixed)
         if out is None and len(read) > 1:
             raise InputError("several runs make one report; say where with --out FOLDER")
-        out = out or read[0].folder / REPORT
-        made = report(read, methods=find_methods(), datasets=dataset_labels(), tables=_names(tables), mixed=mixed)
-    paths = write_report(out, made, _names(formats) or ()) if out else []
+        made, paths = write_run_report(
+            out or read[0].folder / REPORT,
+            read,
+            methods=find_methods(),
+            datasets=dataset_labels(),
+            tables=_names(tables),
+            formats=_names(formats) or (),
+            page=page and not mixed,
+            mixed=mixed,
+        )
     if not quiet:
         _print_report(made.tables, made.findings, paths)
 
@@ -339,16 +351,22 @@ def methods_command(
 
     if show:
         facts = find_method(show)
-        print(tabulate([(item.name, getattr(facts, item.name)) for item in fields(facts)[:-2]], tablefmt="plain"))
+        print(tabulate([(item.name, getattr(facts, item.name)) for item in fields(facts)[:-3]], tablefmt="plain"))
+        if facts.dump:
+            print(f"\n{facts.dump.strip()}")
         for name, preset in facts.presets().items() if facts.presets else ():
             print(f"\npreset {name}")
             print(tabulate(asdict(preset).items(), tablefmt="plain"))
         return
     rows = [
-        (facts.name, facts.label, facts.venue, "live" if facts.build else "maps", facts.reader, facts.protocol)
+        (
+            *(facts.name, facts.label, facts.venue, "live" if facts.build else "maps"),
+            *(facts.reader, facts.protocol, facts.published),
+        )
         for facts in find_methods().values()
     ]
-    print(tabulate(rows, headers=["name", "method", "venue", "live or maps", "reader", "protocol"], missingval="-"))
+    headers = ["name", "method", "venue", "live or maps", "reader", "protocol", "published as"]
+    print(tabulate(rows, headers=headers, missingval="-"))
 
 
 @app.command("datasets")

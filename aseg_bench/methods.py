@@ -75,6 +75,7 @@ class MethodFacts:
         protocol: preset in ``PROTOCOLS`` that restates the official evaluation, or None.
         reader: key of the reader for the official code's dumps, or None.
         published: the method's name in the published numbers, or None.
+        dump: how to get the maps of the official code, in a few lines.
         presets: settings of the live model by preset, frozen dataclasses; None without a live model.
         build: makes the live model; None where only saved maps can enter.
     """
@@ -88,6 +89,7 @@ class MethodFacts:
     protocol: str | None = None
     reader: str | None = None
     published: str | None = None
+    dump: str = ""
     presets: Callable[[], Mapping[str, Any]] | None = None
     build: Callable[[MethodOptions], Method] | None = None
 

@@ -24,6 +24,7 @@ METHOD = MethodFacts(
     protocol="destseg",
     reader="destseg",
     published="DeSTSeg",
+    dump=__doc__ or "",
 )
 _MEMBERS = ("output_segmentation", "output_de_st")
 READER = Reader(

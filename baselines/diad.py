@@ -12,4 +12,5 @@ METHOD = MethodFacts(
     protocol="diad",
     reader="uniad",
     published="DiAD",
+    dump=__doc__ or "",
 )

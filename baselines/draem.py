@@ -24,6 +24,7 @@ METHOD = MethodFacts(
     protocol="draem",
     reader="draem",
     published="DRAEM",
+    dump=__doc__ or "",
 )
 _MEMBERS = ("out_mask_cv", "total_pixel_scores")
 READER = Reader(

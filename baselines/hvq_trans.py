@@ -16,4 +16,5 @@ METHOD = MethodFacts(
     protocol="hvq_trans",
     reader="uniad",
     published="HVQ-Trans",
+    dump=__doc__ or "",
 )

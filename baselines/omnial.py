@@ -12,4 +12,5 @@ METHOD = MethodFacts(
     protocol="exact",
     reader="plain",
     published="OmniAL",
+    dump=__doc__ or "",
 )

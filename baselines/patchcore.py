@@ -24,6 +24,7 @@ METHOD = MethodFacts(
     protocol="patchcore",
     reader="patchcore",
     published="PatchCore",
+    dump=__doc__ or "",
 )
 READER = Reader(
     key="patchcore",

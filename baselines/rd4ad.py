@@ -22,6 +22,7 @@ METHOD = MethodFacts(
     protocol="rd4ad",
     reader="rd4ad",
     published="RD4AD",
+    dump=__doc__ or "",
 )
 READER = Reader(
     key="rd4ad",

@@ -24,6 +24,7 @@ METHOD = MethodFacts(
     protocol="simplenet",
     reader="simplenet",
     published="SimpleNet",
+    dump=__doc__ or "",
 )
 READER = Reader(
     key="simplenet",

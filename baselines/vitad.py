@@ -33,6 +33,7 @@ METHOD = MethodFacts(
     protocol="ader",
     reader="ader",
     published="ViTAD",
+    dump=__doc__ or "",
 )
 
 

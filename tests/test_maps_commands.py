@@ -1,0 +1,105 @@
+"""eval, audit and ``run NAME=maps:PATH`` on the command line."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aseg_bench.cli import main
+from aseg_bench.reporting import read_scores
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> tuple[Path, Path]:
+    """A data set of one category in MVTec's layout, and UniAD's dump for it."""
+    rng = np.random.default_rng(0)
+    root, dump = tmp_path / "data", tmp_path / "dump"
+    dump.mkdir()
+    for split, defect, count in (("train", "good", 1), ("test", "good", 2), ("test", "cut", 3)):
+        for index in range(count):
+            image = root / "bottle" / split / defect / f"{index}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8)).save(image)
+            mask = np.zeros((32, 32), np.uint8)
+            if defect == "cut":
+                mask[5 + index : 9, 4:20] = 255
+                path = root / "bottle" / "ground_truth" / defect / f"{index}_mask.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(mask).save(path)
+            if split == "test":
+                np.savez(
+                    dump / f"bottle_{defect}_{index}.npz", filename=f"bottle/test/{defect}/{index}.png",
+                    clsname="bottle", pred=(rng.random((1, 32, 32)) + mask / 200).astype(np.float32),
+                    mask=(mask[None] / 255).astype(np.float32),
+                )  # fmt: skip
+    return root, dump
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["aseg-bench", *map(str, words)])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_eval_and_run_give_the_same_scores_for_the_same_maps(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, dump = data
+    place = ("--dataset", "mvtec_ad", "--data-root", root)
+    assert call(monkeypatch, "eval", dump, "--out", tmp_path / "own", "--name", "mine", "--quiet") == 0
+    assert call(monkeypatch, "eval", dump, *place, "--out", tmp_path / "eval", "--name", "mine", "--quiet") == 0
+    assert call(monkeypatch, "run", "--methods", f"mine=maps:{dump}", *place, "--out", tmp_path / "run", "--quiet") == 0
+    own, evaluated, ran = (
+        {(score.case.category, score.metric): score.value for score in read_scores(tmp_path / name / "scores.csv")}
+        for name in ("own", "eval", "run")
+    )
+    assert evaluated == ran == own
+    assert (tmp_path / "eval" / "report" / "tables.md").is_file()
+
+
+def test_a_folder_of_scores_refuses_a_second_protocol_unless_mixed(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, dump = data
+    out = ("--out", tmp_path / "out", "--quiet")
+    assert call(monkeypatch, "eval", dump, "--name", "a", *out) == 0
+    assert call(monkeypatch, "eval", dump, "--name", "b", "--protocol", "rd4ad", *out) == 2
+    assert "--mixed" in capsys.readouterr().err
+    assert {score.case.method for score in read_scores(tmp_path / "out" / "scores.csv")} == {"a"}
+    assert call(monkeypatch, "eval", dump, "--name", "b", "--protocol", "rd4ad", "--mixed", *out) == 0
+    scores = read_scores(tmp_path / "out" / "scores.csv")
+    assert {(score.case.method, score.protocol) for score in scores} == {("a", "exact"), ("b", "rd4ad")}
+
+
+def test_audit_writes_table_csv_and_plot(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, dump = data
+    out = tmp_path / "audit"
+    assert call(monkeypatch, "audit", dump, "--protocols", "exact,uniad,adeval1000", "--out", out) == 0
+    assert "adeval1000" in capsys.readouterr().out
+    assert {path.name for path in out.iterdir()} == {"audit.csv", "audit.md", "audit.svg"}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["eval", "nowhere"], "there is no file or folder nowhere"),
+        (["eval", ".", "--protocol", "unia"], "did you mean"),
+        (["eval", ".", "--data-root", "."], "--data-root and --categories need --dataset"),
+        (["run", "--methods", "a=dump"], "is not NAME or NAME=maps:PATH"),
+        (["audit", ".", "--protocols", "nothing"], "no protocol"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_one_line(
+    words: list[str], complaint: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(monkeypatch, *words) == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert "Traceback" not in error
