@@ -1,0 +1,135 @@
+"""The house plan: who may import whom, and what no file may hold."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("aseg_bench", "baselines", "uni_as")
+MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+TORCH = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "onnx", "onnxruntime"}
+FLOORS = (
+    {"errors"},
+    {"files", "progress", "records"},
+    {"images", "methods"},
+    {"datasets", "metrics", "protocols", "rank_tests", "statistics"},
+    {"evaluate", "predictions"},
+    {"dumps", "reporting"},
+    {"audit", "results", "training"},
+    {"report", "runner"},
+    {"cli"},
+)  # a room of aseg_bench imports only from floors below its own
+
+
+def imports(path: Path, anywhere: bool = True) -> Iterator[str]:
+    """Modules that a file imports: at its top, and unless told otherwise inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree) if anywhere else tree.body:
+        if isinstance(node, ast.Import):
+            yield from (name.name for name in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            assert node.module is not None
+            yield from (f"{node.module}.{name.name}" for name in node.names)
+
+
+def room(path: Path) -> str:
+    """The room of ``aseg_bench`` in which a file lies."""
+    return path.relative_to(ROOT / "aseg_bench").parts[0].removesuffix(".py")
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+OURS = [path for path in MODULES if path.is_relative_to(ROOT / "aseg_bench")]
+
+
+@pytest.mark.parametrize("path", OURS, ids=named)
+def test_the_toolkit_never_imports_its_guests(path: Path) -> None:
+    assert not [name for name in imports(path) if name.split(".")[0] in {"baselines", "uni_as"}]
+
+
+@pytest.mark.parametrize("path", OURS, ids=named)
+def test_rooms_import_only_from_the_floors_below(path: Path) -> None:
+    if room(path) == "__init__":
+        return
+    floor = {name: number for number, floor in enumerate(FLOORS) for name in floor}
+    assert room(path) in floor, "a new room needs a place in FLOORS"
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] == "aseg_bench" and parts[1] in floor and parts[1] != room(path):
+            assert floor[parts[1]] < floor[room(path)], f"{room(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", [path for path in OURS if room(path) != "training"], ids=named)
+def test_only_the_training_room_imports_torch(path: Path) -> None:
+    tops = {name.split(".")[0] for name in imports(path, anywhere=room(path) != "predictions")}
+    assert not tops & TORCH  # predictions import it inside functions, for files that torch wrote
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if path not in OURS], ids=named)
+def test_guests_never_import_each_other(path: Path) -> None:
+    package, guest, *_ = (*path.relative_to(ROOT).with_suffix("").parts, "")
+    own = "uni_as." if package == "uni_as" else f"baselines.{guest}."
+    others = [name for name in imports(path) if name.split(".")[0] in {"baselines", "uni_as"}]
+    assert all(f"{name}.".startswith(own) for name in others)
+
+
+def run_fresh(code: str) -> None:
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_package_loads_neither_torch_nor_numba() -> None:
+    run_fresh("import sys, aseg_bench\nassert not {'torch', 'numba', 'matplotlib', 'pandas'} & set(sys.modules)")
+
+
+def test_no_room_but_training_loads_torch() -> None:
+    rooms = [
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for path in OURS
+        if room(path) != "training"
+    ]
+    run_fresh(
+        f"import sys, importlib\nfor room in {rooms}: importlib.import_module(room)\nassert 'torch' not in sys.modules"
+    )
+
+
+def test_listing_methods_loads_no_torch() -> None:
+    run_fresh(
+        "import sys; from aseg_bench.methods import find_methods; find_methods(); assert 'torch' not in sys.modules"
+    )
+
+
+def test_files_have_names_that_say_what_they_hold() -> None:
+    assert not {"utils", "helpers", "common", "base", "misc", "tools"} & {path.stem for path in MODULES}
+
+
+@pytest.mark.parametrize("table", ["METRICS", "DATASETS", "PROTOCOLS"])
+def test_there_is_one_table_of_each_kind(table: str) -> None:
+    assigned = [
+        (path, node)
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and target.id == table
+    ]
+    assert len(assigned) == 1
+    assert isinstance(assigned[0][1].value, ast.Dict | ast.DictComp)
+
+
+def test_no_file_speaks_of_a_machine() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], check=False, capture_output=True, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("no git checkout, so no list of the project's files")
+    place = re.compile(rb"(?<![\w.~])/(?:home|root|work|Users)/\w|[A-Z]:\\Users\\")
+    files = [ROOT / name.decode() for name in listed.stdout.split(b"\0") if name]
+    found = [named(path) for path in files if path.is_file() and place.search(path.read_bytes())]
+    assert found == []

@@ -1,0 +1,144 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aseg_bench.errors import InputError
+from aseg_bench.evaluate import mean_scores, score_category
+from aseg_bench.methods import MethodOptions
+from aseg_bench.predictions.store import MapStore
+from aseg_bench.records import AnomalyMap, Case
+from aseg_bench.reporting import read_scores
+from aseg_bench.runner import RunPlan, find_samples, keep_scores, run
+from tests.conftest import Installed, facts_of, write_category
+
+
+@pytest.fixture
+def plan(tiny: Path, installed: Installed) -> RunPlan:
+    return RunPlan(["near"], "mvtec_ad", tiny.parent / "out", tiny, options=MethodOptions(quiet=True))
+
+
+def test_scores_are_those_of_the_stored_maps(plan: RunPlan) -> None:
+    scores = run(plan)
+    assert scores == read_scores(plan.out / "scores.csv")
+    test = [sample for sample in find_samples(plan.dataset, plan.data_root) if sample.split == "test"]
+    by_hand = []
+    for category in ("bolt", "nut"):
+        samples = [sample for sample in test if sample.category == category]
+        maps = MapStore(plan.out / "maps").maps("near", samples)
+        by_hand += score_category(Case("near", "mvtec_ad", category), samples, maps)
+    assert scores == mean_scores(by_hand)
+
+
+def test_methods_are_in_the_order_of_the_plan_however_they_came(plan: RunPlan) -> None:
+    run(replace(plan, methods=["far"]))
+    scores = run(replace(plan, methods=["near", "far"]))
+    assert list(dict.fromkeys(score.case.method for score in scores)) == ["near", "far"]
+
+
+def test_a_folder_keeps_the_scores_of_earlier_methods(plan: RunPlan, installed: Installed) -> None:
+    first = run(plan)
+    both = run(replace(plan, methods=["far"]))
+    assert both[: len(first)] == first
+    assert installed.diary == ["near fit 8", "near predict 10", "far fit 8", "far predict 10"]
+
+
+def test_a_method_is_scored_before_the_next_is_trained(plan: RunPlan, installed: Installed) -> None:
+    installed.interrupt = "far fit"
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(plan, methods=["near", "far"]))
+    assert {score.case.method for score in read_scores(plan.out / "scores.csv")} == {"near"}
+    cases = json.loads((plan.out / "run.json").read_text())["cases"]
+    assert {key: "seconds" in case for key, case in cases.items()} == {"near/mvtec_ad": True, "far/mvtec_ad": False}
+
+
+def test_a_lost_map_is_made_again(plan: RunPlan, installed: Installed) -> None:
+    first = run(plan)
+    next((plan.out / "maps").rglob("*.tiff")).unlink()
+    assert run(plan) == first
+    assert installed.diary == ["near fit 8", "near predict 10"] * 2
+
+
+def test_a_map_of_no_image_is_refused(plan: RunPlan) -> None:
+    run(plan)
+    stray = plan.out / "maps/near/mvtec_ad/bolt/test/hole/stray.tiff"
+    stray.write_bytes(b"")
+    with pytest.raises(InputError, match=r"1 maps of near belong to no test image, first .*stray.tiff"):
+        run(plan)
+
+
+def test_other_methods_of_a_folder_must_be_of_the_same_images(plan: RunPlan, tiny: Path) -> None:
+    run(plan)
+    write_category(tiny, "screw")
+    with pytest.raises(InputError, match="holds near on other images or categories"):
+        run(replace(plan, methods=["far"]))
+    with pytest.raises(InputError, match="holds near on other images or categories"):
+        run(replace(plan, methods=["far"], overwrite=True))
+    scores = run(replace(plan, overwrite=True))
+    assert {score.case.category for score in scores} == {"bolt", "nut", "screw", "mean"}
+
+
+def test_scores_of_other_test_images_are_refused_before_the_work(plan: RunPlan, installed: Installed) -> None:
+    scores = run(plan)
+    other = [replace(score, case=replace(score.case, method="dump"), n_images=4) for score in scores]
+    keep_scores(plan.out, other, mixed=True)
+    installed.diary.clear()
+    with pytest.raises(InputError, match="different numbers of test images"):
+        run(replace(plan, methods=["far"]))
+    assert installed.diary == []
+
+
+def test_a_record_that_is_none_is_refused(plan: RunPlan) -> None:
+    plan.out.mkdir()
+    (plan.out / "run.json").write_text("{}")
+    with pytest.raises(InputError, match=r"run.json is no record of a run"):
+        run(plan)
+
+
+class Careless:
+    name = "careless"
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+
+    def fit(self, train: object) -> None:
+        pass
+
+    def predict(self, samples):  # type: ignore[no-untyped-def]
+        for index, sample in enumerate(samples):
+            scores = np.zeros((4, 4), np.float32)
+            if index == 2 and self.fault == "nan":
+                scores[1, 3] = np.nan
+            if not (index == 2 and self.fault == "missing"):
+                yield AnomalyMap(sample, scores)
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("missing", "careless gave no map for 1 images, first bolt/test/hole/000"),
+        ("nan", r"bolt/test/hole/000 is nan at pixel \(1, 3\)"),
+    ],
+)
+def test_a_careless_method_is_named_with_the_image(plan: RunPlan, installed: Installed, fault: str, said: str) -> None:
+    installed.add(facts_of("careless", build=lambda options: Careless(fault)))
+    with pytest.raises(InputError, match=said):
+        run(replace(plan, methods=["careless"]))
+
+
+def test_half_precision_maps_are_stored_as_such(plan: RunPlan) -> None:
+    import tifffile
+
+    run(replace(plan, half=True))
+    assert {tifffile.imread(path).dtype for path in (plan.out / "maps").rglob("*.tiff")} == {np.dtype(np.float16)}
+
+
+def test_a_category_without_defects_is_undefined_and_said_so(plan: RunPlan, tiny: Path) -> None:
+    write_category(tiny, "pure", n_hole=0)
+    scores = {(score.case.category, score.metric): score for score in run(plan)}
+    pure = scores["pure", "pixel_ap"]
+    assert pure.value is None
+    assert pure.undefined_because
+    assert scores["mean", "pixel_ap"].undefined_because == "defined in 2 of 3 categories"
