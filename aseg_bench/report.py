@@ -15,9 +15,11 @@ from aseg_bench.records import Case
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
 from aseg_bench.reporting.comparison import Comparison, compare, comparison_csv, comparison_tables
 from aseg_bench.reporting.diagnosis import diagnose
+from aseg_bench.reporting.figures import write_figures
+from aseg_bench.reporting.page import Note, write_page
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.pixels import ScoredMaps, scored_maps
-from aseg_bench.reporting.scores import merge_runs
+from aseg_bench.reporting.scores import merge_runs, merged_scores
 from aseg_bench.reporting.tables import PAPER_TABLES, Table, category_tables, paper_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.results import Results
@@ -42,7 +44,11 @@ class Report:
 
 
 def run_maps(results: Results, methods: Sequence[str] | None = None) -> list[list[ScoredMaps]]:
-    """The maps of a run, one entry per category with one entry per method; nothing is read yet.
+    """The maps of a run, one entry per category with one entry per method; none of it is read yet.
+
+    Args:
+        results: of the run.
+        methods: names; None takes all.
 
     Raises:
         InputError: images or maps are not where the run left them, or a method is not of the run.
@@ -130,6 +136,53 @@ def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS
                 temporary.write_text(text, encoding="utf-8")
             paths.append(out / name)
     return paths
+
+
+def write_run_report(
+    out: Path,
+    runs: Sequence[Results],
+    *,
+    methods: Mapping[str, MethodFacts],
+    datasets: Mapping[str, str],
+    tables: Sequence[str] | None = None,
+    formats: Sequence[str] = tuple(FORMATS),
+    page: bool = True,
+    mixed: bool = False,
+) -> tuple[Report, list[Path]]:
+    """Write everything there is to say about finished runs.
+
+    Args:
+        out: folder of the report.
+        runs: from ``read_results``; runs with other seeds are merged.
+        methods: facts of the methods by name.
+        datasets: labels of the data sets by key.
+        tables: entries of ``TABLES``; None takes all.
+        formats: of the tables.
+        page: draw figures and build ``report.html``; its gallery needs a single run that kept its maps.
+        mixed: accept several protocols or sets of test images in one table.
+
+    Returns:
+        The report and the files written.
+    """
+    maps = run_maps(runs[0]) if page and len(runs) == 1 and (runs[0].folder / "maps").is_dir() else []
+    alarms = false_alarms(maps) if maps else None
+    made = report(runs, methods=methods, datasets=datasets, tables=tables, mixed=mixed, alarms=alarms)
+    paths = write_report(out, made, formats)
+    if page:
+        labels = {name: facts.label for name, facts in methods.items()}
+        scores = merged_scores([run.scores for run in runs])
+        written = write_page(
+            out,
+            scores,
+            maps,
+            tables=made.tables,
+            figures=write_figures(out / "figures", scores, maps, labels=labels),
+            conditions=runs[0].record if len(runs) == 1 else {str(run.folder): run.record for run in runs},
+            notes=[Note(text) for text in made.findings],
+            labels=labels,
+        )
+        paths += [out / "figures", written]
+    return made, paths
 
 
 def compare_run(

@@ -37,6 +37,9 @@ def test_a_report_of_one_run_lies_in_the_run(run: Callable[..., Path], call: Cal
     outcome = call("report", folder)
     assert outcome.code == 0
     assert "Pixel AUROC" in outcome.out
+    page = (folder / "report" / "report.html").read_text()
+    assert "of the pixels are anomalous" in page
+    assert "bolt" in page
     assert "of the pixels are anomalous" in outcome.out
     assert {path.name for path in (folder / "report").iterdir()} >= {"tables.md", "tables.tex", "tables.csv"}
     assert "of the pixels are anomalous" in (folder / "report" / "findings.txt").read_text()
@@ -47,7 +50,7 @@ def test_seeds_are_merged_into_mean_and_deviation(run: Callable[..., Path], call
     with (second / "scores.csv").open() as file:
         value = next(row["value"] for row in csv.DictReader(file) if row["category"] == "mean")
     edit(second / "scores.csv", value, str(float(value) - 0.02))
-    outcome = call("report", first, second, "--tables", "1", "--out", tmp_path / "both", "--format", "md")
+    outcome = call("report", first, second, "--tables", "1", "--out", tmp_path / "both", "--format", "md", "--no-page")
     assert outcome.code == 0
     assert re.search(r"\d ± 1\.41", (tmp_path / "both" / "tables.md").read_text())
     assert not (tmp_path / "both" / "tables.tex").exists()
@@ -60,7 +63,7 @@ def test_runs_on_other_images_are_refused_unless_asked_for(
     first, second = run("a"), run("b")
     checksum = json.loads((first / "run.json").read_text())["datasets"]["mvtec_ad"]["checksum"]
     edit(second / "run.json", checksum, "0" * len(checksum))
-    assert "different images of mvtec_ad" in call("report", first, second, "--out", tmp_path / "c").error
+    assert "different images of mvtec_ad" in call("report", first, second, "--out", tmp_path / "c", "--no-page").error
     assert call("report", first, second, "--out", tmp_path / "c", "--mixed").code == 0
 
 
@@ -69,7 +72,7 @@ def test_runs_under_other_protocols_are_refused_unless_asked_for(
 ) -> None:
     first, second = run("a"), run("b")
     edit(second / "scores.csv", ",exact,", ",uniad,")
-    assert "different protocols" in call("report", first, second, "--out", tmp_path / "c").error
+    assert "different protocols" in call("report", first, second, "--out", tmp_path / "c", "--no-page").error
     assert "[uniad]" in call("report", first, second, "--out", tmp_path / "c", "--mixed").out
 
 

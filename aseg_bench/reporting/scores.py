@@ -5,7 +5,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
@@ -120,6 +120,20 @@ def merge_runs(runs: Sequence[Sequence[Score]], mixed: bool = False) -> dict[Key
     if not mixed:
         _refuse_mixture(cells)
     return {key: _merged(scores) for key, scores in cells.items()}
+
+
+def merged_scores(runs: Sequence[Sequence[Score]]) -> list[Score]:
+    """The scores of several runs with one score per cell: its mean over the runs that have it.
+
+    Raises:
+        InputError: the runs do not belong together, as for ``merge_runs``.
+    """
+    results = merge_runs(runs)
+    scores = {(score.case, score.metric): score for scores in runs for score in scores}
+    return [
+        replace(scores[Case(key.method, key.dataset, key.category), key.metric], value=result.value)
+        for key, result in results.items()
+    ]
 
 
 def _score(row: dict[str, str], where: str) -> Score:

@@ -1,3 +1,5 @@
+from collections.abc import Mapping
+
 from aseg_bench.records import Case, Score
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.scores import merge_runs
@@ -8,7 +10,7 @@ VALUES = {  # method -> pixel AUROC, pixel AP, DSC
 }
 
 
-def scores(values: dict[str, tuple[float, ...]]) -> list[Score]:
+def scores(values: Mapping[str, tuple[float, ...]]) -> list[Score]:
     return [
         Score(Case(method, "toys", "mean"), metric, value, 9, "exact")
         for method, row in values.items()

@@ -204,7 +204,7 @@ def _words(result: Mapping[str, float]) -> str:
 
 
 def _draw_curves(axis: Axes, left: float, rate: float) -> None:
-    auroc = np.linspace(max(left, 50) / 100, 0.9999, 400)
+    auroc = np.linspace(np.clip(left / 100, 0.5, 0.999), 0.9999, 400)
     heights = dict(zip(PREVALENCES, (66, 46, 26), strict=True))
     for prevalence in (*PREVALENCES, *([rate] if rate > 0 else [])):
         own = prevalence == rate
