@@ -1,0 +1,65 @@
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from aseg_bench import __version__
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("aseg_bench", "baselines", "uni_as")
+
+
+@pytest.fixture(scope="module")
+def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project built as a wheel from a copy, and unpacked as pip would."""
+    copy = tmp_path_factory.mktemp("project")
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    build = "import setuptools.build_meta as backend; backend.build_wheel('dist')"
+    subprocess.run([sys.executable, "-c", build], check=True, capture_output=True, cwd=copy)
+    site = tmp_path_factory.mktemp("site")
+    (wheel,) = (copy / "dist").glob("*.whl")
+    with ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return site
+
+
+def run_from(site: Path, code: str, *words: str) -> str:
+    command = [sys.executable, "-c", code, *words]
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    return subprocess.run(command, check=True, capture_output=True, text=True, cwd=site, env=environment).stdout
+
+
+def test_the_wheel_carries_every_file_of_the_packages(installed_wheel: Path) -> None:
+    def files(root: Path) -> set[str]:
+        folders = [root / package for package in PACKAGES]
+        return {
+            path.relative_to(root).as_posix()
+            for folder in folders
+            for path in folder.rglob("*")
+            if path.is_file() and "__pycache__" not in path.parts
+        }
+
+    assert files(installed_wheel) == files(ROOT)
+
+
+def test_the_command_line_works_outside_the_checkout(installed_wheel: Path) -> None:
+    code = "import aseg_bench, sys; print(aseg_bench.__file__); from aseg_bench.cli import main; main()"
+    place, version = run_from(installed_wheel, code, "--version").splitlines()
+    assert Path(place).is_relative_to(installed_wheel)
+    assert version == f"aseg-bench {__version__}"
+
+
+def test_methods_are_listed_and_refused_with_a_hint_where_torch_is_missing(installed_wheel: Path) -> None:
+    code = "import sys; sys.modules['torch'] = None; from aseg_bench.cli import main; main()"
+    assert "uni_as" in run_from(installed_wheel, code, "methods")
+    with pytest.raises(subprocess.CalledProcessError) as refused:
+        run_from(installed_wheel, code, "methods", "--show", "uni_as")
+    assert refused.value.returncode == 2
+    assert refused.value.stderr == "error: this needs the package torch: pip install 'aseg-bench[models]'\n"
