@@ -1,7 +1,7 @@
 """One method's maps of one category as they were scored, and how many pixels of each image lie at each of 256 codes."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -148,9 +148,37 @@ def scored_maps(
         categories.setdefault((sample.dataset, sample.category), []).append(sample)
     recent = _Recent()
     return [
-        [_met(Case(method, *place), some, store.maps(method, some), protocol, recent) for method in methods]
+        [_Stored(store, Case(method, *place), some, protocol, recent).scored() for method in methods]
         for place, some in categories.items()
     ]
+
+
+class _Stored:
+    """The stored maps of one case in the frame of the protocol. Sent to another process, they are opened anew there."""
+
+    def __init__(
+        self, store: MapStore, case: Case, samples: Sequence[Sample], protocol: Protocol, recent: "_Recent"
+    ) -> None:
+        self._store, self._case, self._samples = store, case, samples
+        self._protocol, self._recent = protocol, recent
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_meeting"}
+
+    @cached_property
+    def _meeting(self) -> Meeting:
+        maps = self._store.maps(self._case.method, self._samples)
+        return Meeting(self._samples, maps, None, self._protocol)
+
+    def scored(self) -> ScoredMaps:
+        scores, masks = (LazySequence(len(self._samples), item) for item in (self._scores, self._mask))
+        return ScoredMaps(self._case, self._samples, scores, masks, self._protocol)
+
+    def _scores(self, index: int) -> NDArray[Any]:
+        return self._recent.item((self._case, "scores", index), lambda: self._meeting.scores[index])
+
+    def _mask(self, index: int) -> NDArray[Any]:
+        return self._recent.item((self._case, "mask", index), lambda: self._meeting.truths[index])
 
 
 class _Recent:
@@ -163,16 +191,13 @@ class _Recent:
     def __reduce__(self) -> tuple[type["_Recent"], tuple[()]]:
         return _Recent, ()  # another process starts with nothing
 
-    def sequence(self, name: Hashable, whole: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
-        """A lazy sequence with the items of another one."""
-        return LazySequence(len(whole), lambda index: self._item((name, index), whole, index))
-
-    def _item(self, key: Hashable, whole: Sequence[NDArray[Any]], index: int) -> NDArray[Any]:
+    def item(self, key: Hashable, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
+        """The array of this key, read where it is not kept."""
         with self._lock:
             if key in self._items:
                 self._items.move_to_end(key)
                 return self._items[key]
-        item = whole[index]
+        item = read()
         with self._lock:
             if key not in self._items:
                 self._items[key] = item
@@ -180,15 +205,6 @@ class _Recent:
             while self._room < 0 and len(self._items) > 1:
                 self._room += self._items.popitem(last=False)[1].nbytes
         return item
-
-
-def _met(case: Case, samples: Sequence[Sample], maps: Sequence[Any], protocol: Protocol, recent: _Recent) -> ScoredMaps:
-    meeting = Meeting(samples, maps, None, protocol)
-    scores, truths = (
-        recent.sequence((case, "scores"), meeting.scores),
-        recent.sequence((case, "truths"), meeting.truths),
-    )
-    return ScoredMaps(case, samples, scores, truths, protocol)
 
 
 def codes(scores: NDArray[np.floating], levels: NDArray[np.float64]) -> NDArray[np.uint8]:

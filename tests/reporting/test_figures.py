@@ -1,4 +1,4 @@
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 import pandas as pd
@@ -189,6 +189,14 @@ def test_a_category_without_a_defect_still_lets_the_others_be_drawn(tmp_path, ca
     normal = make_category(tmp_path, "tile", n_images=1)
     figures = write_figures(tmp_path, [], [normal, category], formats=["png"])
     assert {figure.category for figure in figures} == {"", "screw"}
+
+
+def test_processes_draw_what_one_process_draws(tmp_path, stored):
+    apart = write_figures(tmp_path / "apart", [], stored, formats=["png"])
+    together = [write_figures(tmp_path / "together", [], [category], formats=["png"])[1:] for category in stored]
+    assert len(apart) == 1 + 4 * len(stored)
+    for one, other in zip(apart[1:], chain.from_iterable(together), strict=True):
+        assert one.paths[0].read_bytes() == other.paths[0].read_bytes()
 
 
 def test_levels_are_multiplied(category):

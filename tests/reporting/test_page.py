@@ -67,17 +67,22 @@ def browser():
         chromium.close()
 
 
+def new_tab(browser, **settings):
+    tab = browser.new_context(**settings).new_page()
+    tab.set_default_timeout(90_000)  # a busy machine draws late
+    return tab
+
+
 @pytest.fixture
 def tab(browser, page):
-    context = browser.new_context(viewport={"width": 1200, "height": 800})
-    opened = context.new_page()
+    opened = new_tab(browser, viewport={"width": 1200, "height": 800})
     troubles: list[str] = []
     opened.on("pageerror", lambda error: troubles.append(str(error)))
     opened.on("console", lambda message: troubles.append(message.text) if message.type == "error" else None)
     opened.on("request", lambda request: None if request.url.startswith("file:") else troubles.append(request.url))
     opened.goto(page.as_uri())
     yield opened
-    context.close()
+    opened.context.close()
     assert troubles == []
 
 
@@ -284,20 +289,19 @@ def test_another_method_and_the_heat_map_can_be_shown(tab, category):
 def test_only_what_is_near_is_loaded(browser, tmp_path):
     many = make_category(tmp_path, n_images=300, size=24, methods=("good",))
     path = write_page(tmp_path / "report", [], [many])
-    tab = browser.new_page()
+    tab = new_tab(browser)
     tab.goto(path.as_uri() + "#gallery-0")
     tab.wait_for_selector(".card h3")
     assert tab.locator(".card").count() == 300
     assert 0 < tab.locator(".card h3").count() < 150
     tab.keyboard.press("End")
     tab.locator(".card:last-child h3").wait_for()
-    tab.close()
+    tab.context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_in_light_and_dark(browser, page, scheme):
-    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme=scheme)
-    tab = context.new_page()
+    tab = new_tab(browser, viewport={"width": 360, "height": 740}, color_scheme=scheme)
     tab.goto(page.as_uri())
     open_gallery(tab)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 360
@@ -310,4 +314,4 @@ def test_the_page_fits_a_phone_in_light_and_dark(browser, page, scheme):
     tab.locator("#theme").click()
     flipped = tab.evaluate("getComputedStyle(document.body).backgroundColor")
     assert flipped != paper
-    context.close()
+    tab.context.close()

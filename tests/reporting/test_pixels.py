@@ -5,7 +5,8 @@ from hypothesis.extra.numpy import arrays
 
 from aseg_bench.metrics import measure
 from aseg_bench.records import Case, Sample
-from aseg_bench.reporting.pixels import ScoredMaps, codes, small
+from aseg_bench.reporting.pixels import ScoredMaps, _Recent, codes, small
+from tests.reporting.conftest import make_category
 
 
 @given(arrays(np.float32, (4, 5), elements=st.integers(0, 4)), arrays(np.float64, 3, elements=st.integers(0, 4)))
@@ -80,3 +81,22 @@ def test_a_small_picture_keeps_values_and_shape_ratio():
     assert shown.shape == (256, 128)
     assert np.isin(shown, picture).all()
     assert np.array_equal(small(picture[:40, :30], 256), picture[:40, :30])
+
+
+def test_stored_maps_are_read_in_order_with_their_truth(stored, tmp_path):
+    fresh = make_category(tmp_path, "cable", n_images=3, size=32, methods=("good",))[0]
+    maps = stored[1][0]
+    assert (maps.case.category, len(maps.samples)) == ("cable", 3)
+    assert all(np.array_equal(a, b) for a, b in zip(maps.scores, fresh.scores, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(maps.masks, fresh.masks, strict=True))
+
+
+def test_only_so_many_bytes_are_kept():
+    recent, read = _Recent(n_bytes=250), []
+
+    def item(key):
+        return recent.item(key, lambda: read.append(key) or np.full(100, ord(key), np.uint8))
+
+    for key in "abacab":  # c takes the place of b, which was not asked for as lately as a
+        assert (item(key) == ord(key)).all()
+    assert read == ["a", "b", "c", "b"]

@@ -49,14 +49,12 @@
   const loaded = new Map();
   let open = null; // the category on show: its data with the rows, filters and cards made from them
 
-  const atLeast = (rows, nCodes) => {
-    const sums = rows.map((row) => {
-      const sum = new Float64Array(nCodes + 1);
-      for (let k = nCodes - 1; row && k >= 0; k--) sum[k] = sum[k + 1] + row[k];
-      return sum;
-    });
-    return sums;
-  };
+  // Pixels of at least each code, per image; a 0 in place of a row stands for none at all.
+  const atLeast = (rows, nCodes) => rows.map((row) => {
+    const sum = new Int32Array(nCodes + 1);
+    for (let k = nCodes - 1; row && k >= 0; k--) sum[k] = sum[k + 1] + row[k];
+    return sum;
+  });
   const percent = (part, whole) => (whole ? ((100 * part) / whole).toFixed(2) + " %" : "–");
   const dice = (method, i) => {
     const [hits, alarms, all] = [method.anomalous[i][method.code], method.normal[i][method.code], method.anomalous[i][0]];
