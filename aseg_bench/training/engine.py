@@ -104,17 +104,18 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
         try:
             while state.step < n_steps and state.seconds < budget:
                 rate = settings.rate(max(state.step / n_steps, state.seconds / budget))
+                terms = _take_gradients(wrapped, optimiser, source, job, fabric, state.step)
+                for group in optimiser.param_groups:
+                    group["lr"] = rate
                 is_whole = False
-                terms = _take_step(wrapped, optimiser, source, job, fabric, state.step, rate)
+                optimiser.step()
                 state.step += 1
                 is_whole = True
                 state.seconds = time.monotonic() - started
                 if n_processes > 1:
                     state.seconds = fabric.broadcast(state.seconds)  # all processes must stop at the same step
                 if state.step % _STEPS_PER_LOG_ROW == 0:
-                    row = {
-                        name: float(cast(Tensor, fabric.all_reduce(value.detach()))) for name, value in terms.items()
-                    }
+                    row = {name: float(cast(Tensor, fabric.all_reduce(value))) for name, value in terms.items()}
                     state.log.append({"step": state.step, "seconds": state.seconds, "learning_rate": rate, **row})
                     bar.update(task, note=_note(row))
                 bar.advance(task)
@@ -124,20 +125,14 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
             state.finished = True
             save()
         except KeyboardInterrupt:
-            if is_whole:  # else the weights may be half a step ahead of the state
+            if is_whole:  # else the weights may be ahead of the step
                 save()
             raise
     return state
 
 
-def _take_step(
-    model: Any,
-    optimiser: torch.optim.Optimizer,
-    source: FeatureSource,
-    job: TrainingJob,
-    fabric: Fabric,
-    step: int,
-    rate: float,
+def _take_gradients(
+    model: Any, optimiser: torch.optim.Optimizer, source: FeatureSource, job: TrainingJob, fabric: Fabric, step: int
 ) -> dict[str, Tensor]:
     settings, seed = job.settings, job.options.seed
     draws = int(np.random.SeedSequence([seed, step, fabric.global_rank]).generate_state(1)[0])
@@ -146,8 +141,6 @@ def _take_step(
     own = slice(fabric.global_rank * settings.batch_size, (fabric.global_rank + 1) * settings.batch_size)
     with fabric.autocast():
         features = source.batch(image_order(len(source), seed, step * size, size)[own], draws)
-    for group in optimiser.param_groups:
-        group["lr"] = rate
     terms: dict[str, Tensor] = model.losses(features)
     loss = torch.stack(list(terms.values())).sum()
     optimiser.zero_grad()
@@ -155,14 +148,13 @@ def _take_step(
     norm = fabric.clip_gradients(model, optimiser, max_norm=settings.clip_norm, error_if_nonfinite=False)
     if not bool(loss.isfinite()) or (norm is not None and not bool(norm.isfinite())):
         what = "loss" if not bool(loss.isfinite()) else "gradient"
-        named = ", ".join(f"{name} {float(value):.3g}" for name, value in terms.items())
+        named = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in terms.items())
         kept = f"; {job.file} keeps the last good state" if job.file and job.file.exists() else ""
         raise TrainingError(
             f"the {what} is not finite at step {step} ({named}){kept}; train anew with --overwrite "
             f"--set {job.method}.learning_rate={settings.learning_rate / 10:g}"
         )
-    optimiser.step()
-    return terms
+    return {name: value.detach() for name, value in terms.items()}
 
 
 def image_order(n_images: int, seed: int, start: int, count: int) -> list[int]:

@@ -94,10 +94,14 @@ def choose_settings(presets: Mapping[str, Settings], preset: str, changes: Mappi
     for name, text in changes.items():
         if name not in types:
             raise InputError(f"no setting {name}; {near_matches(name, [item.name for item in fields(settings)])}")
+        adapter: TypeAdapter[Any] = TypeAdapter(types[name])
         is_sequence = isinstance(getattr(settings, name), tuple | frozenset)
-        typed = [part.strip() for part in text.split(",") if part.strip()] if is_sequence else text
         try:
-            values[name] = TypeAdapter(types[name]).validate_strings(typed)
+            values[name] = (
+                adapter.validate_python([part.strip() for part in text.split(",") if part.strip()])
+                if is_sequence
+                else adapter.validate_strings(text)
+            )
         except ValidationError as error:
             raise InputError(f"setting {name} = {text}: {error.errors()[0]['msg']}") from error
     return replace(settings, **values)

@@ -1,0 +1,67 @@
+import pytest
+import torch
+
+from baselines.uniad.model import PRESETS, UniADDecoder, UniADSettings
+
+CHANNELS = (4, 6)
+SETTINGS = UniADSettings(channels=16, n_layers=2, n_heads=2, ffn_channels=16, neighbour_size=1)
+
+
+@pytest.fixture
+def decoder():
+    torch.manual_seed(0)
+    return UniADDecoder(CHANNELS, 4, SETTINGS)
+
+
+@pytest.fixture
+def features():
+    torch.manual_seed(1)
+    return [torch.randn(2, CHANNELS[0], 8, 8), torch.randn(2, CHANNELS[1], 4, 4)]
+
+
+def test_all_levels_are_reconstructed_on_the_coarsest_grid(decoder, features):
+    target, reconstructed = decoder(features)
+    assert target.shape == reconstructed.shape == (2, 16, 10)
+    torch.testing.assert_close(target[..., 4:], features[1].flatten(2).transpose(1, 2))
+
+
+def test_a_perfect_reconstruction_costs_nothing_and_maps_to_zero(decoder, features, monkeypatch):
+    target, _ = decoder.eval()(features)
+    monkeypatch.setattr(decoder, "forward", lambda _: (target, target.clone()))
+    assert float(decoder.losses(features)["mse"]) == 0
+    assert float(decoder.anomaly_map(features, (16, 16)).abs().max()) == 0
+
+
+def test_the_map_is_the_euclidean_distance_of_each_cell(decoder, features):
+    decoder.eval()
+    target, reconstructed = decoder(features)
+    expected = (target - reconstructed).square().sum(2).sqrt().reshape(2, 4, 4)
+    torch.testing.assert_close(decoder.anomaly_map(features, (4, 4)), expected)
+
+
+def test_noise_is_added_in_training_only(decoder, features):
+    decoder.eval()
+    assert torch.equal(decoder(features)[1], decoder(features)[1])
+    decoder.train()
+    assert not torch.equal(decoder(features)[1], decoder(features)[1])
+
+
+def test_no_attention_sees_the_position_itself():
+    torch.manual_seed(0)
+    decoder = UniADDecoder(CHANNELS, 4, SETTINGS).eval()
+    assert decoder.mask.diagonal().all()
+    assert int(decoder.mask.sum()) == 16
+
+
+def test_all_parameters_learn(decoder, features):
+    decoder.losses(features)["mse"].backward()
+    silent = [name for name, parameter in decoder.named_parameters() if parameter.grad is None]
+    assert silent == []
+
+
+def test_the_paper_preset_holds_the_authors_configuration():
+    paper = PRESETS["paper"]
+    assert (paper.channels, paper.n_layers, paper.n_heads, paper.ffn_channels) == (256, 4, 8, 1024)
+    assert (paper.neighbour_size, paper.jitter_scale, paper.jitter_probability) == (7, 20, 1)
+    assert (paper.n_epochs, paper.batch_size, paper.step_share) == (1000, 8, 0.8)
+    assert paper.feature_scaling == "none"

@@ -1,0 +1,233 @@
+import csv
+
+import pytest
+import torch
+
+from aseg_bench.errors import InputError, TrainingError
+from aseg_bench.methods import MethodOptions
+from aseg_bench.training import checkpoints, engine
+from aseg_bench.training.checkpoints import CHECKPOINT, read_checkpoint
+from aseg_bench.training.data import FeatureSource
+from aseg_bench.training.engine import image_order, make_fabric
+
+
+@pytest.fixture
+def fail_at(monkeypatch):
+    """Raise an error, or spoil the features, when the features of the given step are asked for."""
+
+    def install(step, error=None, spoil=None):
+        calls, real = iter(range(1000)), FeatureSource.batch
+
+        def batch(self, indices, seed):
+            now = next(calls) == step
+            if now and error:
+                raise error
+            features = real(self, indices, seed)
+            return [spoil(values) for values in features] if now and spoil else features
+
+        monkeypatch.setattr(FeatureSource, "batch", batch)
+
+    return install
+
+
+@pytest.fixture
+def saves_always(monkeypatch):
+    monkeypatch.setattr(engine, "_SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+
+
+def content(options):
+    return read_checkpoint(options.folder / CHECKPOINT)
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make, samples, options, tmp_path, fail_at):
+    turned = {"rotate": "a,b"}  # dropout, jitter and augmentation all draw at random
+    make(turned, folder=tmp_path / "whole").fit(samples)
+    fail_at(3, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        make(turned).fit(samples)
+    assert content(options)["state"]["step"] == 3
+    make(turned).fit(samples)
+    whole, resumed = read_checkpoint(tmp_path / "whole" / CHECKPOINT), content(options)
+    assert whole["state"]["step"] == resumed["state"]["step"] == 6
+    for name, values in whole["model"].items():
+        assert torch.equal(values, resumed["model"][name]), name
+    for number, moments in whole["optimiser"]["state"].items():
+        for name, values in moments.items():
+            assert torch.equal(values, resumed["optimiser"]["state"][number][name]), (number, name)
+
+
+def test_the_seed_settles_everything_and_another_gives_another_model(make, samples):
+    maps = []
+    for seed in (5, 5, 6):
+        method = make(seed=seed, folder=None)
+        method.fit(samples)
+        maps.append(next(method.predict(samples[:1])).scores)
+    assert (maps[0] == maps[1]).all()
+    assert (maps[0] != maps[2]).any()
+
+
+def test_training_lowers_the_loss_and_logs_every_level(make, samples, options):
+    make({"n_steps": "40", "learning_rate": "3e-3"}).fit(samples)
+    rows = list(csv.DictReader((options.folder / "log.csv").open()))
+    assert [row["step"] for row in rows] == ["10", "20", "30", "40"]
+    for level in ("level_1", "level_2", "level_3", "level_4"):
+        assert float(rows[-1][level]) < float(rows[0][level])
+    assert (options.folder / "losses.png").stat().st_size > 1000
+
+
+def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_state(
+    make, samples, options, fail_at, saves_always
+):
+    fail_at(4, spoil=lambda values: values * float("nan"))
+    with pytest.raises(TrainingError, match=r"loss is not finite at step 4.*keeps the last good state.*learning_rate="):
+        make().fit(samples)
+    kept = content(options)
+    assert kept["state"]["step"] == 4
+    assert all(values.isfinite().all() for values in kept["model"].values())
+
+
+def test_a_gradient_that_is_not_finite_never_reaches_the_weights(make, samples, options, monkeypatch, saves_always):
+    method = make()
+    method.model.decoder.query.query.register_hook(lambda gradient: gradient * float("inf"))
+    with pytest.raises(TrainingError, match="gradient is not finite at step 0"):
+        method.fit(samples)
+    assert all(parameter.isfinite().all() for parameter in method.model.parameters())
+
+
+def test_a_full_disk_leaves_the_last_whole_checkpoint(make, samples, options, monkeypatch, saves_always):
+    real, n_saved = torch.save, iter(range(100))
+
+    def save(what, file):
+        if next(n_saved) == 2:
+            file.write_bytes(b"half of it")
+            raise RuntimeError("[enforce fail] PytorchStreamWriter failed writing file data/7: file write failed")
+        real(what, file)
+
+    monkeypatch.setattr(checkpoints.torch, "save", save)
+    with pytest.raises(TrainingError, match=r"cannot write .*checkpoint\.pt at step 3 .*kept.*make room"):
+        make().fit(samples)
+    assert content(options)["state"]["step"] == 2
+    assert [path.name for path in options.folder.iterdir()] == [CHECKPOINT]
+    monkeypatch.undo()
+    make().fit(samples)
+    assert content(options)["state"]["step"] == 6
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_out_of_memory_names_the_batch_size_to_try(make, samples, fail_at, error):
+    fail_at(1, error)
+    with pytest.raises(TrainingError, match=r"batch_size 2; try --set uni_as\.batch_size=1"):
+        make().fit(samples)
+
+
+def test_other_errors_are_not_taken_for_lack_of_memory(make, samples, fail_at):
+    fail_at(1, RuntimeError("shapes do not match"))
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        make().fit(samples)
+
+
+def test_the_budget_ends_the_training_and_the_last_state_counts(make, samples, options):
+    make({"n_steps": "1000000"}, max_minutes=1e-6).fit(samples)
+    state = content(options)["state"]
+    assert state["step"] == 1
+    assert state["finished"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "changes", "said"),
+    [
+        ({"learning_rate": "0.5"}, {}, "learning_rate"),
+        ({"rotate": "a"}, {}, "rotate"),
+        ({}, {"seed": 9}, "seed 0, not 9"),
+    ],
+)
+def test_a_checkpoint_of_another_job_is_refused(make, samples, settings, changes, said):
+    make({"n_steps": "1"}).fit(samples)
+    with pytest.raises(TrainingError, match=f"{said}.*--overwrite"):
+        make({"n_steps": "1", **settings}, **changes).fit(samples)
+
+
+def test_a_checkpoint_of_other_images_is_refused(make, samples):
+    make({"n_steps": "1"}).fit(samples)
+    with pytest.raises(TrainingError, match="training images"):
+        make({"n_steps": "1"}).fit(samples[1:])
+
+
+def test_broken_and_foreign_checkpoints_are_told_apart(make, samples, options):
+    make({"n_steps": "1"}).fit(samples)
+    file = options.folder / CHECKPOINT
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(TrainingError, match="no whole checkpoint"):
+        make({"n_steps": "1"}).fit(samples)
+    torch.save({"weights": 1}, file)
+    with pytest.raises(TrainingError, match="no checkpoint of this version"):
+        make({"n_steps": "1"}).fit(samples)
+    other = content_of(whole, file)
+    other["model"] = {name: values for name, values in other["model"].items() if "blocks.3" not in name}
+    torch.save(other, file)
+    with pytest.raises(TrainingError, match="another architecture"):
+        make({"n_steps": "1"}).fit(samples)
+
+
+def content_of(whole, file):
+    file.write_bytes(whole)
+    return read_checkpoint(file)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (pytest.fail, ("code of the checkpoint ran",))
+
+    torch.save({"format": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(TrainingError, match="no whole checkpoint"):
+        read_checkpoint(tmp_path / "evil.pt")
+
+
+def test_two_processes_train_like_one_with_the_doubled_batch(make, samples):
+    steady = {"dropout": "0", "jitter_probability": "0", "n_steps": "10"}
+    alone, together = make({**steady, "batch_size": "4"}), make({**steady, "batch_size": "2"}, n_devices=2)
+    losses = []
+    for method in (alone, together):
+        method.fit(samples)
+        losses.append(read_checkpoint(method._options.folder / CHECKPOINT)["state"]["log"])
+        (method._options.folder / CHECKPOINT).unlink()
+    (one,), (two,) = losses
+    for level in ("level_1", "level_2", "level_3", "level_4"):
+        assert two[level] == pytest.approx(one[level], abs=1e-5)
+    first, second = (next(method.predict(samples[:1])).scores for method in (alone, together))
+    assert first == pytest.approx(second, rel=1e-3, abs=1e-6)
+
+
+def test_images_come_once_per_epoch_in_a_new_order_each_time():
+    first, second = image_order(7, 0, 0, 7), image_order(7, 0, 7, 7)
+    assert sorted(first) == sorted(second) == list(range(7))
+    assert first != second
+    assert image_order(7, 0, 5, 4) == first[5:] + second[:2]
+    assert image_order(7, 1, 0, 7) != first
+
+
+def test_unknown_precision_and_device_are_refused():
+    with pytest.raises(InputError, match=r"did you mean bf16-mixed"):
+        make_fabric(MethodOptions(precision="bf16-mix"))
+    with pytest.raises(TrainingError, match="cannot use 1 x quantum"):
+        make_fabric(MethodOptions(device="quantum"))
+
+
+def test_bfloat16_trains_and_maps(make, samples):
+    method = make({"n_steps": "2"}, precision="bf16-mixed")
+    method.fit(samples)
+    assert next(method.predict(samples[:1])).scores.dtype == "float32"
+
+
+def test_no_training_images_is_an_error(make):
+    with pytest.raises(InputError, match="train/good"):
+        make().fit([])
