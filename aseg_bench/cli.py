@@ -171,6 +171,9 @@ def eval_command(
     reader: ReaderKey = "auto",
     name: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "maps",
     protocol: ProtocolKey = "exact",
+    metrics: Annotated[
+        str | None, typer.Option(help="Keys in place of the usual nine: dsc,dsc_anomalous,dsc_pooled,pixel_f1_max, ...")
+    ] = None,
     out: Out = Path("runs/eval"),
     allow_pickle: AllowPickle = False,
     allow_clamped: AllowClamped = False,
@@ -203,6 +206,7 @@ def eval_command(
             imported,
             name,
             protocols=[rules],
+            metrics=_names(metrics),
             keep_going=keep_going,
             tell=lambda note: bar.update(task, advance=1, note=note),
         )

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodFacts
-from aseg_bench.predictions.loading import all_files, flattened, read_torch, sorted_out
+from aseg_bench.predictions.loading import all_files, flattened, read_torch
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
-from aseg_bench.predictions.stacks import find_stacks, first_of, holds_members
+from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
 
 METHOD = MethodFacts(
     name="vitad",
@@ -52,8 +52,7 @@ def _find(path: Path, limits: Limits) -> Found:
             categories=["cls_names"],
             masks=["imgs_masks"],
         )
-    ranks, left_over = sorted_out(path, (".pth",))
-    return Found([item for file in ranks for item in _maps_of(file, read_torch(file, limits))], left_over)
+    return found_in(path, (".pth",), lambda file: _maps_of(file, read_torch(file, limits)))
 
 
 def _maps_of(file: Path, results: Any) -> list[FoundMap]:

@@ -82,7 +82,7 @@ def _constant(samples: Sequence[Sample], maps: Sequence[NDArray[np.floating]]) -
 def _clamped(maps: Sequence[NDArray[np.floating]]) -> Suspicion | None:
     low, high = min(scores.min() for scores in maps), max(scores.max() for scores in maps)
     n_pixels = sum(scores.size for scores in maps)
-    if low != 0 or high > 1:
+    if low < 0 or high > 1:
         return None
     n_zero = sum(int(np.count_nonzero(scores == 0)) for scores in maps)
     n_one = sum(int(np.count_nonzero(scores == 1)) for scores in maps)

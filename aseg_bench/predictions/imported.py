@@ -120,7 +120,10 @@ def import_maps(
     chosen = choose_reader(path, reader)
     found = chosen.find(path, limits or Limits())
     match: Match = samples_of(found, OWN_DATASET) if samples is None else matched(found, samples)
-    return ImportedMaps(path, chosen, match.maps, match.problems, found.left_over, samples is None, allow_clamped)
+    problems = {category: list(texts) for category, texts in match.problems.items()}
+    if found.faults:
+        problems.setdefault("", []).append(f"{len(found.faults)} files cannot be used: {listed(found.faults, '; ')}")
+    return ImportedMaps(path, chosen, match.maps, problems, found.left_over, samples is None, allow_clamped)
 
 
 class MapsMethod:

@@ -20,10 +20,9 @@ from aseg_bench.predictions.loading import (
     read_pickle,
     read_picture,
     read_torch,
-    sorted_out,
 )
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
-from aseg_bench.predictions.stacks import find_stacks, first_of, holds_members
+from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
 
 ENTRY_POINTS = "aseg_bench.readers"
 _PICTURES = (".tif", ".tiff", ".png")
@@ -73,21 +72,14 @@ def choose_reader(path: Path, key: str = "auto") -> Reader:
 
 def _find_uniad(path: Path, limits: Limits) -> Found:
     """One npz per image; its members name it, for the file's own name is ambiguous."""
-    files, left_over = sorted_out(path, (".npz",))
-    maps = []
-    for file in files:
-        name, category = (str(value) for value in read_npz(file, ["filename", "clsname"], limits))
+
+    def map_of(file: Path) -> list[FoundMap]:
         has_mask = "mask" in npz_members(file)
-        maps.append(
-            FoundMap(
-                origin=file,
-                read=partial(_npz_member, file, "pred", limits),
-                place=name,
-                category=category,
-                read_mask=partial(_npz_member, file, "mask", limits) if has_mask else None,
-            )
-        )
-    return Found(maps, left_over)
+        name, category = (str(value) for value in read_npz(file, ["filename", "clsname"], limits))
+        read, read_mask = (partial(_npz_member, file, member, limits) for member in ("pred", "mask"))
+        return [FoundMap(file, read, name, category, read_mask if has_mask else None)]
+
+    return found_in(path, (".npz",), map_of)
 
 
 def _npz_member(file: Path, name: str, limits: Limits) -> NDArray[Any]:
@@ -101,13 +93,12 @@ def _is_mvtec_tree(files: Sequence[Path]) -> bool:
 
 def _find_tree(path: Path, limits: Limits, *, suffixes: tuple[str, ...]) -> Found:
     """One file per image, named like it."""
-    files, left_over = sorted_out(path, suffixes)
     root = path if path.is_dir() else path.parent
-    maps = [
-        FoundMap(origin=file, read=partial(_read_plain, file, limits), place=file.relative_to(root).as_posix())
-        for file in files
-    ]
-    return Found(maps, left_over)
+
+    def map_of(file: Path) -> list[FoundMap]:
+        return [FoundMap(file, partial(_read_plain, file, limits), file.relative_to(root).as_posix())]
+
+    return found_in(path, suffixes, map_of)
 
 
 def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
@@ -126,32 +117,29 @@ def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
 
 def _find_adeval(path: Path, limits: Limits) -> Found:
     """One pickle per category: image path -> (map, image score, path of the mask or None)."""
-    maps = []
-    files, left_over = sorted_out(path, (".pkl", ".pickle"))
-    for file in files:
+
+    def maps_of(file: Path) -> list[FoundMap]:
         content = read_pickle(file, limits)
         is_right = isinstance(content, dict) and all(
             isinstance(place, str) and isinstance(entry, tuple) and len(entry) == 3 for place, entry in content.items()
         )
         if not is_right:
             raise InputError(f"{file} is no ADEval pickle: a dict of image path -> (map, image score, mask path)")
-        maps += [FoundMap(file, partial(_same, entry[0]), place) for place, entry in content.items()]
-    return Found(maps, left_over)
+        return _paired(file, [entry[0] for entry in content.values()], list(content))
+
+    return found_in(path, (".pkl", ".pickle"), maps_of)
 
 
 def _find_aupimo(path: Path, limits: Limits) -> Found:
     """``asmaps.pt`` of each category: a tensor of maps and the images' paths."""
-    maps = []
-    files, left_over = sorted_out(path, (".pt",))
-    for file in files:
+
+    def maps_of(file: Path) -> list[FoundMap]:
         content = read_torch(file, limits)
         if not isinstance(content, dict) or not {"asmaps", "paths"} <= set(content):
             raise InputError(f"{file} is no asmaps.pt: a dict of asmaps and paths")
-        stack = np.asarray(content["asmaps"])
-        if len(stack) != len(content["paths"]):
-            raise InputError(f"{file} has {len(stack)} maps but {len(content['paths'])} paths")
-        maps += [FoundMap(file, partial(_same, m), str(p)) for m, p in zip(stack, content["paths"], strict=True)]
-    return Found(maps, left_over)
+        return _paired(file, np.asarray(content["asmaps"]), content["paths"])
+
+    return found_in(path, (".pt",), maps_of)
 
 
 class _Fields:
@@ -162,23 +150,20 @@ def _find_anomalib(path: Path, limits: Limits) -> Found:
     """What ``torch.save`` wrote of ``Engine.predict``, or an npz of the batches' fields."""
     if first_of(all_files(path), ".npz") is not None:
         return find_stacks(path, limits, maps=["anomaly_map"], places=["image_path"])
-    maps = []
-    files, left_over = sorted_out(path, (".pt", ".pth"))
-    for file in files:
-        batches = read_torch(file, limits, _anomalib_classes())
-        for batch in flattened(batches if isinstance(batches, list | tuple) else [batches]):
+
+    def maps_of(file: Path) -> list[FoundMap]:
+        maps = []
+        for batch in flattened([read_torch(file, limits, _anomalib_classes())]):
             fields = batch if isinstance(batch, dict) else vars(batch)
             if fields.get("anomaly_map") is None or fields.get("image_path") is None:
                 raise InputError(
                     f"{file} holds a batch without anomaly_map or image_path; save Engine.predict's result"
                 )
             stack = np.asarray(fields["anomaly_map"])
-            stack = stack.reshape(-1, *stack.shape[-2:])
-            places = [str(place) for place in flattened([fields["image_path"]])]
-            if len(places) != len(stack):
-                raise InputError(f"{file} holds a batch of {len(stack)} maps and {len(places)} image paths")
-            maps += [FoundMap(file, partial(_same, m), p) for m, p in zip(stack, places, strict=True)]
-    return Found(maps, left_over)
+            maps += _paired(file, stack.reshape(-1, *stack.shape[-2:]), list(flattened([fields["image_path"]])))
+        return maps
+
+    return found_in(path, (".pt", ".pth"), maps_of)
 
 
 def _anomalib_classes() -> list[tuple[type, str]]:
@@ -189,8 +174,10 @@ def _anomalib_classes() -> list[tuple[type, str]]:
     return [*((_Fields, name) for name in names), *((torch.Tensor, name) for name in tensors)]
 
 
-def _same(array: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(array)
+def _paired(file: Path, maps: Sequence[Any] | NDArray[Any], places: Sequence[Any]) -> list[FoundMap]:
+    if len(maps) != len(places):
+        raise InputError(f"{file} has {len(maps)} maps but {len(places)} image paths")
+    return [FoundMap(file, partial(np.asarray, scores), str(place)) for scores, place in zip(maps, places, strict=True)]
 
 
 def _named(name: str) -> Callable[[Sequence[Path]], bool]:

@@ -39,11 +39,13 @@ class Found:
         maps: in the dump's order.
         left_over: files in the folder that hold no map of this format.
         order: of the test images of a category, for maps without a place; None where the format fixes none.
+        faults: why some of its files could not be read.
     """
 
     maps: Sequence[FoundMap]
     left_over: Sequence[Path] = ()
     order: SortKey | None = None
+    faults: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,11 @@
 """Finds maps that lie stacked in one array; the baselines' rooms name the members and the order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
@@ -32,7 +32,7 @@ def first_of(files: Sequence[Path], *suffixes: str) -> Path | None:
 
 
 def holds_members(*members: str, how_many: int | None = None, without: str = "") -> Callable[[Sequence[Path]], bool]:
-    """A test of the first npz file of a dump.
+    """A test of the first sound npz file of a dump.
 
     Args:
         members: arrays that it must have.
@@ -41,11 +41,41 @@ def holds_members(*members: str, how_many: int | None = None, without: str = "")
     """
 
     def recognises(files: Sequence[Path]) -> bool:
-        first = first_of(files, ".npz")
-        has = set(npz_members(first)) if first is not None else set()
-        return len(has & set(members)) >= (how_many or len(members)) and without not in has
+        for file in files:
+            if file.suffix.lower() == ".npz":
+                with suppress(InputError):
+                    has = set(npz_members(file))
+                    return len(has & set(members)) >= (how_many or len(members)) and without not in has
+        return False
 
     return recognises
+
+
+def found_in(
+    path: Path, suffixes: Sequence[str], maps_of: Callable[[Path], list[FoundMap]], order: SortKey | None = None
+) -> Found:
+    """The maps of all sound files with one of these endings; what is wrong with the others is noted.
+
+    Args:
+        path: a file or folder.
+        suffixes: endings of the files that hold maps.
+        maps_of: the maps of one file; raises InputError for what is wrong with it.
+        order: of the images, for maps without a place.
+
+    Raises:
+        InputError: there is no such file, or none is sound.
+    """
+    files, left_over = sorted_out(path, suffixes)
+    maps: list[FoundMap] = []
+    faults: list[str] = []
+    for file in files:
+        try:
+            maps += maps_of(file)
+        except InputError as error:
+            faults.append(str(error))
+    if not maps:
+        raise InputError("; ".join(faults[:5]) or f"{path} holds no maps")
+    return Found(maps, left_over, order, faults)
 
 
 def find_stacks(
@@ -74,29 +104,23 @@ def find_stacks(
     Raises:
         InputError: a file lacks the maps, or a member does not fit them in length.
     """
-    found: list[FoundMap] = []
-    files, left_over = sorted_out(path, (".npz",))
-    for file in files:
+    roles = {"maps": maps, "places": places, "categories": categories, "masks": masks}
+
+    def maps_of(file: Path) -> list[FoundMap]:
         members = npz_members(file)
-        names = {
-            role: next((name for name in choices if name in members), None)
-            for role, choices in (("maps", maps), ("places", places), ("categories", categories), ("masks", masks))
-        }
-        if names["maps"] is None:
+        names = {role: name for role, choices in roles.items() for name in choices[::-1] if name in members}
+        if "maps" not in names:
             raise InputError(f"{file} has none of the members {', '.join(maps)}; it has {', '.join(members)}")
-        if names["places"] is None and order is None and names["masks"] is None:
+        if "places" not in names and order is None and "masks" not in names:
             raise InputError(f"{file} does not name its images, whose order is not fixed; write {places[0]} too")
-        wanted = [name for name in names.values() if name is not None]
-        arrays = dict(zip(wanted, read_npz(file, wanted, limits), strict=True))
-        stack = as_stack(arrays[names["maps"]], file, edge)
-        found += [
-            _item(file, index, stack, {role: arrays[name] for role, name in names.items() if name is not None})
-            for index in range(len(stack))
-        ]
-        for role, name in names.items():
-            if name is not None and role in ("places", "categories") and len(arrays[name]) != len(stack):
-                raise InputError(f"{file} has {len(stack)} maps but {len(arrays[name])} {name}")
-    return Found(found, left_over, order)
+        arrays = dict(zip(names, read_npz(file, list(names.values()), limits), strict=True))
+        stack = as_stack(arrays.pop("maps"), file, edge)
+        for role, array in arrays.items():
+            if len(array) != len(stack):
+                raise InputError(f"{file} has {len(stack)} maps but {len(array)} {names[role]}")
+        return [_item(file, index, stack, arrays) for index in range(len(stack))]
+
+    return found_in(path, (".npz",), maps_of, order)
 
 
 def as_stack(array: Array, file: Path, edge: int | None = None) -> Array:
@@ -114,16 +138,11 @@ def as_stack(array: Array, file: Path, edge: int | None = None) -> Array:
     return array
 
 
-def _item(file: Path, index: int, stack: Array, arrays: dict[str, Array]) -> FoundMap:
-    masks = arrays.get("masks")
+def _item(file: Path, index: int, stack: Array, others: Mapping[str, Array]) -> FoundMap:
     return FoundMap(
         origin=file,
         read=partial(stack.__getitem__, index),
-        place=str(arrays["places"][index]) if "places" in arrays and index < len(arrays["places"]) else None,
-        category=str(arrays["categories"][index]) if index < len(arrays.get("categories", ())) else file.stem,
-        read_mask=None if masks is None else partial(_mask, masks, index, stack.shape[1:]),
+        place=str(others["places"][index]) if "places" in others else None,
+        category=str(others["categories"][index]) if "categories" in others else file.stem,
+        read_mask=partial(others["masks"].__getitem__, index) if "masks" in others else None,
     )
-
-
-def _mask(masks: Array, index: int, shape: tuple[int, ...]) -> Array:
-    return np.asarray(masks.reshape(-1, *shape)[index])

@@ -35,6 +35,7 @@ def test_sound_maps_raise_no_suspicion(bottle: tuple[list[Sample], list[NDArray[
         ("constant", lambda m: np.zeros_like(m)),
         ("constant", lambda m: np.full_like(m, 3)),
         ("clamped", lambda m: (m - 0.3).clip(0, 1)),
+        ("clamped", lambda m: (m + 0.1).clip(0, 1)),
         ("few_levels", lambda m: np.round(m * 60)),
         ("half", lambda m: m.astype(np.float16).astype(np.float32)),
         ("per_image_min_max", lambda m: (m - m.min()) / (m.max() - m.min())),

@@ -56,6 +56,21 @@ def test_bad_categories_stop_the_run_or_with_keep_going_are_left_out(
         score_dump(import_maps(tmp_path, samples), "mine")
 
 
+def test_a_truncated_file_is_named_and_with_keep_going_only_its_category_is_lost(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
+) -> None:
+    for category in ("bottle", "metal_nut"):
+        maps = [scores for sample, scores in make_maps(32).items() if sample.category == category]
+        np.savez(tmp_path / f"{category}.npz", output_segmentation=np.stack(maps))
+    whole = (tmp_path / "bottle.npz").read_bytes()
+    (tmp_path / "bottle.npz").write_bytes(whole[: len(whole) // 2])
+    imported = import_maps(tmp_path, samples)
+    with pytest.raises(InputError, match=r"1 files cannot be used: cannot read .*bottle\.npz"):
+        score_dump(imported, "mine")
+    scored = score_dump(imported, "mine", keep_going=True)
+    assert {score.case.category for score in scored.scores} == {"metal_nut", "mean"}
+
+
 def test_maps_of_mixed_sizes_are_refused_unless_they_are_their_images_sizes(
     tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
 ) -> None:

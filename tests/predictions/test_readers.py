@@ -146,6 +146,7 @@ def test_rd4ad_arrays_without_names_are_refused(tmp_path: Path, samples: Sequenc
     assert imported.reader.key == "rd4ad"
     assert_same(imported, maps)
     np.savez(tmp_path / "bottle.npz", anomaly_maps=stack)
+    (tmp_path / "metal_nut.npz").unlink()
     with pytest.raises(InputError, match="does not name its images, whose order is not fixed; write img_paths too"):
         import_maps(tmp_path, samples, reader="rd4ad")
 
