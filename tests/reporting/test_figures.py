@@ -13,7 +13,7 @@ from aseg_bench.records import Case, Score
 from aseg_bench.reporting.figures import levels_figure, write_figures, write_published_figures
 from aseg_bench.reporting.figures.inflation import agreement, binormal_ap, published_points, score_points
 from aseg_bench.reporting.figures.panels import chosen_images
-from aseg_bench.reporting.figures.ranks import critical_difference, ranks_figure
+from aseg_bench.reporting.figures.ranks import ranks_figure
 from aseg_bench.reporting.figures.slices import slice_scores, slices
 from aseg_bench.reporting.figures.style import file_name, looks, new_figure, printed, save, style
 from aseg_bench.reporting.figures.toy import EXCESS, toy_predictions, toy_truth
@@ -144,12 +144,6 @@ def test_slice_scores_are_those_of_the_slices_images_with_all_normal_ones(catego
     scores, masks = np.stack(maps.scores)[chosen], np.stack(maps.masks)[chosen]
     assert row.pixel_ap == evaluate_maps(scores, masks, metrics=["pixel_ap"])["pixel_ap"]
     assert row.recall == pytest.approx((scores >= maps.threshold)[masks].mean())
-
-
-def test_critical_differences_are_those_of_the_published_table():
-    # Demšar (2006), Table 5 (a): q is 1.960 for two and 2.728 for five methods; sqrt(k (k + 1) / (6 N)) follows
-    assert critical_difference(2, 6) == pytest.approx(1.960 * np.sqrt(6 / 36), abs=1e-3)
-    assert critical_difference(5, 10) == pytest.approx(2.728 * np.sqrt(30 / 60), abs=1e-3)
 
 
 def test_ranks_need_two_methods_and_two_common_categories(some_scores):

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import studentized_range
 
 from aseg_bench.metrics import METRICS
+from aseg_bench.rank_tests import rank_tests
 from aseg_bench.records import Score
 from aseg_bench.reporting.figures.style import PAGE, new_figure, printed, style
 from aseg_bench.reporting.scores import MEAN
@@ -26,15 +26,6 @@ def metric_table(scores: Sequence[Score], metric: str) -> pd.DataFrame:
     return wide.dropna()
 
 
-def critical_difference(n_methods: int, n_categories: int, alpha: float = 0.05) -> float:
-    """Least difference of mean ranks that is significant under Nemenyi's test.
-
-    Source: Demšar (2006), https://www.jmlr.org/papers/v7/demsar06a.html, section 3.2.2
-    """
-    quantile = studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
-    return float(quantile * np.sqrt(n_methods * (n_methods + 1) / (6 * n_categories)))
-
-
 def ranks_figure(scores: Sequence[Score], metric: str, labels: Mapping[str, str]) -> Figure | None:
     """Mean ranks of the methods on a line, with bars over those that Nemenyi's test cannot tell apart.
 
@@ -44,9 +35,10 @@ def ranks_figure(scores: Sequence[Score], metric: str, labels: Mapping[str, str]
     values = metric_table(scores, metric)
     if min(values.shape) < 2:
         return None
-    descending = METRICS[metric].higher_is_better is not False
-    ranks = values.rank(axis=1, ascending=not descending).mean().sort_values()
-    difference = critical_difference(len(ranks), len(values))
+    by_method = {str(name): column.tolist() for name, column in values.items()}
+    tests = rank_tests(by_method, METRICS[metric].higher_is_better is not False)
+    ranks = pd.Series(tests.mean_ranks).sort_values()
+    difference = tests.critical_difference
     groups = _tied_groups(ranks.to_numpy(), difference)
     n_side = (len(ranks) + 1) // 2
     with style():
