@@ -144,44 +144,38 @@ class Resampled:
             is_difference=True,
         )
 
-    @cached_property
-    def _widened(self) -> Floats:
-        """The replicates, spread as far as the jackknife says where it says farther: few images hold large defects."""
-        spread = float(self.replicates.std())
-        factor = max(1.0, self._jackknife / spread) if spread > 0 else 1.0
-        return np.asarray(self.estimate + (self.replicates - self.estimate) * factor)
-
-    @property
-    def _jackknife(self) -> float:
-        return sqrt(float((self.influence**2).sum()))
-
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Where the number would lie with all images of the kind.
+        """Where the number would lie with all images of the kind: a t interval, on the logit scale for a share.
 
-        A share: a t interval on the logit scale, whose standard error is the greater of jackknife and bootstrap (root
-        mean square, so that bias counts). It covers better than percentiles where few images decide, which skews AUROC.
-        A difference: the percentiles of the replicates, widened as a t interval is.
+        Its standard error is the greater of bootstrap (root mean square, so that bias counts) and jackknife. It covers
+        better than percentiles where few images decide, which skews AUROC.
 
-        Source: Hesterberg (2015), on percentile, t and transformed intervals, https://doi.org/10.1080/00031305.2015.1089789
+        Source: Hesterberg (2015), on transformed bootstrap t intervals, https://doi.org/10.1080/00031305.2015.1089789
         """
         t = float(stats.t.ppf((1 + level) / 2, max(1.0, self.n_free)))
         p = self.estimate
         if self.is_difference or not 0 < p < 1:
-            tail = float(stats.norm.cdf(-t))
-            low, high = np.clip(np.quantile(self._widened, [tail, 1 - tail]), -1 if self.is_difference else 0, 1)
-        else:
-            tiny = np.finfo(np.float64).eps
-            deviations = logit(np.clip(self.replicates, tiny, 1 - tiny)) - logit(p)
-            half = t * max(_root_mean_square(deviations), self._jackknife / (p * (1 - p)))
-            low, high = expit(logit(p) - half), expit(logit(p) + half)
-        return float(low), float(high)
+            low, high = p - t * self._standard_error, p + t * self._standard_error
+            return max(low, -1.0 if self.is_difference else 0.0), min(high, 1.0)
+        tiny = np.finfo(np.float64).eps
+        deviations = logit(np.clip(self.replicates, tiny, 1 - tiny)) - logit(p)
+        half = t * max(_root_mean_square(deviations), self._jackknife / (p * (1 - p)))
+        return float(expit(logit(p) - half)), float(expit(logit(p) + half))
 
     @property
     def p_value(self) -> float:
-        """Two-sided: how often the replicates reach zero from the side of most of them."""
-        below = int((self._widened <= 0).sum())
-        above = int((self._widened >= 0).sum())
-        return min(1.0, 2 * (min(below, above) + 1) / (self.replicates.size + 1))
+        """Two-sided, of the t test that the number is zero."""
+        if self._standard_error == 0:
+            return float(self.estimate == 0)
+        return float(2 * stats.t.sf(abs(self.estimate) / self._standard_error, max(1.0, self.n_free)))
+
+    @property
+    def _standard_error(self) -> float:
+        return max(_root_mean_square(self.replicates - self.estimate), self._jackknife)
+
+    @property
+    def _jackknife(self) -> float:
+        return sqrt(float((self.influence**2).sum()))
 
 
 def mean_of(parts: Sequence[Resampled]) -> Resampled:

@@ -142,6 +142,17 @@ def test_images_are_paired_a_method_does_not_differ_from_itself() -> None:
     assert set(difference.influence) == {0}
 
 
+def test_a_clear_difference_has_a_small_p_value_and_an_interval_off_zero() -> None:
+    rng = np.random.default_rng(0)
+    clear, unclear = (
+        Resampled(x, x + 0.01 * rng.standard_normal(500), np.zeros(9), 0.0, 8, True) for x in (0.05, 0.01)
+    )
+    assert clear.p_value < 0.01
+    assert clear.interval()[0] > 0
+    assert unclear.p_value > 0.2
+    assert unclear.interval()[0] < 0 < unclear.interval()[1]
+
+
 def test_the_interval_of_a_difference_of_means_is_a_t_interval() -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal(20)

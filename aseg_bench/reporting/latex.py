@@ -22,6 +22,7 @@ _SPECIAL = {
     "–": r"\textendash{}",
     "×": r"$\times$",
     "✓": r"$\surd$",
+    "−": r"$-$",
 }
 
 
@@ -37,7 +38,8 @@ def latex(tables: Iterable[Table]) -> str:
 
 def escape(text: str) -> str:
     """Text that pdflatex prints as it is; a character its default fonts lack is named by its code point."""
-    text = "".join(_character(character) for character in " ".join(text.split()))
+    text = re.sub(r"(?<!\S)-(?=\d)", "−", " ".join(text.split()))  # the sign of a number, no hyphen
+    text = "".join(_character(character) for character in text)
     return re.sub(r"(?<=[-'`,?!])(?=[-'`,])", "{}", text)  # no ligatures
 
 
@@ -65,7 +67,7 @@ def _table(table: Table) -> str:
             rf"\begin{{{environment}}}[tbp]",
             r"  \centering",
             rf"  \caption{{{escape(table.caption)}}}",
-            rf"  \label{{tab:{label}}}",
+            rf"  \label{{tab:{label}}}\par\smallskip",
             rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
             *(f"    {line}" for line in lines),
