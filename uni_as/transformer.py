@@ -5,7 +5,9 @@ from torch import Tensor, nn
 
 
 class TransformerLayer(nn.Module):
-    """Eq. 4, normalised after each residual as in Mask2Former, to whose layers the paper refers.
+    """Eq. 4: each residual is added to what went in, so the norms stand before the attentions, as in a vanilla ViT.
+
+    The paper names both ViT and Mask2Former, which normalises after each residual; eq. 4 has no norm there.
 
     Args:
         channels: C'.
@@ -36,12 +38,14 @@ class TransformerLayer(nn.Module):
         Returns:
             d, (B, N, C').
         """
-        cross, _ = self.cross(query + position, patches + position, patches, attn_mask=mask, need_weights=False)
-        query = self.norms[0](query + self.dropout(cross))
-        place = query + position
-        own, _ = self.own(place, place, query, attn_mask=mask, need_weights=False)
-        query = self.norms[1](query + self.dropout(own))
-        result: Tensor = self.norms[2](query + self.dropout(self.ffn(query)))
+        asking = self.norms[0](query) + position
+        cross, _ = self.cross(asking, patches + position, patches, attn_mask=mask, need_weights=False)
+        query = query + self.dropout(cross)
+        value = self.norms[1](query)
+        place = value + position
+        own, _ = self.own(place, place, value, attn_mask=mask, need_weights=False)
+        query = query + self.dropout(own)
+        result: Tensor = query + self.dropout(self.ffn(self.norms[2](query)))
         return result
 
 

@@ -103,12 +103,12 @@ class FeatureSource:
         quiet: bool = False,
     ) -> None:
         self._backbone, self._images, self._quiet = backbone, images, quiet
-        self._categories = tuple(categories)
+        self.categories = tuple(categories)
         self._augmentation = augmentation or Augmentation()
         self._kept: list[Tensor] | None = None
 
     def __len__(self) -> int:
-        return len(self._categories)
+        return len(self.categories)
 
     def batch(self, indices: Sequence[int], seed: int) -> list[Tensor]:
         """Features of the images at ``indices``, a tensor (B, C, H, W) float32 per stride; augmented by ``seed``."""
@@ -132,7 +132,7 @@ class FeatureSource:
 
     def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> list[Tensor]:
         changed = [
-            self._augmentation.apply(torch.from_numpy(self._images[index]), self._categories[index], random)
+            self._augmentation.apply(torch.from_numpy(self._images[index]), self.categories[index], random)
             for index in indices
         ]
         return self._extract(torch.stack(changed))

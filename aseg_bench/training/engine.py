@@ -7,7 +7,8 @@ number is all that a checkpoint needs to know of either.
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -140,7 +141,8 @@ def _take_gradients(
     size = settings.batch_size * fabric.world_size
     own = slice(fabric.global_rank * settings.batch_size, (fabric.global_rank + 1) * settings.batch_size)
     with fabric.autocast():
-        features = source.batch(image_order(len(source), seed, step * size, size)[own], draws)
+        order = image_order(source.categories, seed, step * size, size, settings.sampling == "balanced")
+        features = source.batch(order[own], draws)
     terms: dict[str, Tensor] = model.losses(features)
     loss = torch.stack(list(terms.values())).sum()
     optimiser.zero_grad()
@@ -157,12 +159,25 @@ def _take_gradients(
     return {name: value.detach() for name, value in terms.items()}
 
 
-def image_order(n_images: int, seed: int, start: int, count: int) -> list[int]:
-    """Images number ``start`` to ``start + count`` of an endless row of shuffled epochs."""
+def image_order(categories: Sequence[str], seed: int, start: int, count: int, balanced: bool = False) -> list[int]:
+    """Images number ``start`` to ``start + count`` of an endless row of shuffled epochs.
+
+    Args:
+        categories: of the images, one each.
+        seed: of the shuffling.
+        start: place in the row.
+        count: how many images.
+        balanced: an epoch draws its images with replacement, each category with the same chance.
+    """
+    n_images, chances = len(categories), None
+    if balanced:
+        sizes = Counter(categories)
+        chances = [1 / (len(sizes) * sizes[category]) for category in categories]
     chosen: list[int] = []
     while len(chosen) < count:
         epoch, offset = divmod(start + len(chosen), n_images)
-        order = np.random.default_rng([seed, epoch]).permutation(n_images)
+        random = np.random.default_rng([seed, epoch])
+        order = random.permutation(n_images) if chances is None else random.choice(n_images, n_images, p=chances)
         chosen += order[offset : offset + count - len(chosen)].tolist()
     return chosen
 

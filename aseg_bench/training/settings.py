@@ -19,6 +19,7 @@ class TrainingSettings:
         image_size: side in pixels to which images are resized.
         backbone: timm name of the frozen feature extractor.
         feature_scaling: ``z_score`` standardises each feature channel with training statistics; not in the papers.
+        sampling: ``balanced`` shows every category equally often, however many images it has; not in the papers.
         n_steps: gradient steps; 0 takes ``n_epochs``.
         n_epochs: passes over the training images, used where ``n_steps`` is 0.
         batch_size: images per step and process.
@@ -34,6 +35,7 @@ class TrainingSettings:
     image_size: PositiveInt = 224
     backbone: str = "tf_efficientnet_b4"
     feature_scaling: Literal["none", "z_score"] = "none"
+    sampling: Literal["uniform", "balanced"] = "uniform"
     n_steps: NonNegativeInt = 0
     n_epochs: PositiveInt = 1000
     batch_size: PositiveInt = 64

@@ -208,11 +208,11 @@ def test_two_processes_train_like_one_with_the_doubled_batch(make, samples):
 
 
 def test_images_come_once_per_epoch_in_a_new_order_each_time():
-    first, second = image_order(7, 0, 0, 7), image_order(7, 0, 7, 7)
+    first, second = image_order("abcabca", 0, 0, 7), image_order("abcabca", 0, 7, 7)
     assert sorted(first) == sorted(second) == list(range(7))
     assert first != second
-    assert image_order(7, 0, 5, 4) == first[5:] + second[:2]
-    assert image_order(7, 1, 0, 7) != first
+    assert image_order("abcabca", 0, 5, 4) == first[5:] + second[:2]
+    assert image_order("abcabca", 1, 0, 7) != first
 
 
 def test_unknown_precision_and_device_are_refused():
@@ -231,3 +231,10 @@ def test_bfloat16_trains_and_maps(make, samples):
 def test_no_training_images_is_an_error(make):
     with pytest.raises(InputError, match="train/good"):
         make().fit([])
+
+
+def test_balanced_sampling_shows_every_category_equally_often():
+    categories = ["many"] * 18 + ["few"] * 2
+    shown = [categories[index] for index in image_order(categories, 0, 0, 4000, balanced=True)]
+    assert abs(shown.count("few") / 4000 - 0.5) < 0.05  # 6 standard deviations
+    assert abs([categories[i] for i in image_order(categories, 0, 0, 4000)].count("few") / 4000 - 0.1) < 1e-9
