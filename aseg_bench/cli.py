@@ -51,6 +51,21 @@ AllowPickle = Annotated[
 AllowClamped = Annotated[bool, typer.Option("--allow-clamped", help="Score anomalib's clamped maps as they are.")]
 MaxGib = Annotated[float, typer.Option(min=0.001, help="Largest array or file, in GiB, that a dump may hold.")]
 
+Preset = Annotated[str, typer.Option(help="Settings of the methods: cpu, paper, ...")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE replaces one setting; may be repeated.")
+]
+MaxMinutes = Annotated[
+    float | None, typer.Option(min=0.01, help="Stop each training after this time; the last state is used.")
+]
+BackboneName = Annotated[str | None, typer.Option(help="Any timm feature extractor, in place of the preset's.")]
+BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the backbone.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="auto (bf16-mixed where CUDA has it), 32-true or bf16-mixed.")]
+Devices = Annotated[int, typer.Option(min=1, help="Processes of distributed training.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Compute finished methods again.")]
+Checkpoint = Annotated[Path, typer.Option(help="Of a training: RUN/training/METHOD/DATASET/checkpoint.pt.")]
+
 
 def main() -> None:
     """Run the command line; a user's error is one line and exit code 2."""
@@ -103,22 +118,18 @@ def run_command(
         Path | None,
         typer.Option(help="Folder of the run, runs/DATASET if not given; an interrupted run goes on there."),
     ] = None,
-    preset: Annotated[str, typer.Option(help="Settings of the methods: cpu, paper, ...")] = "cpu",
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE replaces one setting; may be repeated.")
-    ] = None,
+    preset: Preset = "cpu",
+    settings: Settings = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
-    max_minutes: Annotated[
-        float | None, typer.Option(min=0.01, help="Stop each training after this time; the last state is used.")
-    ] = None,
-    backbone: Annotated[str | None, typer.Option(help="Any timm feature extractor, in place of the preset's.")] = None,
-    backbone_weights: Annotated[Path | None, typer.Option(help="State dict of the backbone.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32-true, bf16-mixed or 16-mixed.")] = "32-true",
-    devices: Annotated[int, typer.Option(min=1, help="Processes of distributed training.")] = 1,
+    max_minutes: MaxMinutes = None,
+    backbone: BackboneName = None,
+    backbone_weights: BackboneWeights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Compute finished methods again.")] = False,
+    overwrite: Overwrite = False,
     mixed: Mixed = False,
     quiet: Quiet = False,
 ) -> None:
@@ -195,7 +206,8 @@ def eval_command(
     rules = find_protocol(protocol)
     imported = import_maps(
         maps,
-        _test_samples(dataset, data_root, categories),
+        _test_samples(dataset, data_root),
+        categories=_names(categories),
         reader=reader,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
@@ -242,9 +254,19 @@ def audit_command(
 
     names = list(PROTOCOLS) if protocols == "all" else list(_names(protocols) or ())
     rules = [find_protocol(key) for key in names]
-    samples = _test_samples(dataset, data_root, categories)
+    samples = _test_samples(dataset, data_root)
     limits = Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle)
-    dumps = [import_maps(path, samples, reader=reader, limits=limits, allow_clamped=allow_clamped) for path in maps]
+    dumps = [
+        import_maps(
+            path,
+            samples,
+            categories=_names(categories),
+            reader=reader,
+            limits=limits,
+            allow_clamped=allow_clamped,
+        )
+        for path in maps
+    ]
     labels = [path.stem for path in maps]
     if len(set(labels)) < len(labels):
         labels = [str(path) for path in maps]
@@ -344,6 +366,103 @@ def published_command(
         console.print(terminal(published_table(found)))
 
 
+@app.command("ablate", epilog="Example: `aseg-bench ablate levels --dataset mvtec_ad --data-root ~/mvtec`")
+def ablate_command(
+    what: Annotated[
+        str, typer.Argument(help="components: train the lines of Table 4; levels: combine one model's levels, Table 5.")
+    ],
+    method: Annotated[str, typer.Option(help="The method to take apart.")] = "uni_as",
+    dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
+    data_root: DataRoot = None,
+    categories: Categories = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of all runs and tables; runs/ablation_WHAT without it.")
+    ] = None,
+    preset: Preset = "cpu",
+    settings: Settings = None,
+    seeds: Annotated[str, typer.Option(help="One or several, separated by commas.")] = "0",
+    levels: Annotated[
+        str | None, typer.Option(help="Sets of levels, like 4;4,3;4,3,2,1; the paper's without it.")
+    ] = None,
+    max_minutes: MaxMinutes = None,
+    backbone: BackboneName = None,
+    backbone_weights: BackboneWeights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    devices: Devices = 1,
+    protocol: ProtocolKey = "exact",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a method apart: Table 4 (components) or Table 5 (levels) beside the paper's numbers."""
+    from aseg_bench.ablation import PAPER_LEVELS, ablate_components, ablate_levels, parse_levels, parse_seeds
+    from aseg_bench.methods import MethodOptions
+    from aseg_bench.runner import RunPlan
+
+    if what not in {"components", "levels"}:
+        raise InputError(f"ablate {what}: choose components or levels")
+    if levels and what == "components":
+        raise InputError("--levels belongs to `aseg-bench ablate levels`")
+    plan = RunPlan(
+        methods=[method],
+        dataset=dataset,
+        out=out or Path("runs") / f"ablation_{what}",
+        data_root=data_root,
+        categories=_names(categories),
+        options=MethodOptions(
+            device=device,
+            precision=precision,
+            n_devices=devices,
+            backbone=backbone,
+            backbone_weights=backbone_weights,
+            max_minutes=max_minutes,
+            preset=preset,
+            quiet=quiet,
+        ),
+        settings=_settings(settings or ()),
+        protocol=protocol,
+        overwrite=overwrite,
+    )
+    if what == "components":
+        tables = ablate_components(plan, parse_seeds(seeds))
+    else:
+        tables = ablate_levels(plan, parse_seeds(seeds), parse_levels(levels) if levels else PAPER_LEVELS)
+    if not quiet:
+        _print_report(tables, (), [plan.out / "tables.md"])
+
+
+@app.command("predict", epilog="Example: `aseg-bench predict photos/ --checkpoint checkpoint.pt --out maps`")
+def predict_command(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="Folder of maps and overlays.")],
+    levels: Annotated[bool, typer.Option("--levels", help="Keep the maps of the single levels, too.")] = False,
+    method: Annotated[str, typer.Option(help="The method that was trained.")] = "uni_as",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Map any pictures with a trained model: TIFF maps in the pictures' sizes, and overlays."""
+    from aseg_bench.methods import load_trained
+    from aseg_bench.pictures import picture_maps
+
+    count = picture_maps(load_trained(method, checkpoint, device), images, out, levels, quiet)
+    if not quiet:
+        console.print(f"maps and overlays of {count} pictures: {out}", highlight=False)
+
+
+@app.command("export", epilog="Example: `aseg-bench export --checkpoint checkpoint.pt --out model.onnx`")
+def export_command(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="The ONNX file.")],
+    method: Annotated[str, typer.Option(help="The method that was trained.")] = "uni_as",
+) -> None:
+    """Write a trained model as ONNX: RGB images (batch, 3, S, S) in [0, 255] to maps (batch, S, S)."""
+    from aseg_bench.methods import load_trained
+
+    load_trained(method, checkpoint, "cpu").export(out)
+    console.print(f"written: {out}", highlight=False)
+
+
 @app.command("methods", epilog="Example: `aseg-bench methods --show uni_as`")
 def methods_command(
     show: Annotated[str | None, typer.Option(help="Print all that is known of one method.")] = None,
@@ -355,7 +474,7 @@ def methods_command(
 
     if show:
         facts = find_method(show)
-        print(tabulate([(item.name, getattr(facts, item.name)) for item in fields(facts)[:-3]], tablefmt="plain"))
+        print(tabulate([(item.name, getattr(facts, item.name)) for item in fields(facts)[:-5]], tablefmt="plain"))
         if facts.dump:
             print(f"\n{facts.dump.strip()}")
         for name, preset in facts.presets().items() if facts.presets else ():
@@ -449,14 +568,14 @@ def _print_report(tables: "Sequence[Table]", findings: Sequence[str], paths: Seq
         console.print(path, highlight=False)
 
 
-def _test_samples(dataset: str | None, root: Path | None, categories: str | None) -> "list[Sample] | None":
+def _test_samples(dataset: str | None, root: Path | None) -> "list[Sample] | None":
     from aseg_bench.runner import find_samples
 
     if dataset is None:
-        if root is not None or categories is not None:
-            raise InputError("--data-root and --categories need --dataset")
+        if root is not None:
+            raise InputError("--data-root needs --dataset")
         return None
-    return [sample for sample in find_samples(dataset, root, _names(categories)) if sample.split == "test"]
+    return [sample for sample in find_samples(dataset, root) if sample.split == "test"]
 
 
 def _settings(texts: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -11,23 +11,20 @@ from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import DEFAULT_METRICS, Measured, measure
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.meeting import Masks, Meeting
+from aseg_bench.protocols.presets import DscRule
 from aseg_bench.protocols.restated import Restated
 from aseg_bench.records import Case, Sample, Score
 
+Maps = Sequence[NDArray[np.floating]]
 MEAN = "mean"  # the category of a data set's mean
 _DSC = ("dsc", "iou")
-_DSC_KEYS = {(key, "paper"): key for key in _DSC} | {
-    (key, rule): f"{key}_{end}" for key in _DSC for rule, end in (("anomalous_only", "anomalous"), ("pooled", "pooled"))
-}
+_DSC_ENDINGS: dict[DscRule, str] = {"paper": "", "anomalous_only": "_anomalous", "pooled": "_pooled"}
 DSC_ADVICE = "so DSC says little: see dsc_anomalous, dsc_pooled and pixel_f1_max"
 _MOST = 0.5  # share of all pixels called anomalous that makes a threshold degenerate
 
 
 class DegenerateThresholdWarning(UserWarning):
     """The precision + recall threshold of a category calls nearly everything anomalous."""
-
-
-Maps = Sequence[NDArray[np.floating]]
 
 
 def score_category(
@@ -61,13 +58,13 @@ def score_category(
         n_masks = "" if masks is None else f", {len(masks)} masks"
         raise InputError(f"{case.category}: {len(samples)} images, {len(maps)} maps{n_masks}; one of each is needed")
     keys = tuple(metrics) if metrics is not None else DEFAULT_METRICS
-    computed = {key: _DSC_KEYS[key, protocol.dsc_rule] if key in _DSC else key for key in keys}
+    computed = {key: key + _DSC_ENDINGS[protocol.dsc_rule] if key in _DSC else key for key in keys}
     meeting = Meeting(samples, maps, masks, protocol)
     measured = measure(
         meeting.scores,
         meeting.truths,
         metrics=list(dict.fromkeys(computed.values())),
-        image_scores=meeting.image_scores,
+        image_scores=None if meeting.has_plain_image_scores else meeting.image_scores,
         image_labels=meeting.image_labels,
         n_threads=n_threads,
     )

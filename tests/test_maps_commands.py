@@ -91,7 +91,7 @@ def test_audit_writes_table_csv_and_plot(
     [
         (["eval", "nowhere"], "there is no file or folder nowhere"),
         (["eval", ".", "--protocol", "unia"], "did you mean"),
-        (["eval", ".", "--data-root", "."], "--data-root and --categories need --dataset"),
+        (["eval", ".", "--data-root", "."], "--data-root needs --dataset"),
         (["run", "--methods", "a=dump"], "is not NAME or NAME=maps:PATH"),
         (["audit", ".", "--protocols", "nothing"], "no protocol"),
     ],

@@ -1,5 +1,6 @@
 """Someone else's maps, matched, checked and ready to be scored, one category at a time."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.images import image_size
+from aseg_bench.methods import near_matches
 from aseg_bench.predictions.checks import Suspicion, finite_map, suspicions
 from aseg_bench.predictions.matching import Match, listed, matched, samples_of
 from aseg_bench.predictions.readers import choose_reader
@@ -101,6 +103,7 @@ def import_maps(
     path: Path,
     samples: Sequence[Sample] | None = None,
     *,
+    categories: Sequence[str] | None = None,
     reader: str = "auto",
     limits: Limits | None = None,
     allow_clamped: bool = False,
@@ -110,6 +113,7 @@ def import_maps(
     Args:
         path: file or folder.
         samples: the test images that need a map; None takes images and truth from the dump itself.
+        categories: keep only these; None keeps all.
         reader: key of a reader, or ``auto``.
         limits: how much a file may ask for.
         allow_clamped: score clamped maps of layouts that usually clamp them.
@@ -123,7 +127,14 @@ def import_maps(
     problems = {category: list(texts) for category, texts in match.problems.items()}
     if found.faults:
         problems.setdefault("", []).append(f"{len(found.faults)} files cannot be used: {listed(found.faults, '; ')}")
-    return ImportedMaps(path, chosen, match.maps, problems, found.left_over, samples is None, allow_clamped)
+    maps = dict(match.maps)
+    if categories is not None:
+        for category in categories:
+            if category not in maps and category not in problems:
+                raise InputError(f"{path} has no category {category}; {near_matches(category, sorted(maps))}")
+        maps = {category: pairs for category, pairs in maps.items() if category in categories}
+        problems = {category: texts for category, texts in problems.items() if category in ("", *categories)}
+    return ImportedMaps(path, chosen, maps, problems, found.left_over, samples is None, allow_clamped)
 
 
 class MapsMethod:
@@ -150,8 +161,10 @@ class MapsMethod:
             InputError: a sample has no map, or a map cannot be used.
         """
         imported = import_maps(self._path, samples, reader=self._reader, limits=self._limits)
-        if problems := imported.problem_text:
-            raise InputError(f"{self.name}: {problems}")
+        for where, texts in imported.problems.items():
+            if where:
+                raise InputError(f"{self.name}, {where}: {texts[0]}")
+            warnings.warn(f"{self.name}: {texts[0]}", stacklevel=2)  # the run may be of some categories only
         scores: dict[Sample, NDArray[Any]] = {}
         for sample in samples:
             if sample not in scores:

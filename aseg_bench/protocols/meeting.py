@@ -46,7 +46,7 @@ class Meeting:
         self, samples: Sequence[Sample], maps: Sequence[Scores], masks: Masks | None, protocol: Protocol
     ) -> None:
         self._samples, self._maps, self._masks, self._protocol = samples, maps, masks, protocol
-        self._pair = lru_cache(maxsize=None if isinstance(protocol.size, int) else 4)(self._read)
+        self._pair = lru_cache(maxsize=None if isinstance(protocol.size, int) else 16)(self._read)
 
     @property
     def truths(self) -> Sequence[NDArray[np.bool_]]:
@@ -63,13 +63,20 @@ class Meeting:
         """Normal pixels of each image; a partly covered pixel of an unbinarised mask counts in part."""
         return [self._pair(index).normal_area for index in range(len(self._samples))]
 
+    @property
+    def has_plain_image_scores(self) -> bool:
+        """Whether an image's score is the maximum of its map as it is, which the sweep finds by itself."""
+        return self._protocol.image_score == "max" and self._protocol.map_scale != "anomalib"
+
     @cached_property
     def image_scores(self) -> Scores:
         """One score per image."""
-        raw = np.array([image_score(scores, self._protocol.image_score) for scores in self._unscaled])
-        if self._protocol.map_scale != "anomalib":
-            return raw
-        return _anomalib_scaled(raw, raw.min(), raw.max(), best_f1_threshold(raw, self.image_labels))
+        rule, is_anomalib = self._protocol.image_score, self._protocol.map_scale == "anomalib"
+        scores = np.array([image_score(m, rule) for m in (self._unscaled if is_anomalib else self.scores)])
+        if not is_anomalib:
+            return scores
+        threshold = best_f1_threshold(scores, self.image_labels)
+        return _anomalib_scaled(scores, scores.min(), scores.max(), threshold)
 
     @cached_property
     def image_labels(self) -> NDArray[np.bool_]:

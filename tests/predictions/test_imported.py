@@ -82,6 +82,20 @@ def test_maps_of_mixed_sizes_are_refused_unless_they_are_their_images_sizes(
         import_maps(tmp_path, samples).read(first)
 
 
+def test_some_categories_of_a_dump_can_be_taken(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
+) -> None:
+    write_plain(tmp_path, make_maps(80))
+    imported = import_maps(tmp_path, samples, categories=["bottle"])
+    assert not imported.problems
+    assert list(imported.found) == ["bottle"]
+    with pytest.raises(InputError, match="has no category botle; did you mean bottle"):
+        import_maps(tmp_path, samples, categories=["botle"])
+    bottle = [sample for sample in samples if sample.category == "bottle"]
+    with pytest.warns(UserWarning, match="maps of no image in the data set: metal_nut"):
+        assert len(list(MapsMethod("mine", tmp_path).predict(bottle))) == len(bottle)
+
+
 def test_most_inverted_categories_are_one_warning(
     tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
 ) -> None:
