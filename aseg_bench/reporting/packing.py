@@ -39,17 +39,22 @@ ERRATA = {  # start of the errata's ``where``: the rows it is about
 }
 
 
-def main(folder: Path) -> None:
-    """Write the package data from a folder of collected numbers."""
+def pack(folder: Path, out: Path = DATA) -> None:
+    """Write the package data from a folder of collected numbers.
+
+    Args:
+        folder: holds the files named in ``RESULTS`` and ``RENAMED_FILES``, and ``mean_check.csv``.
+        out: where the package data go.
+    """
     results = pd.concat([_read(folder / name) for name in RESULTS], ignore_index=True)
     results["caution"] = ""
     _caution_means(results, _read(folder / "mean_check.csv"))
     _caution_paper(results, _read(folder / "seed_inconsistencies.csv"))
     _caution_errata(results, _read(folder / "source_errata.csv"))
-    with written_whole(DATA / "published.csv.xz") as path:
+    with written_whole(out / "published.csv.xz") as path:
         results.to_csv(path, index=False, compression={"method": "xz", "preset": 9})
     for name, new_name in RENAMED_FILES.items():
-        with written_whole(DATA / new_name) as path:
+        with written_whole(out / new_name) as path:
             _read(folder / name).to_csv(path, index=False)
 
 
@@ -106,4 +111,4 @@ def _caution_errata(results: pd.DataFrame, errata: pd.DataFrame) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    pack(Path(sys.argv[1]))

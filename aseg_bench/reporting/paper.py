@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from aseg_bench.reporting.published import paper_data, published
-from aseg_bench.reporting.tables import Cell, Footnotes, Table, ranks
+from aseg_bench.reporting.tables import Cell, Footnotes, Table, ablation_table, ranks
 
 _PLACES = {"mvtec_ad": "MVTec-AD", "visa": "VisA"}
 _CAPTIONS = {
@@ -105,27 +105,10 @@ def _table23(number: int) -> Table:
 
 def _ablation(number: int, header: Sequence[Cell], heads: Sequence[Sequence[Cell]]) -> Table:
     data = paper_data(f"table{number}")
-    notes = Footnotes()
-    columns = []
-    for metric in ("pixel_ap", "dsc"):
-        full = Decimal(data[metric].iloc[-1])
-        gaps = [_rounded(full - Decimal(value)) for value in data[metric]]
-        columns.append(
-            [
-                Cell(
-                    value,
-                    medal,
-                    notes.letter(_printed_note(gap, printed)),
-                    "" if Decimal(gap) == 0 else gap,
-                )
-                for value, medal, gap, printed in zip(
-                    data[metric], ranks(list(data[metric]), True), gaps, data[f"{metric}_gap_printed"], strict=True
-                )
-            ]
-        )
-    rows = [[*head, *cells] for head, cells in zip(heads, zip(*columns, strict=True), strict=True)]
-    titles = [*header, Cell("pAP"), Cell("DSC")]
-    return Table(f"paper_table{number}", _CAPTIONS[number], titles, [("", rows)], notes.by_letter())
+    titles = {"pAP": "pixel_ap", "DSC": "dsc"}
+    columns = {title: list(data[metric]) for title, metric in titles.items()}
+    gaps = {title: list(data[f"{metric}_gap_printed"]) for title, metric in titles.items()}
+    return ablation_table(f"paper_table{number}", _CAPTIONS[number], header, heads, columns, gaps)
 
 
 def _published(number: int) -> pd.DataFrame:

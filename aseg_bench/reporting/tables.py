@@ -132,6 +132,45 @@ def category_tables(
     return tables
 
 
+def ablation_table(
+    key: str,
+    caption: str,
+    header: Sequence[Cell],
+    heads: Sequence[Sequence[Cell]],
+    columns: Mapping[str, Sequence[str]],
+    gaps_elsewhere: Mapping[str, Sequence[str]] | None = None,
+) -> Table:
+    """Variants of a model down, the full one last; behind each value its gap to the full model, by the printed values.
+
+    Args:
+        key: name of the table.
+        caption: of the table.
+        header: titles of the columns that say what a variant has.
+        heads: those columns, one row per variant.
+        columns: title -> printed values, one per variant; higher is better.
+        gaps_elsewhere: title -> gaps that were printed elsewhere, empty where none; a footnote shows one that differs.
+    """
+    notes = Footnotes()
+    cells = []
+    for title, texts in columns.items():
+        full = _leading_number(texts[-1])
+        values = [_leading_number(text) for text in texts]
+        gaps = ["" if value is None or full is None else f"{full - value:.2f}" for value in values]
+        others = (gaps_elsewhere or {}).get(title, gaps)
+        differing = [
+            f"gap printed as {other}" if other and gap and float(other) != float(gap) else ""
+            for gap, other in zip(gaps, others, strict=True)
+        ]
+        cells.append(
+            [
+                Cell(text, medal, notes.letter(note), gap)
+                for text, medal, note, gap in zip(texts, ranks(texts, True), differing, [*gaps[:-1], ""], strict=True)
+            ]
+        )
+    rows = [[*head, *values] for head, values in zip(heads, zip(*cells, strict=True), strict=True)]
+    return Table(key, caption, [*header, *(Cell(title) for title in columns)], [("", rows)], notes.by_letter())
+
+
 def printed(result: Result | None, metric: str) -> str:
     """A result in print, ``±`` its standard deviation over runs: fractions in percent; a dash where undefined."""
     if result is None or result.value is None:

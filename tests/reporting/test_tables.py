@@ -12,7 +12,7 @@ from aseg_bench.records import Case, Score
 from aseg_bench.reporting import Table, report_tables, terminal, write_tables
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.markdown import markdown
-from aseg_bench.reporting.tables import DASH, ranks
+from aseg_bench.reporting.tables import DASH, Cell, ablation_table, ranks
 from aseg_bench.reporting.writing import tables_csv
 
 EVIL = "=a_b & <script>|*[x]"
@@ -103,6 +103,16 @@ def test_mixed_protocols_get_a_row_each() -> None:
     tables = report_tables([exact, official], methods=METHODS, mixed=True)
     table = next(table for table in tables if table.key == "table2")
     assert [row[0] for row in texts(table)] == ["UniAS [exact]", "UniAS [official]"]
+
+
+def test_gaps_of_an_ablation_are_those_of_the_printed_values() -> None:
+    heads = [[Cell("plain")], [Cell("broken")], [Cell("full")]]
+    texts = ["30.10 ± 1.00", DASH, "40.00 ± 2.00"]
+    table = ablation_table("table4", "Caption.", [Cell("Variant")], heads, {"pAP": texts}, {"pAP": ["9.80", "", ""]})
+    (_, rows), *_ = table.blocks
+    assert [row[1].aside for row in rows] == ["9.90", "", ""]
+    assert [row[1].rank for row in rows] == ["second", "", "best"]
+    assert table.notes == {"a": "gap printed as 9.80"}
 
 
 def evil_tables() -> list[Table]:
