@@ -1,0 +1,32 @@
+"""Regenerates what lies in reports/: ``python benchmark.py speed`` races the metric core against its peers."""
+
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def main() -> None:
+    """Regenerate what lies in reports/."""
+
+
+@app.command()
+def speed(
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    quick: Annotated[bool, typer.Option("--quick", help="Small maps, to try this program; no bar will hold.")] = False,
+) -> None:
+    """Race the metric core against its peers; write speed.md, .csv, .json and .png."""
+    from benchmarks.speed import FULL, QUICK, race
+    from benchmarks.speed_report import write_report
+
+    warnings.simplefilter("ignore")  # the peers warn on every update
+    write_report(out, race(QUICK if quick else FULL))
+    print(f"wrote {out}/speed.md, .csv, .json and .png")
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,1 @@
+"""What benchmark.py runs: scenes, peers, races and their reports."""
