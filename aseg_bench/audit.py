@@ -166,9 +166,15 @@ def _deviation(name: str, protocol: Protocol, metric: str, means: Mapping[tuple[
     if not moving or max(abs(by) for *_, by in moving) < _SHARE * abs(total):
         return Deviation(name, protocol.name, metric, value, total, "several choices together", None)
     choice, switched, by = max(moving, key=lambda entry: abs(entry[2]))
-    setting = ", ".join(str(switched.settings[name]) for name in _CHOICES[choice]
-                        if switched.settings[name] != EXACT.settings[name])  # fmt: skip
-    return Deviation(name, protocol.name, metric, value, total, f"{choice} ({setting})", by)
+    return Deviation(name, protocol.name, metric, value, total, _in_words(choice, switched), by)
+
+
+def _in_words(choice: str, switched: Protocol) -> str:
+    """A choice with its settings, for instance ``resolution (size 256, keep aspect, crop 224)``."""
+    changed = {key: switched.settings[key] for key in _CHOICES[choice] if switched.settings[key] != EXACT.settings[key]}
+    words = [value if isinstance(value, str) else key if value is True else f"{key} {value}"
+             for key, value in changed.items()]  # fmt: skip
+    return f"{choice} ({', '.join(words).replace('keep_aspect', 'keep aspect')})"
 
 
 def _stored_masks(category: Category) -> Masks:

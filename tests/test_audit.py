@@ -50,7 +50,7 @@ def test_binning_and_the_image_score_are_named_where_they_move_a_number(tmp_path
     assert rows["adeval1000", "pixel_ap"].cause == "binning of the scores (histogram_1000)"
     by_pool = rows["uniad", "image_auroc"]
     assert by_pool.points is not None
-    assert by_pool.cause in {"", "image score (pool_16_max)", "resolution (224)", "several choices together"}
+    assert by_pool.cause in {"", "image score (pool_16_max)", "resolution (size 224)", "several choices together"}
 
 
 def test_a_flip_is_named_as_the_cause_for_inverted_maps(tmp_path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_flip_is_named_as_the_cause_for_inverted_maps(tmp_path: Path) -> None:
     exact, flipped = rows["exact", "pixel_auroc"], rows["unias", "pixel_auroc"]
     assert exact.value is not None
     assert exact.value < 0.5
-    assert flipped.cause == "AUROC flip (True)"
+    assert flipped.cause == "AUROC flip (auroc_flip)"
     assert flipped.cause_points == pytest.approx(100 * (1 - 2 * exact.value))
 
 
@@ -76,6 +76,12 @@ def test_table_csv_and_plot_hold_every_protocol(tmp_path: Path) -> None:
     assert frame["value"].iloc[0] == deviations[0].value
     assert markdown.read_text(encoding="utf-8") == text + "\n"
     assert "points from the exact protocol" in "".join(ElementTree.parse(plot).getroot().itertext())
+
+
+def test_a_crop_is_named_with_its_numbers(tmp_path: Path) -> None:
+    rows = audited(write_dump(tmp_path / "dump"), ["patchcore"])
+    causes = {row.cause for row in rows.values()}
+    assert "resolution (size 256, keep aspect, crop 224)" in causes
 
 
 def test_a_dump_with_a_problem_is_not_audited(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.integrate import trapezoid
 from sklearn.metrics import auc, precision_recall_curve
 
 Maps = Sequence[NDArray[np.floating]]
@@ -120,7 +121,7 @@ def n_above(scores: NDArray[np.floating], thresholds: NDArray[np.floating]) -> N
 
 def area(x: Floats, y: Floats) -> float:
     """Area by trapezoids under points listed from right to left."""
-    return float(np.trapezoid(y[::-1], x[::-1]))
+    return float(trapezoid(y[::-1], x[::-1]))
 
 
 def _histogram(parts: Iterable[NDArray[np.floating]], edges: NDArray[np.float32]) -> Floats:
