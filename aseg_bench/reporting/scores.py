@@ -177,4 +177,6 @@ def _merged(scores: Mapping[int, Score]) -> Result:
     note = "; ".join(dict.fromkeys(score.undefined_because for score in scores.values() if score.undefined_because))
     if by_run and len(by_run) < len(scores):
         note = f"mean of {len(by_run)} of {len(scores)} runs; {note}"
+    if len({score.n_images for score in scores.values()}) > 1:
+        note = f"runs on different test images; {note}".rstrip("; ")
     return Result(by_run, note if by_run else note or "not computed")

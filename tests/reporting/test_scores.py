@@ -87,7 +87,9 @@ def test_other_test_images_are_refused_unless_asked_for() -> None:
     runs = [[SCORE], [replace(SCORE, n_images=80)]]
     with pytest.raises(InputError, match="different numbers of test images: 83"):
         merge_runs(runs)
-    assert merge_runs(runs, mixed=True)[KEY].by_run.keys() == {1, 2}
+    merged = merge_runs(runs, mixed=True)[KEY]
+    assert merged.by_run.keys() == {1, 2}
+    assert merged.note == "runs on different test images"
 
 
 def test_a_cell_scored_twice_in_one_run_is_refused() -> None:
