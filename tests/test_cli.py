@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -6,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from aseg_bench import __version__
+from aseg_bench.cli import COMMANDS, app
 from aseg_bench.reporting import read_scores
 from tests.conftest import Installed, Outcome, facts_of, save
 
@@ -17,16 +21,18 @@ Call = Callable[..., Outcome]
 
 def run_on(root: Path, *words: object, methods: str = "near", out: str = "out") -> tuple[object, ...]:
     place = ("--dataset", "mvtec_ad", "--data-root", root, "--out", root.parent / out)
-    return ("run", "--quiet", "--methods", methods, *place, *words)
+    return ("run", "--quiet", "--no-page", "--methods", methods, *place, *words)
 
 
 def test_a_run_prints_the_papers_tables_and_where_the_rest_is(call: Call, installed: Installed, tiny: Path) -> None:
     out = tiny.parent / "out"
-    outcome = call("run", "--methods", "near,far", "--dataset", "mvtec_ad", "--data-root", tiny, "--out", out)
+    place = ("--dataset", "mvtec_ad", "--data-root", tiny, "--categories", "nut", "--out", out)
+    outcome = call("run", "--methods", "near,far", *place)
     assert outcome.code == 0
     assert [outcome.out.count(title) for title in ("Pixel AUROC (%) by", "Pixel AP (%) by", "DSC (%) by")] == [1, 1, 1]
-    assert all(str(out / name) in outcome.out.replace("\n", "") for name in ("scores.csv", "report"))
-    assert {path.name for path in (out / "report").iterdir()} >= {"tables.md", "tables.tex"}
+    assert all(str(out / name) in outcome.out.splitlines() for name in ("scores.csv", "report/report.html"))
+    files = {"tables.md", "tables.tex", "tables.html", "tables.csv", "figures", "report.html"}
+    assert {path.name for path in (out / "report").iterdir()} >= files
     assert "scoring near" in outcome.err
 
 
@@ -38,7 +44,7 @@ def test_runs_of_one_data_set_share_a_folder_without_out(
     call: Call, installed: Installed, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tiny.parent)
-    call("run", "--quiet", "--methods", "near", "--dataset", "mvtec_ad", "--data-root", tiny)
+    call("run", "--quiet", "--no-page", "--methods", "near", "--dataset", "mvtec_ad", "--data-root", tiny)
     assert (tiny.parent / "runs" / "mvtec_ad" / "scores.csv").is_file()
 
 
@@ -280,7 +286,7 @@ def test_the_record_tells_how_the_run_came_about(call: Call, installed: Installe
     call(*run_on(tiny, "--max-minutes", 3))
     record = json.loads((tiny.parent / "out/run.json").read_text())
     assert record["aseg_bench"] == __version__
-    assert record["command"].startswith("aseg-bench run --quiet --methods near ")
+    assert record["command"].startswith("aseg-bench run --quiet --no-page --methods near ")
     assert record["datasets"]["mvtec_ad"]["n_train"] == 8
     case = record["cases"]["near/mvtec_ad"]
     assert (case["seed"], case["max_minutes"], case["data"]) == (0, 3, record["datasets"]["mvtec_ad"]["checksum"])
@@ -325,17 +331,28 @@ def test_what_can_be_named_is_listed(call: Call, command: str, known: str) -> No
 
 
 def test_every_command_explains_itself_with_an_example(call: Call) -> None:
-    from aseg_bench.cli import app
-
-    takes_nothing = {"datasets", "readers", "protocols"}
-    commands = {command.name: command for command in app.registered_commands}
-    assert {"run", "eval", "audit", "methods", "datasets"} <= set(commands)
-    for name, command in commands.items():
-        outcome = call(name, "--help")
+    assert len({example.split()[0] for example in COMMANDS.values()}) == len(COMMANDS)
+    for function, example in COMMANDS.items():
+        outcome = call(example.split()[0], "--help")
         assert outcome.code == 0
-        assert command.callback is not None
-        assert command.callback.__doc__
-        assert name in takes_nothing or f"aseg-bench {name}" in (command.epilog or ""), name
+        assert function.__doc__
+        assert "Example:" in outcome.out
+
+
+def test_documents_show_commands_that_exist() -> None:
+    group = typer.main.get_command(app)
+    root = Path(__file__).parents[1]
+    shown = [
+        match.group(1)
+        for document in (root / "README.md", *(root / "docs").glob("*.md"))
+        for match in re.finditer(r"aseg-bench ([a-z]+ [^`#\n]*)", document.read_text(encoding="utf-8"))
+    ]
+    assert len(shown) > 5
+    for line in [*shown, *COMMANDS.values()]:
+        name, *words = shlex.split(line)
+        command = group.commands[name]  # type: ignore[attr-defined]
+        known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+        assert {word for word in words if word.startswith("--")} <= known, line
 
 
 def test_help_loads_no_room() -> None:

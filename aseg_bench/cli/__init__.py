@@ -1,0 +1,90 @@
+"""The command line: one command, one function; the work is done in the rooms.
+
+A command imports its rooms when it runs, so that ``--help`` and ``--version`` wait for none of them.
+"""
+
+import errno
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from aseg_bench import __version__
+from aseg_bench.cli.lists import datasets_command, methods_command, protocols_command, readers_command
+from aseg_bench.cli.results import compare_command, published_command, report_command
+from aseg_bench.cli.running import ablate_command, run_command
+from aseg_bench.cli.scoring import audit_command, eval_command
+from aseg_bench.cli.trained import export_command, predict_command
+from aseg_bench.errors import AsegBenchError
+
+COMMANDS: dict[Callable[..., None], str] = {
+    run_command: "run --methods uni_as,uniad --dataset mvtec_ad --data-root ~/mvtec",
+    eval_command: "eval dump/ --name patchcore --dataset mvtec_ad --data-root ~/mvtec",
+    audit_command: "audit result_eval_temp/ --protocols exact,uniad,ader",
+    report_command: "report runs/seed0 runs/seed1 --out runs/report",
+    compare_command: "compare runs/demo --methods uni_as,uniad",
+    published_command: "published --method uniad --dataset mvtec --metric pixel_ap",
+    ablate_command: "ablate levels --dataset mvtec_ad --data-root ~/mvtec",
+    predict_command: "predict photos/ --checkpoint checkpoint.pt --out maps",
+    export_command: "export --checkpoint checkpoint.pt --out model.onnx",
+    methods_command: "methods --show uni_as",
+    datasets_command: "datasets",
+    readers_command: "readers",
+    protocols_command: "protocols",
+}
+"""Functions of the commands, each with an example of its use."""
+
+app = typer.Typer(
+    name="aseg-bench",
+    help="Benchmarks image anomaly segmentation: exact pixel metrics, live models, and the tables a paper prints.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="markdown",
+)
+for _command, _example in COMMANDS.items():
+    app.command(_example.split()[0], epilog=f"Example: `aseg-bench {_example}`")(_command)
+
+_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}  # no bug of ours
+
+
+def main() -> None:
+    """Run the command line; a user's error is one line and exit code 2."""
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            app()
+    except AsegBenchError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False).print("[red]error:[/red]", end=" ")
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:  # only models need more than what is always installed
+        print(f"error: this needs the package {error.name}: pip install 'aseg-bench[models]'", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in _FULL_OR_FORBIDDEN:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *place: object, **stream: object) -> None:
+    print(f"warning: {message}", file=sys.stderr)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"aseg-bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _common(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    del version

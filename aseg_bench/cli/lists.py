@@ -1,0 +1,66 @@
+"""Commands that list what can be named."""
+
+from dataclasses import asdict, fields
+from typing import Annotated
+
+import typer
+
+
+def methods_command(
+    show: Annotated[str | None, typer.Option(help="Print all that is known of one method.")] = None,
+) -> None:
+    """List the methods: live models, and those whose maps can be read."""
+    from tabulate import tabulate
+
+    from aseg_bench.methods import find_method, find_methods
+
+    if show:
+        facts = find_method(show)
+        print(tabulate([(item.name, getattr(facts, item.name)) for item in fields(facts)[:-5]], tablefmt="plain"))
+        if facts.dump:
+            print(f"\n{facts.dump.strip()}")
+        for name, preset in facts.presets().items() if facts.presets else ():
+            print(f"\npreset {name}")
+            print(tabulate(asdict(preset).items(), tablefmt="plain"))
+        return
+    rows = [
+        (
+            *(facts.name, facts.label, facts.venue, "live" if facts.build else "maps"),
+            *(facts.reader, facts.protocol, facts.published),
+        )
+        for facts in find_methods().values()
+    ]
+    headers = ["name", "method", "venue", "live or maps", "reader", "protocol", "published as"]
+    print(tabulate(rows, headers=headers, missingval="-"))
+
+
+def datasets_command() -> None:
+    """List the data sets."""
+    from tabulate import tabulate
+
+    from aseg_bench.datasets import DATASETS
+
+    rows = [
+        (data.key, data.label, "--data-root" if data.needs_root else "-", data.summary) for data in DATASETS.values()
+    ]
+    print(tabulate(rows, headers=["key", "data set", "needs", "what it is"], maxcolwidths=[None, None, None, 72]))
+
+
+def readers_command() -> None:
+    """List the layouts of anomaly maps that can be read."""
+    from tabulate import tabulate
+
+    from aseg_bench.predictions.readers import find_readers
+
+    rows = [(reader.key, reader.summary) for reader in find_readers().values()]
+    print(tabulate(rows, headers=["reader", "what it reads"]))
+
+
+def protocols_command() -> None:
+    """List the named protocols: how each system of the field compares maps with the truth."""
+    from tabulate import tabulate
+
+    from aseg_bench.protocols import PROTOCOLS
+
+    rows = [(protocol.name, protocol.summary) for protocol in PROTOCOLS.values()]
+    print(tabulate(rows, headers=["protocol", "what it does"], maxcolwidths=[None, 100]))

@@ -1,0 +1,74 @@
+"""Options that several commands share, and the texts that some of them take."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aseg_bench.errors import InputError
+
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no tables; files and errors only.")]
+Mixed = Annotated[bool, typer.Option("--mixed", help="Tables may mix protocols; their rows are marked.")]
+Page = Annotated[bool, typer.Option(help="Draw figures and build report.html.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Where the data set lies.")]
+Categories = Annotated[str | None, typer.Option(help="Take only these, separated by commas.")]
+
+Maps = Annotated[Path, typer.Argument(help="File or folder of anomaly maps.")]
+MapsDataset = Annotated[
+    str | None,
+    typer.Option("--dataset", help="Key from `aseg-bench datasets`; not needed where masks travel with maps."),
+]
+ReaderKey = Annotated[str, typer.Option("--reader", help="auto, or a key from `aseg-bench readers`.")]
+ProtocolKey = Annotated[str, typer.Option(help="Key from `aseg-bench protocols`: how maps and truth are compared.")]
+AllowPickle = Annotated[
+    bool, typer.Option("--allow-pickle", help="Read formats that need pickle: arrays and plain containers only.")
+]
+AllowClamped = Annotated[bool, typer.Option("--allow-clamped", help="Score anomalib's clamped maps as they are.")]
+MaxGib = Annotated[float, typer.Option(min=0.001, help="Largest array or file, in GiB, that a dump may hold.")]
+
+Preset = Annotated[str, typer.Option(help="Settings of the methods: cpu, paper, ...")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="METHOD.FIELD=VALUE replaces one setting; may be repeated.")
+]
+MaxMinutes = Annotated[
+    float | None, typer.Option(min=0.01, help="Stop each training after this time; the last state is used.")
+]
+BackboneName = Annotated[str | None, typer.Option(help="Any timm feature extractor, in place of the preset's.")]
+BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the backbone.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Precision = Annotated[str, typer.Option(help="auto (bf16-mixed where CUDA has it), 32-true or bf16-mixed.")]
+Devices = Annotated[int, typer.Option(min=1, help="Processes of distributed training.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Compute finished methods again.")]
+Checkpoint = Annotated[Path, typer.Option(help="Of a training: RUN/training/METHOD/DATASET/checkpoint.pt.")]
+
+
+def names_in(text: str | None) -> tuple[str, ...] | None:
+    """The names in a text that separates them by commas; None where there is no text."""
+    return tuple(name.strip() for name in text.split(",") if name.strip()) if text is not None else None
+
+
+def methods_in(text: str) -> tuple[list[str], dict[str, Path]]:
+    """Names in order, and the paths of those whose maps are read: ``uni_as,patchcore=maps:dump``."""
+    names, maps = [], {}
+    for item in names_in(text) or ():
+        name, equals, source = item.partition("=")
+        if equals:
+            kind, _, path = source.partition(":")
+            if kind != "maps" or not path:
+                raise InputError(f"--methods {item} is not NAME or NAME=maps:PATH, for instance patchcore=maps:dump/")
+            maps[name] = Path(path)
+        names.append(name)
+    return names, maps
+
+
+def settings_in(texts: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Settings by method and field: ``uni_as.n_steps=1000``."""
+    settings: dict[str, dict[str, str]] = {}
+    for text in texts:
+        place, equals, value = text.partition("=")
+        method, dot, name = place.partition(".")
+        if not (equals and dot and method and name):
+            raise InputError(f"--set {text} is not METHOD.FIELD=VALUE, for instance uni_as.n_steps=1000")
+        settings.setdefault(method, {})[name] = value
+    return settings

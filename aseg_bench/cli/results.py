@@ -1,0 +1,92 @@
+"""Commands that print what is known: report, compare and published."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aseg_bench.cli.options import Page, Quiet, names_in
+from aseg_bench.cli.printing import console, print_report
+from aseg_bench.errors import InputError
+
+
+def report_command(
+    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of finished runs; seeds are merged.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; of one run, RUN/report.")] = None,
+    tables: Annotated[str | None, typer.Option(help="Of 1, 2, 3, 4, 5 and categories, separated by commas.")] = None,
+    formats: Annotated[str, typer.Option("--format", help="Of md, tex, html and csv.")] = "md,tex,html,csv",
+    paper: Annotated[bool, typer.Option("--paper", help="The source paper's own Tables 1-5, recomputed.")] = False,
+    page: Page = True,
+    mixed: Annotated[
+        bool, typer.Option("--mixed", help="Accept several protocols or sets of images; tables only.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print and write tables, diagnosis, figures and page of finished runs, or the source paper's tables."""
+    from aseg_bench.methods import find_methods
+    from aseg_bench.report import paper_report, write_report, write_run_report
+    from aseg_bench.results import read_results
+    from aseg_bench.runner import REPORT, dataset_labels
+
+    if bool(runs) == paper:
+        raise InputError("name one or several runs, or give --paper")
+    if paper:
+        made = paper_report(names_in(tables))
+        paths = write_report(out, made, names_in(formats) or ()) if out else []
+    else:
+        read = read_results(runs or (), mixed)
+        if out is None and len(read) > 1:
+            raise InputError("several runs make one report; say where with --out FOLDER")
+        made, paths = write_run_report(
+            out or read[0].folder / REPORT,
+            read,
+            methods=find_methods(),
+            datasets=dataset_labels(),
+            tables=names_in(tables),
+            formats=names_in(formats) or (),
+            page=page and not mixed,
+            mixed=mixed,
+        )
+    if not quiet:
+        print_report(made.tables, made.findings, paths)
+
+
+def compare_command(
+    run: Annotated[Path, typer.Argument(help="Folder of a finished run with its maps.")],
+    methods: Annotated[str | None, typer.Option(help="Two or more, separated by commas; all without it.")] = None,
+    replicates: Annotated[int, typer.Option(min=100, help="Resampled sets of images.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder of the files; RUN/report without it.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Intervals and paired tests of pixel metrics over images, and rank tests over categories."""
+    from aseg_bench.methods import find_methods
+    from aseg_bench.report import compare_run, write_comparison
+    from aseg_bench.results import read_results
+    from aseg_bench.runner import REPORT, dataset_labels
+
+    (results,) = read_results([run])
+    comparison = compare_run(results, names_in(methods), n_replicates=replicates, seed=seed, quiet=quiet)
+    tables, paths = write_comparison(out or run / REPORT, comparison, find_methods(), dataset_labels())
+    if not quiet:
+        print_report(tables, (), paths)
+
+
+def published_command(
+    method: Annotated[str | None, typer.Option(help="In any spelling.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="For instance mvtec or visa.")] = None,
+    metric: Annotated[str | None, typer.Option(help="For instance pixel_auroc, pixel_ap, dsc or image_auroc.")] = None,
+    category: Annotated[str, typer.Option(help="A category, mean, or all.")] = "mean",
+    setting: Annotated[str | None, typer.Option(help="one-for-all or one-for-one.")] = None,
+    source: Annotated[str | None, typer.Option(help="Key of a source.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write the numbers to this CSV file, and print no table.")] = None,
+) -> None:
+    """Look up published numbers: 62 methods, each number with its setting, variant, source and known errors."""
+    from aseg_bench.reporting import terminal
+    from aseg_bench.reporting.published import published, published_table, write_published
+
+    found = published(method, dataset, None if category == "all" else category, metric, setting, source)
+    if out:
+        write_published(out, found)
+    else:
+        console.print(terminal(published_table(found)))

@@ -1,0 +1,170 @@
+"""Commands that train: run and ablate."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aseg_bench.cli.options import (
+    BackboneName,
+    BackboneWeights,
+    Categories,
+    DataRoot,
+    Device,
+    Devices,
+    MaxMinutes,
+    Mixed,
+    Overwrite,
+    Page,
+    Precision,
+    Preset,
+    ProtocolKey,
+    Quiet,
+    Settings,
+    methods_in,
+    names_in,
+    settings_in,
+)
+from aseg_bench.cli.printing import finish, print_report
+from aseg_bench.errors import InputError
+
+
+def run_command(
+    methods: Annotated[
+        str, typer.Option(help="Names from `aseg-bench methods`, separated by commas; NAME=maps:PATH reads maps.")
+    ],
+    dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
+    data_root: DataRoot = None,
+    categories: Categories = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the run, runs/DATASET if not given; an interrupted run goes on there."),
+    ] = None,
+    preset: Preset = "cpu",
+    settings: Settings = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of every random draw.")] = 0,
+    max_minutes: MaxMinutes = None,
+    backbone: BackboneName = None,
+    backbone_weights: BackboneWeights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    devices: Devices = 1,
+    protocol: ProtocolKey = "exact",
+    half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
+    overwrite: Overwrite = False,
+    page: Page = True,
+    mixed: Mixed = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train methods, map the test images, score every pixel; print the tables and write the report."""
+    from aseg_bench.methods import MethodOptions
+    from aseg_bench.runner import RunPlan, run
+
+    options = MethodOptions(
+        seed=seed,
+        device=device,
+        precision=precision,
+        n_devices=devices,
+        backbone=backbone,
+        backbone_weights=backbone_weights,
+        max_minutes=max_minutes,
+        preset=preset,
+        quiet=quiet,
+    )
+    names, maps = methods_in(methods)
+    plan = RunPlan(
+        methods=names,
+        dataset=dataset,
+        out=out or Path("runs") / dataset,
+        data_root=data_root,
+        categories=names_in(categories),
+        options=options,
+        settings=settings_in(settings or ()),
+        protocol=protocol,
+        half=half,
+        overwrite=overwrite,
+        mixed=mixed,
+        maps=maps,
+    )
+    with stoppable(plan.out, overwrite):
+        run(plan)
+        finish(plan.out, page=page, mixed=mixed, quiet=quiet)
+
+
+def ablate_command(
+    what: Annotated[
+        str, typer.Argument(help="components: train the lines of Table 4; levels: combine one model's levels, Table 5.")
+    ],
+    method: Annotated[str, typer.Option(help="The method to take apart.")] = "uni_as",
+    dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
+    data_root: DataRoot = None,
+    categories: Categories = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of all runs and tables; runs/ablation_WHAT without it.")
+    ] = None,
+    preset: Preset = "cpu",
+    settings: Settings = None,
+    seeds: Annotated[str, typer.Option(help="One or several, separated by commas.")] = "0",
+    levels: Annotated[
+        str | None, typer.Option(help="Sets of levels, like 4;4,3;4,3,2,1; the paper's without it.")
+    ] = None,
+    max_minutes: MaxMinutes = None,
+    backbone: BackboneName = None,
+    backbone_weights: BackboneWeights = None,
+    device: Device = "auto",
+    precision: Precision = "auto",
+    devices: Devices = 1,
+    protocol: ProtocolKey = "exact",
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a method apart: Table 4 (components) or Table 5 (levels) beside the paper's numbers."""
+    from aseg_bench.ablation import PAPER_LEVELS, ablate_components, ablate_levels, parse_levels, parse_seeds
+    from aseg_bench.methods import MethodOptions
+    from aseg_bench.runner import RunPlan
+
+    if what not in {"components", "levels"}:
+        raise InputError(f"ablate {what}: choose components or levels")
+    if levels and what == "components":
+        raise InputError("--levels belongs to `aseg-bench ablate levels`")
+    plan = RunPlan(
+        methods=[method],
+        dataset=dataset,
+        out=out or Path("runs") / f"ablation_{what}",
+        data_root=data_root,
+        categories=names_in(categories),
+        options=MethodOptions(
+            device=device,
+            precision=precision,
+            n_devices=devices,
+            backbone=backbone,
+            backbone_weights=backbone_weights,
+            max_minutes=max_minutes,
+            preset=preset,
+            quiet=quiet,
+        ),
+        settings=settings_in(settings or ()),
+        protocol=protocol,
+        overwrite=overwrite,
+    )
+    with stoppable(plan.out, overwrite):
+        if what == "components":
+            tables = ablate_components(plan, parse_seeds(seeds))
+        else:
+            tables = ablate_levels(plan, parse_seeds(seeds), parse_levels(levels) if levels else PAPER_LEVELS)
+    if not quiet:
+        print_report(tables, (), [plan.out / "tables.md"])
+
+
+@contextmanager
+def stoppable(out: Path, overwrite: bool) -> Iterator[None]:
+    """Ctrl-C ends the command with the word that nothing finished is lost, and exit code 130."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        again = "the same command without --overwrite" if overwrite else "the same command"
+        print(f"stopped; {out} keeps what is finished, and {again} goes on from there", file=sys.stderr)
+        raise typer.Exit(130) from None

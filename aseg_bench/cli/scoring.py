@@ -1,0 +1,142 @@
+"""Commands that score maps of other code: eval and audit."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aseg_bench.cli.options import (
+    AllowClamped,
+    AllowPickle,
+    Categories,
+    DataRoot,
+    Maps,
+    MapsDataset,
+    MaxGib,
+    Mixed,
+    ProtocolKey,
+    Quiet,
+    ReaderKey,
+    names_in,
+)
+from aseg_bench.cli.printing import console, finish
+from aseg_bench.errors import InputError
+
+if TYPE_CHECKING:
+    from aseg_bench.records import Sample
+
+
+def eval_command(
+    maps: Maps,
+    dataset: MapsDataset = None,
+    data_root: DataRoot = None,
+    categories: Categories = None,
+    reader: ReaderKey = "auto",
+    name: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "maps",
+    protocol: ProtocolKey = "exact",
+    metrics: Annotated[
+        str | None, typer.Option(help="Keys in place of the usual nine: dsc,dsc_anomalous,dsc_pooled,pixel_f1_max, ...")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of scores and tables; a run's adds to it.")] = Path("runs/eval"),
+    allow_pickle: AllowPickle = False,
+    allow_clamped: AllowClamped = False,
+    max_gib: MaxGib = 8,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Score the sound categories, list the others.")
+    ] = False,
+    mixed: Mixed = False,
+    quiet: Quiet = False,
+) -> None:
+    """Score maps that other code wrote, and write the same tables as `run`."""
+    from aseg_bench.dumps import score_dump
+    from aseg_bench.predictions.imported import import_maps
+    from aseg_bench.predictions.records import Limits
+    from aseg_bench.progress import progress_bar
+    from aseg_bench.protocols import find_protocol
+    from aseg_bench.runner import keep_scores
+
+    rules = find_protocol(protocol)
+    imported = import_maps(
+        maps,
+        _test_samples(dataset, data_root),
+        categories=names_in(categories),
+        reader=reader,
+        limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
+        allow_clamped=allow_clamped,
+    )
+    with progress_bar(quiet) as bar:
+        task = bar.add_task("scoring", total=len(imported.found), note="")
+        scored = score_dump(
+            imported,
+            name,
+            protocols=[rules],
+            metrics=names_in(metrics),
+            keep_going=keep_going,
+            tell=lambda note: bar.update(task, advance=1, note=note),
+        )
+    for text in (*scored.warnings, *scored.failures):
+        print(f"warning: {text}", file=sys.stderr)
+    keep_scores(out, scored.scores, mixed=mixed)
+    finish(out, page=False, mixed=mixed, quiet=quiet)
+
+
+def audit_command(
+    maps: Annotated[list[Path], typer.Argument(help="Files or folders of maps, one per method.")],
+    dataset: MapsDataset = None,
+    data_root: DataRoot = None,
+    categories: Categories = None,
+    reader: ReaderKey = "auto",
+    protocols: Annotated[
+        str, typer.Option(help="Presets to compare with `exact`, separated by commas, or all.")
+    ] = "all",
+    out: Annotated[Path, typer.Option(help="Folder of the audit.")] = Path("runs/audit"),
+    allow_pickle: AllowPickle = False,
+    allow_clamped: AllowClamped = False,
+    max_gib: MaxGib = 8,
+    quiet: Quiet = False,
+) -> None:
+    """Score the same maps under many protocols, and say which setting moves each number."""
+    from aseg_bench.audit import as_markdown, audit, write_audit
+    from aseg_bench.predictions.imported import import_maps
+    from aseg_bench.predictions.records import Limits
+    from aseg_bench.progress import progress_bar
+    from aseg_bench.protocols import PROTOCOLS, find_protocol
+
+    names = list(PROTOCOLS) if protocols == "all" else list(names_in(protocols) or ())
+    rules = [find_protocol(key) for key in names]
+    samples = _test_samples(dataset, data_root)
+    limits = Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle)
+    dumps = [
+        import_maps(
+            path,
+            samples,
+            categories=names_in(categories),
+            reader=reader,
+            limits=limits,
+            allow_clamped=allow_clamped,
+        )
+        for path in maps
+    ]
+    labels = [path.stem for path in maps]
+    if len(set(labels)) < len(labels):
+        labels = [str(path) for path in maps]
+    deviations = []
+    with progress_bar(quiet) as bar:
+        task = bar.add_task("auditing", total=sum(len(dump.found) for dump in dumps), note="")
+        for label, dump in zip(labels, dumps, strict=True):
+            deviations += audit(dump, label, protocols=rules, tell=lambda note: bar.update(task, advance=1, note=note))
+    paths = write_audit(out, deviations)
+    if not quiet:
+        print(as_markdown(deviations))
+        console.print("written: " + "   ".join(str(path) for path in paths), highlight=False)
+
+
+def _test_samples(dataset: str | None, root: Path | None) -> "list[Sample] | None":
+    from aseg_bench.runner import find_samples
+
+    if dataset is None:
+        if root is not None:
+            raise InputError("--data-root needs --dataset")
+        return None
+    return [sample for sample in find_samples(dataset, root) if sample.split == "test"]

@@ -1,0 +1,39 @@
+"""Commands that use a trained model: predict and export."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aseg_bench.cli.options import Checkpoint, Device, Quiet
+from aseg_bench.cli.printing import console
+
+
+def predict_command(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="Folder of maps and overlays.")],
+    levels: Annotated[bool, typer.Option("--levels", help="Keep the maps of the single levels, too.")] = False,
+    method: Annotated[str, typer.Option(help="The method that was trained.")] = "uni_as",
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Map any pictures with a trained model: TIFF maps in the pictures' sizes, and overlays."""
+    from aseg_bench.methods import load_trained
+    from aseg_bench.pictures import picture_maps
+
+    count = picture_maps(load_trained(method, checkpoint, device), images, out, levels, quiet)
+    if not quiet:
+        console.print(f"maps and overlays of {count} pictures: {out}", highlight=False)
+
+
+def export_command(
+    checkpoint: Checkpoint,
+    out: Annotated[Path, typer.Option(help="The ONNX file.")],
+    method: Annotated[str, typer.Option(help="The method that was trained.")] = "uni_as",
+) -> None:
+    """Write a trained model as ONNX: RGB images (batch, 3, S, S) in [0, 255] to maps (batch, S, S)."""
+    from aseg_bench.methods import load_trained
+
+    load_trained(method, checkpoint, "cpu").export(out)
+    console.print(f"written: {out}", highlight=False)
