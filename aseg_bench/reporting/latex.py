@@ -6,7 +6,7 @@ from unicodedata import category as unicode_category
 
 from aseg_bench.reporting.tables import Cell, Table
 
-N_COLUMNS_ACROSS = 7  # a wider table spans both columns of a paper
+N_COLUMNS_ACROSS = 7  # a wider table spans both columns of a paper, in small print
 N_FLOATS = 16  # LaTeX holds 18 floats in older releases, 52 in newer ones, before it must print a page
 _SPECIAL = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
@@ -52,7 +52,8 @@ def _character(character: str) -> str:
 
 def _table(table: Table) -> str:
     n_columns = len(table.header)
-    environment = "table*" if n_columns > N_COLUMNS_ACROSS else "table"
+    is_wide = n_columns > N_COLUMNS_ACROSS
+    environment = "table*" if is_wide else "table"
     label = re.sub(r"[^A-Za-z0-9]+", "-", table.key)
     columns = "".join("r" if right else "l" for right in table.right_aligned)
     lines = [_row(table.header)]
@@ -68,6 +69,7 @@ def _table(table: Table) -> str:
             r"  \centering",
             rf"  \caption{{{escape(table.caption)}}}",
             rf"  \label{{tab:{label}}}\par\smallskip",
+            *([r"  \footnotesize\setlength{\tabcolsep}{3pt}"] if is_wide else []),
             rf"  \begin{{tabular}}{{{columns}}}",
             r"    \toprule",
             *(f"    {line}" for line in lines),
