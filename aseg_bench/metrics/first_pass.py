@@ -246,7 +246,7 @@ def extremes(bits: Keys, kind: KeyType, shape: tuple[int, ...], where: str) -> t
     if nan >= 0:
         row, column = divmod(nan, shape[1])
         raise InputError(f"score is nan at {where}, pixel ({row}, {column}); repair the map, or remove the image")
-    return lowest, highest
+    return int(lowest), int(highest)
 
 
 def _by_region(keys: Keys, mask: NDArray[np.bool_]) -> tuple[Keys, NDArray[np.int64]]:
