@@ -7,6 +7,9 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from aseg_bench.errors import InputError
 from aseg_bench.records import AnomalyMap, Sample
 
@@ -28,6 +31,21 @@ class Method(Protocol):
         """Yield one map per sample, in order."""
 
 
+class Segmenter(Protocol):
+    """A trained model: pictures in, maps out."""
+
+    image_size: int
+
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Maps (height, width) of RGB images (height, width, 3), each in its image's own size."""
+
+    def level_maps(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
+        """Maps of the single levels, (levels, height, width) per image."""
+
+    def export(self, file: Path, batch: int = 1) -> None:
+        """Write the model as ONNX, for this many images per call."""
+
+
 @dataclass(frozen=True)
 class MethodOptions:
     """What the user may say to every live method. A method ignores nothing: what it cannot honour is an InputError.
@@ -35,7 +53,7 @@ class MethodOptions:
     Attributes:
         seed: seed of every random draw.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
-        precision: a Lightning Fabric precision, for instance ``32-true`` or ``bf16-mixed``.
+        precision: ``32-true``, ``bf16-mixed``, or ``auto``: bfloat16 where a CUDA device computes in it.
         n_devices: processes of distributed training.
         backbone: name of a timm feature extractor; None takes the preset's.
         backbone_weights: file with its weights; None takes the installed or downloaded ones.
@@ -49,7 +67,7 @@ class MethodOptions:
 
     seed: int = 0
     device: str = "auto"
-    precision: str = "32-true"
+    precision: str = "auto"
     n_devices: int = 1
     backbone: str | None = None
     backbone_weights: Path | None = None
@@ -78,6 +96,8 @@ class MethodFacts:
         dump: how to get the maps of the official code, in a few lines.
         presets: settings of the live model by preset, frozen dataclasses; None without a live model.
         build: makes the live model; None where only saved maps can enter.
+        ablation: settings of the lines of the method's component study, the full model last.
+        load: makes a trained model from a checkpoint and a device; None where there is no such thing.
     """
 
     name: str
@@ -92,6 +112,8 @@ class MethodFacts:
     dump: str = ""
     presets: Callable[[], Mapping[str, Any]] | None = None
     build: Callable[[MethodOptions], Method] | None = None
+    ablation: Sequence[Mapping[str, str]] = ()
+    load: Callable[[Path, str], Segmenter] | None = None
 
 
 def find_methods() -> dict[str, MethodFacts]:
@@ -123,6 +145,19 @@ def find_method(name: str) -> MethodFacts:
     if name not in methods:
         raise InputError(f"no method {name}; {near_matches(name, list(methods))}")
     return methods[name]
+
+
+def load_trained(name: str, checkpoint: Path, device: str) -> Segmenter:
+    """The trained model of an installed method.
+
+    Raises:
+        InputError: no such method, or none that can be loaded.
+        TrainingError: the checkpoint is missing, broken or of another method.
+    """
+    facts = find_method(name)
+    if facts.load is None:
+        raise InputError(f"{facts.label} cannot be loaded from a checkpoint")
+    return facts.load(checkpoint, device)
 
 
 def near_matches(name: str, known: Sequence[str]) -> str:

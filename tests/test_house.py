@@ -21,7 +21,8 @@ FLOORS = (
     {"evaluate", "predictions"},
     {"dumps", "reporting"},
     {"audit", "results", "training"},
-    {"report", "runner"},
+    {"pictures", "report", "runner"},
+    {"ablation"},
     {"cli"},
 )  # a room of aseg_bench imports only from floors below its own
 

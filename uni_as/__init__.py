@@ -1,9 +1,10 @@
 """UniAS, the one-for-all anomaly segmentation model of Ma et al. (WACV 2025), readable beside the paper."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
+from aseg_bench.methods import Method, MethodFacts, MethodOptions, Segmenter
 
 
 def _build(options: MethodOptions) -> Method:
@@ -18,6 +19,21 @@ def _presets() -> Mapping[str, Any]:
     return PRESETS
 
 
+def _load(checkpoint: Path, device: str) -> Segmenter:
+    from uni_as.trained import UniAS
+
+    return UniAS.from_checkpoint(checkpoint, device)
+
+
+TABLE_4: tuple[Mapping[str, str], ...] = (
+    {"multi_level": "false"},
+    {"sample_aware": "false", "local": "none"},
+    {"local": "none"},
+    {"local": "conv3"},
+    {"local": "mg"},
+    {},
+)
+
 METHOD = MethodFacts(
     name="uni_as",
     label="UniAS",
@@ -30,4 +46,19 @@ METHOD = MethodFacts(
     published="UniAS",
     presets=_presets,
     build=_build,
+    ablation=TABLE_4,
+    load=_load,
 )
+
+
+def __getattr__(name: str) -> Any:
+    """``uni_as.UniAS`` and ``uni_as.build_uni_as``, without torch in ``import uni_as``."""
+    if name == "UniAS":
+        from uni_as.trained import UniAS
+
+        return UniAS
+    if name == "build_uni_as":
+        from uni_as.model import build_uni_as
+
+        return build_uni_as
+    raise AttributeError(f"module uni_as has no attribute {name}")

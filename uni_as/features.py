@@ -24,7 +24,7 @@ class GaussianBlur(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """Blur (B, C, H, W); the shape stays."""
-        n_channels, margin = values.shape[1], self.kernel.shape[-1] // 2
+        n_channels, margin = int(values.shape[1]), self.kernel.shape[-1] // 2
         padded = functional.pad(values, (margin,) * 4, mode="reflect")
         return functional.conv2d(padded, self.kernel.expand(n_channels, -1, -1, -1).to(values.dtype), groups=n_channels)
 

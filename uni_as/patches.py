@@ -1,5 +1,7 @@
 """Section 3.3.1, eq. 3, and section 3.3.2: into one grid of patch embeddings, and out of it again."""
 
+from math import isqrt
+
 from torch import Tensor, nn
 
 
@@ -44,5 +46,5 @@ class PatchReconstruction(nn.Module):
 
 def unpatchify(tokens: Tensor) -> Tensor:
     """Lay tokens (B, N, C') out as a square grid (B, C', sqrt N, sqrt N)."""
-    grid = round(tokens.shape[1] ** 0.5)
-    return tokens.transpose(1, 2).reshape(len(tokens), -1, grid, grid)
+    grid = isqrt(tokens.shape[1])
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, grid, grid)

@@ -29,10 +29,10 @@ class SARQuery(nn.Module):
 
     def forward(self, deepest: Tensor) -> Tensor:
         """Query (B, N, C') for the deepest patch embedding h_K (B, N, C')."""
-        query = self.query.expand(len(deepest), -1, -1)
         if not self.sample_aware:
-            return query
+            return self.query.expand(deepest.shape[0], -1, -1)
         channel = torch.sigmoid(self.channel(deepest.mean(1)) + self.channel(deepest.amax(1)))  # (B, C')
         pooled = torch.stack([deepest.mean(2), deepest.amax(2)], dim=2)  # (B, N, 2)
         spatial = torch.sigmoid(self.spatial(unpatchify(pooled))).flatten(2).transpose(1, 2)  # (B, N, 1)
-        return query * channel[:, None] * spatial
+        reweighted: Tensor = self.query * channel[:, None] * spatial
+        return reweighted

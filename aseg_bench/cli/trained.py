@@ -30,10 +30,11 @@ def predict_command(
 def export_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="The ONNX file.")],
+    batch: Annotated[int, typer.Option(min=1, help="Images per call of the ONNX model.")] = 1,
     method: Annotated[str, typer.Option(help="The method that was trained.")] = "uni_as",
 ) -> None:
     """Write a trained model as ONNX: RGB images (batch, 3, S, S) in [0, 255] to maps (batch, S, S)."""
     from aseg_bench.methods import load_trained
 
-    load_trained(method, checkpoint, "cpu").export(out)
+    load_trained(method, checkpoint, "cpu").export(out, batch)
     console.print(f"written: {out}", highlight=False)

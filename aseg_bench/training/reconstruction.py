@@ -1,10 +1,11 @@
 """The frame of every feature-reconstruction model: frozen backbone, scaling of its features, and a decoder."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from torch import Tensor, nn
 
+from aseg_bench.errors import InputError
 from aseg_bench.training.backbone import Backbone
 from aseg_bench.training.features import FeatureScaler
 
@@ -45,3 +46,14 @@ class FeatureReconstruction(nn.Module):
         """The decoder's maps (B, height, width) on features as the backbone gives them."""
         maps: Tensor = self.decoder.anomaly_map(self.scaler(features), size)  # type: ignore[operator]
         return maps
+
+    def level_maps(self, images: Tensor) -> Tensor:
+        """Maps of the single levels (B, levels, H, W) of images (B, 3, H, W), shallowest first.
+
+        Raises:
+            InputError: the decoder knows no levels.
+        """
+        if not hasattr(self.decoder, "level_maps"):
+            raise InputError("this model has one map per image, not one per level")
+        by_level: Callable[..., Tensor] = self.decoder.level_maps  # type: ignore[assignment]
+        return by_level(self.scaler(self.backbone(images)), images.shape[-2:])

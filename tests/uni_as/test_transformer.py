@@ -12,10 +12,7 @@ def test_with_all_branches_silent_only_the_residuals_are_left():
         torch.nn.init.zeros_(branch.weight)
         torch.nn.init.zeros_(branch.bias)
     query = torch.randn(2, 9, 8)
-    expected = torch.nn.functional.layer_norm(query, (8,))
-    torch.testing.assert_close(
-        layer(query, torch.randn(2, 9, 8), torch.zeros(9, 8), None), expected, atol=1e-4, rtol=1e-4
-    )
+    torch.testing.assert_close(layer(query, torch.randn(2, 9, 8), torch.zeros(9, 8), None), query)
 
 
 def test_cross_attention_sees_nothing_of_the_masked_neighbourhood():

@@ -1,0 +1,242 @@
+"""Tables 4 and 5 of the source paper on any data set: components and levels of a method, beside the paper's numbers.
+
+<out>/<line>/seed<n>/            one run of the runner per line of the table and seed
+<out>/seed<n>/level_maps/        every level's maps, kept once and multiplied in any combination
+<out>/scores.csv                 every score, with the line or the set of levels in the place of the method
+<out>/tables.md, .tex, .csv
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from shutil import rmtree
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from aseg_bench.errors import InputError
+from aseg_bench.evaluate import mean_scores, score_category
+from aseg_bench.images import read_image
+from aseg_bench.methods import MethodFacts, Segmenter, find_method
+from aseg_bench.predictions.store import MapStore
+from aseg_bench.progress import track
+from aseg_bench.protocols import find_protocol
+from aseg_bench.records import AnomalyMap, Case, Sample, Score
+from aseg_bench.reporting import Table, write_scores
+from aseg_bench.reporting.paper import paper_own_tables
+from aseg_bench.reporting.scores import MEAN, Key, Result, merge_runs, merged_scores
+from aseg_bench.reporting.tables import DASH, Cell, category_tables, heading, printed, ranks
+from aseg_bench.reporting.writing import write_formats
+from aseg_bench.runner import SCORES, RunPlan, dataset_labels, find_samples, run
+
+METRICS_SHOWN = ("pixel_ap", "dsc")
+PAPER_LEVELS = ((4,), (3,), (2,), (1,), (4, 3), (4, 1), (4, 3, 2), (4, 3, 2, 1))
+_TABLE_4, _TABLE_5 = 3, 4  # places in paper_own_tables
+
+
+def ablate_components(plan: RunPlan, seeds: Sequence[int]) -> list[Table]:
+    """Train and score every line of Table 4 under the same budget and seeds; finished lines are not trained again.
+
+    Args:
+        plan: of a run of one method; its settings go into every line, and ``out`` is the folder of all.
+        seeds: each line is trained once with each.
+
+    Returns:
+        Table 4 beside the paper's numbers, and pixel AP by category. Both are also written into ``plan.out``.
+
+    Raises:
+        InputError: the method has no such lines, or whatever ``run`` refuses.
+    """
+    facts = _only_method(plan)
+    if not facts.ablation:
+        raise InputError(f"{facts.label} names no components to leave out")
+    labels = [f"line {number}" for number in range(1, len(facts.ablation) + 1)]
+    by_seed = [
+        [
+            score
+            for label, settings in zip(labels, facts.ablation, strict=True)
+            for score in _scores_of_line(plan, facts.name, label, settings, seed)
+        ]
+        for seed in seeds
+    ]
+    paper = paper_own_tables()[_TABLE_4]
+    heads = [row[:-2] for _, rows in paper.blocks for row in rows]
+    printed_before = [row[-2:] for _, rows in paper.blocks for row in rows]
+    return _written(plan, facts, by_seed, labels, "components", paper, heads, printed_before)
+
+
+def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int, ...]] = PAPER_LEVELS) -> list[Table]:
+    """Score products of every set of levels of one trained model per seed, without training again (Table 5).
+
+    Args:
+        plan: of a run of one method; ``out`` is the folder of all.
+        seeds: one model is trained with each.
+        sets: levels to multiply, 1 is the shallowest; the last set is the one that gaps are measured from.
+
+    Returns:
+        Table 5 beside the paper's numbers, and pixel AP by category. Both are also written into ``plan.out``.
+
+    Raises:
+        InputError: the method has no levels, there is no such level, or whatever ``run`` refuses.
+    """
+    facts = _only_method(plan)
+    if facts.load is None or not facts.ablation:
+        raise InputError(f"{facts.label} has no maps by level")
+    labels = [_braced(levels) for levels in sets]
+    by_seed = [_scores_of_sets(plan, facts, sets, seed) for seed in seeds]
+    paper = paper_own_tables()[_TABLE_5]
+    known = {row[1].text: row[-2:] for _, rows in paper.blocks for row in rows}
+    heads = [[Cell(str(len(levels))), Cell(label)] for levels, label in zip(sets, labels, strict=True)]
+    printed_before = [known.get(label, [Cell(DASH), Cell(DASH)]) for label in labels]
+    return _written(plan, facts, by_seed, labels, "levels", paper, heads, printed_before)
+
+
+def _only_method(plan: RunPlan) -> MethodFacts:
+    if len(plan.methods) != 1:
+        raise InputError("an ablation is of one method")
+    return find_method(plan.methods[0])
+
+
+def _scores_of_line(plan: RunPlan, method: str, label: str, settings: Mapping[str, str], seed: int) -> list[Score]:
+    clash = sorted(set(settings) & set(plan.settings.get(method, {})))
+    if clash:
+        raise InputError(f"--set {method}.{clash[0]} is what this ablation changes; leave it out")
+    own = replace(
+        plan,
+        out=plan.out / label.replace(" ", "") / f"seed{seed}",
+        options=replace(plan.options, seed=seed),
+        settings={**plan.settings, method: {**plan.settings.get(method, {}), **settings}},
+    )
+    return [replace(score, case=replace(score.case, method=label)) for score in run(own)]
+
+
+def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int, ...]], seed: int) -> list[Score]:
+    assert facts.load is not None
+    own = replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed))
+    run(own)
+    test = [sample for sample in find_samples(plan.dataset, plan.data_root, plan.categories) if sample.split == "test"]
+    store = MapStore(own.out / "level_maps")
+    if plan.overwrite:
+        rmtree(store.root, ignore_errors=True)
+    checkpoint = own.out / "training" / facts.name / plan.dataset / "checkpoint.pt"
+    n_levels = _keep_level_maps(store, facts.load(checkpoint, plan.options.device), test, plan.options.quiet)
+    for levels in sets:
+        if not levels or not set(levels) <= set(range(1, n_levels + 1)):
+            raise InputError(f"levels {_braced(levels)}: numbers from 1 to {n_levels}")
+    protocol = find_protocol(plan.protocol)
+    scores: list[Score] = []
+    for levels in track(sets, "scoring level sets", len(sets), plan.options.quiet):
+        for _, group in groupby(test, key=lambda sample: sample.category):
+            samples = list(group)
+            case = Case(_braced(levels), plan.dataset, samples[0].category)
+            maps = _Product([store.maps(str(level), samples) for level in levels])
+            scores += score_category(case, samples, maps, protocol=protocol, metrics=METRICS_SHOWN)
+    return mean_scores(scores)
+
+
+def _keep_level_maps(store: MapStore, model: Segmenter, test: Sequence[Sample], quiet: bool) -> int:
+    """Write every level's maps that are not there yet, at the size the model works at; returns how many levels."""
+    size = (model.image_size, model.image_size)
+
+    def level_maps(sample: Sample) -> NDArray[np.float32]:
+        image = Image.fromarray(read_image(sample.image_path)).resize(size, Image.Resampling.BILINEAR)
+        return model.level_maps([np.asarray(image)])[0]
+
+    n_levels = len(level_maps(test[0]))
+    missing = {sample: None for level in range(n_levels) for sample in store.missing(str(level + 1), test)}
+    for sample in track(missing, "maps of the levels", len(missing), quiet):
+        for level, scores in enumerate(level_maps(sample), start=1):
+            store.write(str(level), AnomalyMap(sample, scores))
+    return n_levels
+
+
+@dataclass(frozen=True)
+class _Product(Sequence[NDArray[np.float32]]):
+    """Products over levels, image by image, read when asked for."""
+
+    levels: Sequence[Sequence[NDArray[np.float32]]]
+
+    def __len__(self) -> int:
+        return len(self.levels[0])
+
+    def __getitem__(self, index: int) -> NDArray[np.float32]:  # type: ignore[override]
+        product: NDArray[np.float32] = np.prod([maps[index] for maps in self.levels], axis=0, dtype=np.float32)
+        return product
+
+
+def _written(
+    plan: RunPlan,
+    facts: MethodFacts,
+    by_seed: Sequence[Sequence[Score]],
+    labels: Sequence[str],
+    kind: str,
+    paper: Table,
+    heads: Sequence[Sequence[Cell]],
+    printed_before: Sequence[Sequence[Cell]],
+) -> list[Table]:
+    results = merge_runs(by_seed)
+    columns = [_cells(results, labels, metric) for metric in METRICS_SHOWN]
+    rows = [
+        [*head, *ours, *theirs]
+        for head, ours, theirs in zip(heads, zip(*columns, strict=True), printed_before, strict=True)
+    ]
+    titles = [
+        *paper.header[:-2],
+        *(Cell(heading(metric)) for metric in METRICS_SHOWN),
+        Cell("paper pAP"),
+        Cell("paper DSC"),
+    ]
+    data = dataset_labels()[plan.dataset]
+    n_seeds = f", mean of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
+    caption = (
+        f"{facts.label} by {kind} on {data}{n_seeds}, the gap to the last line in parentheses; beside it the paper's "
+        "numbers on MVTec-AD, other images and another budget."
+    )
+    table = Table(kind, caption, titles, [("", rows)], paper.notes)
+    by_category = [
+        table for table in category_tables(results, {}, {plan.dataset: data}) if table.key.endswith("_pixel_ap")
+    ]
+    write_scores(plan.out / SCORES, merged_scores(by_seed))
+    write_formats(plan.out, [table, *by_category], ("md", "tex", "csv"))
+    return [table, *by_category]
+
+
+def _cells(results: Mapping[Key, Result], labels: Sequence[str], metric: str) -> list[Cell]:
+    found = {key.method: result for key, result in results.items() if key.category == MEAN and key.metric == metric}
+    texts = [printed(found.get(label), metric) for label in labels]
+    full = found[labels[-1]].value if labels[-1] in found else None
+    values = [found[label].value if label in found else None for label in labels]
+    gaps = [
+        "" if value is None or full is None or label == labels[-1] else f"{100 * (full - value):.2f}"
+        for label, value in zip(labels, values, strict=True)
+    ]
+    return [Cell(text, rank, aside=gap) for text, rank, gap in zip(texts, ranks(texts, True), gaps, strict=True)]
+
+
+def parse_levels(text: str) -> list[tuple[int, ...]]:
+    """Sets of levels as typed, ``4,3;2`` for {4,3} and {2}.
+
+    Raises:
+        InputError: anything else.
+    """
+    if not re.fullmatch(r"\d+(,\d+)*(;\d+(,\d+)*)*", text.replace(" ", "")):
+        raise InputError(f"--levels {text} is not like 4;4,3;4,3,2,1")
+    return [tuple(int(level) for level in part.split(",")) for part in text.replace(" ", "").split(";")]
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Seeds as typed, ``0,1,2``.
+
+    Raises:
+        InputError: anything else, or a seed twice.
+    """
+    seeds = [int(part) for part in text.split(",") if part.strip().isdigit()]
+    if len(seeds) < len(text.split(",")) or len(set(seeds)) < len(seeds):
+        raise InputError(f"--seeds {text} is not like 0,1,2")
+    return seeds
+
+
+def _braced(levels: Sequence[int]) -> str:
+    return "{" + ",".join(str(level) for level in levels) + "}"

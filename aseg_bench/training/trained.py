@@ -1,0 +1,103 @@
+"""A trained model in memory: pictures in, maps out, or the whole model into an ONNX file."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.nn import functional
+
+from aseg_bench.errors import InputError
+from aseg_bench.files import written_whole
+from aseg_bench.training.reconstruction import FeatureReconstruction
+
+_BATCH = 16
+_OPSET = 17
+Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
+
+
+class TrainedModel:
+    """A model that is trained, on the device where it shall run.
+
+    Args:
+        model: as trained.
+        image_size: side in pixels of the squares it was trained on.
+        device: where it shall run.
+    """
+
+    def __init__(self, model: FeatureReconstruction, image_size: int, device: torch.device) -> None:
+        self.model, self.image_size = model.eval().to(device), image_size
+        self._device = device
+
+    def predict(self, images: Pictures) -> list[NDArray[np.float32]]:
+        """Anomaly maps, each in its image's own size.
+
+        Args:
+            images: RGB pictures (height, width, 3) uint8, or one array (images, height, width, 3).
+
+        Returns:
+            One map (height, width) per image; not negative, higher is more anomalous.
+
+        Raises:
+            InputError: an image has another shape or type.
+        """
+        return [maps[0] for maps in self._run(images, by_level=False)]
+
+    def level_maps(self, images: Pictures) -> list[NDArray[np.float32]]:
+        """Maps of the single levels, (levels, height, width) per image, shallowest first; else as ``predict``.
+
+        Raises:
+            InputError: the model has no levels, or an image another shape or type.
+        """
+        return self._run(images, by_level=True)
+
+    def export(self, file: Path, batch: int = 1) -> None:
+        """Write the model as ONNX: ``images`` (batch, 3, S, S) float32 RGB in [0, 255] to ``maps`` (batch, S, S).
+
+        Args:
+            file: to be written.
+            batch: images per call; the file is for this number only.
+
+        Raises:
+            ModuleNotFoundError: the package ``onnx`` is not installed.
+        """
+        import onnx
+
+        example = torch.zeros(batch, 3, self.image_size, self.image_size, device=self._device)
+        with written_whole(file) as temporary, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter speaks of its successor, and of shapes that are fixed here
+            torch.onnx.export(
+                self.model,
+                (example,),
+                str(temporary),
+                dynamo=False,
+                opset_version=_OPSET,
+                input_names=["images"],
+                output_names=["maps"],
+            )
+            onnx.checker.check_model(str(temporary))
+
+    @torch.inference_mode()
+    def _run(self, images: Pictures, by_level: bool) -> list[NDArray[np.float32]]:
+        for index, image in enumerate(images):
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+                raise InputError(
+                    f"image {index} has the shape {image.shape} and type {image.dtype}; (height, width, 3) uint8 in "
+                    "RGB is needed, for instance from aseg_bench.images.read_image"
+                )
+        found: list[NDArray[np.float32]] = []
+        for start in range(0, len(images), _BATCH):
+            chunk = images[start : start + _BATCH]
+            batch = torch.from_numpy(np.stack([self._resized(image) for image in chunk])).to(self._device)
+            maps = (self.model.level_maps(batch) if by_level else self.model(batch)[:, None]).float().cpu()
+            for image, own in zip(chunk, maps, strict=True):
+                sized = functional.interpolate(own[None], image.shape[:2], mode="bilinear", align_corners=False)
+                found.append(sized[0].numpy())
+        return found
+
+    def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        size = (self.image_size, self.image_size)
+        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)).transpose(2, 0, 1)
