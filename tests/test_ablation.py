@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+from aseg_bench.ablation import PAPER_LEVELS, parse_levels, parse_seeds
+from aseg_bench.errors import InputError
+from aseg_bench.predictions.store import MapStore
+from aseg_bench.reporting.scores import read_scores
+from aseg_bench.runner import find_samples
+
+pytest.importorskip("torch", reason="models need the extra `models`")
+SMALL = (
+    "image_size=32",
+    "channels=16",
+    "n_heads=2",
+    "ffn_channels=16",
+    "smoothing=0,0,0,0",
+    "batch_size=2",
+    "n_steps=2",
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    import timm
+    import torch
+
+    file = tmp_path_factory.mktemp("weights") / "tiny.pt"
+    torch.save(timm.create_model("test_efficientnet").state_dict(), file)
+    return file
+
+
+@pytest.fixture
+def words(tiny, weights):
+    """What both ablations are told: a tiny model on a tiny data set."""
+    settings = [word for setting in SMALL for word in ("--set", f"uni_as.{setting}")]
+    data = ("--dataset", "mvtec_ad", "--data-root", tiny, "--device", "cpu")
+    return (*data, "--backbone", "test_efficientnet", "--backbone-weights", weights, *settings)
+
+
+def test_level_sets_are_products_of_maps_of_one_training(call, words, tiny, tmp_path):
+    out = tmp_path / "levels"
+    outcome = call("ablate", "levels", *words, "--out", out)
+    assert outcome.code == 0, outcome.err
+    test = [sample for sample in find_samples("mvtec_ad", tiny) if sample.split == "test"]
+    run = out / "seed0"
+    by_level = MapStore(run / "level_maps")
+    product = np.prod([by_level.maps(str(level), test)[3] for level in range(1, 5)], axis=0)
+    np.testing.assert_allclose(product, MapStore(run / "maps").maps("uni_as", test)[3], rtol=1e-4, atol=1e-7)
+    scores = {
+        (score.case.method, score.case.category, score.metric): score.value for score in read_scores(out / "scores.csv")
+    }
+    assert {name for name, _, _ in scores} == {"{" + ",".join(map(str, levels)) + "}" for levels in PAPER_LEVELS}
+    of_run = {(score.case.category, score.metric): score.value for score in read_scores(run / "scores.csv")}
+    assert scores["{4,3,2,1}", "mean", "pixel_ap"] == pytest.approx(of_run["mean", "pixel_ap"], abs=1e-4)
+    for name in ("tables.md", "tables.tex", "tables.csv"):
+        assert "65.12" in (out / name).read_text()  # the paper's
+    full, single = scores["{4,3,2,1}", "mean", "dsc"], scores["{2}", "mean", "dsc"]
+    assert f"{100 * (full - single):.2f}" in (out / "tables.md").read_text()
+
+    before = (run / "training" / "uni_as" / "mvtec_ad" / "checkpoint.pt").stat().st_mtime_ns
+    again = call("ablate", "levels", *words, "--out", out, "--levels", "2,1;4", "--quiet")
+    assert again.code == 0, again.err
+    assert (run / "training" / "uni_as" / "mvtec_ad" / "checkpoint.pt").stat().st_mtime_ns == before
+    assert {score.case.method for score in read_scores(out / "scores.csv")} == {"{2,1}", "{4}"}
+
+
+def test_component_lines_are_trained_apart_and_averaged_over_seeds(call, words, tmp_path):
+    out = tmp_path / "components"
+    outcome = call("ablate", "components", *words, "--out", out, "--seeds", "0,1", "--quiet")
+    assert outcome.code == 0, outcome.err
+    runs = sorted(str(path.parent.relative_to(out)) for path in out.glob("line*/seed*/scores.csv"))
+    assert runs == [f"line{line}/seed{seed}" for line in range(1, 7) for seed in (0, 1)]
+    means = {
+        score.case.method: score.value
+        for score in read_scores(out / "scores.csv")
+        if score.case.category == "mean" and score.metric == "pixel_ap"
+    }
+    assert list(means) == [f"line {line}" for line in range(1, 7)]
+    of_seeds = [
+        score.value
+        for seed in (0, 1)
+        for score in read_scores(out / "line3" / f"seed{seed}" / "scores.csv")
+        if score.case.category == "mean" and score.metric == "pixel_ap"
+    ]
+    assert means["line 3"] == pytest.approx(np.mean(of_seeds))
+    assert len(set(means.values())) == 6
+    text = (out / "tables.md").read_text()
+    assert f"({100 * (means['line 6'] - means['line 1']):.2f})" in text
+    assert "±" in text
+    assert "24.98" in text  # the paper's own gap of the first line
+
+
+def test_what_an_ablation_changes_cannot_be_set(call, words, tmp_path):
+    own = ("--set", "uni_as.local=mg", "--out", tmp_path / "out")
+    assert "uni_as.local" in call("ablate", "components", *words, *own).error
+    assert "names no components" in call("ablate", "components", "--method", "uniad").error
+    assert "no maps by level" in call("ablate", "levels", "--method", "uniad").error
+    assert "choose components or levels" in call("ablate", "both").error
+
+
+def test_sets_of_levels_and_seeds_are_read_as_typed():
+    assert parse_levels("4; 4,3;4,3,2,1") == [(4,), (4, 3), (4, 3, 2, 1)]
+    assert parse_seeds("0,7") == [0, 7]
+    for parse, text in ((parse_levels, "4+3"), (parse_levels, ""), (parse_seeds, "a"), (parse_seeds, "1,1")):
+        with pytest.raises(InputError):
+            parse(text)
