@@ -10,7 +10,8 @@ from rich.console import Console
 if TYPE_CHECKING:
     from aseg_bench.reporting import Table
 
-console = Console()
+_FILE_WIDTH = 160  # columns where no screen sets them
+console = Console(width=None if Console().is_terminal else _FILE_WIDTH)
 
 
 def print_report(tables: "Sequence[Table]", findings: Sequence[str], paths: Sequence[Path]) -> None:

@@ -14,7 +14,7 @@ def terminal(table: Table) -> Group:
     """A table for ``rich.print``. Names are shown as they are, never read as markup."""
     grid = RichTable(box=box.SIMPLE_HEAD)
     for cell, right in zip(table.header, table.right_aligned, strict=True):
-        grid.add_column(_cell(cell), justify="right" if right else "left")
+        grid.add_column(_cell(cell), justify="right" if right else "left", overflow="fold")  # nothing is cut off
     for title, rows in table.blocks:
         grid.add_section()
         if title:
