@@ -52,5 +52,6 @@ def finish(out: Path, *, page: bool, mixed: bool, quiet: bool) -> None:
             warnings.warn(f"no figures and no page: {error}", stacklevel=2)
             made, paths = write_run_report(out / REPORT, runs, methods=facts, datasets=labels, page=False, mixed=mixed)
     if not quiet:
+        built = next((path for path in paths if path.name == "report.html"), out / REPORT)
         of_the_paper = [table for table in made.tables if table.key in {"table1", "table2", "table3"}]
-        print_report(of_the_paper, made.findings, [out / SCORES, paths[-1]])
+        print_report(of_the_paper, made.findings, [out / SCORES, built])

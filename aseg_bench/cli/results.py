@@ -24,6 +24,7 @@ def report_command(
 ) -> None:
     """Print and write tables, diagnosis, figures and page of finished runs, or the source paper's tables."""
     from aseg_bench.methods import find_methods
+    from aseg_bench.progress import working
     from aseg_bench.report import paper_report, write_report, write_run_report
     from aseg_bench.results import read_results
     from aseg_bench.runner import REPORT, dataset_labels
@@ -37,16 +38,17 @@ def report_command(
         read = read_results(runs or (), mixed)
         if out is None and len(read) > 1:
             raise InputError("several runs make one report; say where with --out FOLDER")
-        made, paths = write_run_report(
-            out or read[0].folder / REPORT,
-            read,
-            methods=find_methods(),
-            datasets=dataset_labels(),
-            tables=names_in(tables),
-            formats=names_in(formats) or (),
-            page=page and not mixed,
-            mixed=mixed,
-        )
+        with working("writing the report", quiet):
+            made, paths = write_run_report(
+                out or read[0].folder / REPORT,
+                read,
+                methods=find_methods(),
+                datasets=dataset_labels(),
+                tables=names_in(tables),
+                formats=names_in(formats) or (),
+                page=page and not mixed,
+                mixed=mixed,
+            )
     if not quiet:
         print_report(made.tables, made.findings, paths)
 

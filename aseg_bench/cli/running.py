@@ -90,8 +90,8 @@ def run_command(
         maps=maps,
     )
     with stoppable(plan.out, overwrite):
-        run(plan)
-        finish(plan.out, page=page, mixed=mixed, quiet=quiet)
+        if run(plan):
+            finish(plan.out, page=page, mixed=mixed, quiet=quiet)
 
 
 def ablate_command(
