@@ -12,7 +12,7 @@ from aseg_bench.reporting.figures.style import ANOMALOUS, NORMAL, PAGE, Look, ne
 from aseg_bench.reporting.pixels import ScoredMaps
 
 _LEVELS_PER_BIN = 5
-_LOGARITHMIC_FROM = 30  # a largest score this many times the median one needs a logarithmic axis
+_LOGARITHMIC_FROM = 30  # a largest score this many times that of the median normal pixel needs a logarithmic axis
 
 
 def curves_figure(category: Sequence[ScoredMaps], looks: Mapping[str, Look], labels: Mapping[str, str]) -> Figure:
@@ -87,7 +87,11 @@ def distributions_figure(category: Sequence[ScoredMaps], labels: Mapping[str, st
 def _draw_distributions(axis: Axes, maps: ScoredMaps) -> None:
     counts = maps.counts
     edges = counts.levels[::_LEVELS_PER_BIN]
-    middle = np.median(counts.levels)
+    if len(edges) < 2:
+        axis.text(0.5, 0.5, "too few distinct scores", ha="center", transform=axis.transAxes)
+        return
+    below = counts.normal.sum(axis=0).cumsum()
+    middle = counts.levels[: np.searchsorted(below, below[-1] / 2) + 1][-1]
     logarithmic = edges[0] > 0 and edges[-1] > _LOGARITHMIC_FROM * middle
     axis.set(xscale="log" if logarithmic else "linear", yscale="log", xlabel="score")
     axis.yaxis.set_major_locator(LogLocator(numticks=5))

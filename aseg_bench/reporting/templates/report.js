@@ -56,6 +56,7 @@
     return sum;
   });
   const percent = (part, whole) => (whole ? ((100 * part) / whole).toFixed(2) + " %" : "–");
+  const shortened = (score) => (score && Math.abs(score) < 1e-3 ? score.toExponential(2) : score.toPrecision(4));
   const dice = (method, i) => {
     const [hits, alarms, all] = [method.anomalous[i][method.code], method.normal[i][method.code], method.anomalous[i][0]];
     if (!all) return hits + alarms ? 0 : 1;
@@ -98,7 +99,7 @@
       negatives += normal[i][0];
       sum += dice(method, i);
     }
-    const at = code === 0 ? "any" : code > method.levels.length ? "none" : method.levels[code - 1].toPrecision(4);
+    const at = code === 0 ? "any" : code > method.levels.length ? "none" : shortened(method.levels[code - 1]);
     const texts = {
       at, precision: percent(hits, hits + alarms), recall: percent(hits, all), dsc: percent(sum, normal.length),
       tp: hits, fp: alarms, fn: all - hits, tn: negatives - alarms,
@@ -109,7 +110,7 @@
   };
   const captions = (card, method) => {
     const caption = card.captions?.get(method);
-    if (caption) caption.textContent = `${method.label}: Dice ${percent(dice(method, card.index), 1)}`;
+    if (caption) caption.textContent = `Dice ${percent(dice(method, card.index), 1)} · ${method.label}`;
   };
 
   const fill = (card) => {
