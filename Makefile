@@ -23,6 +23,7 @@ check: .venv/dev ## what every commit must pass: format, lint, types, tests
 
 speed: .venv/peers ## measure the metric core beside its peers, and the models; writes reports/
 	$(BIN)/python benchmark.py speed
+	$(BIN)/python benchmark.py models
 
 clean: ## remove the environment and the caches
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

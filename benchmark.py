@@ -28,5 +28,17 @@ def speed(
     print(f"wrote {out}/speed.md, .csv, .json and .png")
 
 
+@app.command()
+def models(
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    quick: Annotated[bool, typer.Option("--quick", help="One batch size, to try this program.")] = False,
+) -> None:
+    """Measure how fast UniAS trains and maps, and its memory, at batch 1, 8 and 32; write models.md and .json."""
+    from benchmarks.models import write_report
+
+    write_report(out, quick)
+    print(f"wrote {out}/models.md and .json")
+
+
 if __name__ == "__main__":
     app()

@@ -115,7 +115,8 @@ def _scores_of_line(plan: RunPlan, method: str, label: str, settings: Mapping[st
 def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int, ...]], seed: int) -> list[Score]:
     assert facts.load is not None
     own = replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed))
-    run(own)
+    if not run(own):
+        return []
     test = [sample for sample in find_samples(plan.dataset, plan.data_root, plan.categories) if sample.split == "test"]
     store = MapStore(own.out / "level_maps")
     if plan.overwrite:
@@ -176,6 +177,8 @@ def _written(
     heads: Sequence[Sequence[Cell]],
     printed_before: Sequence[Sequence[Cell]],
 ) -> list[Table]:
+    if not any(by_seed):  # a process of torchrun that only helps to train
+        return []
     results = merge_runs(by_seed)
     columns = [_cells(results, labels, metric) for metric in METRICS_SHOWN]
     rows = [

@@ -8,6 +8,7 @@
 """
 
 import json
+import os
 import platform
 import shlex
 import shutil
@@ -78,7 +79,8 @@ def run(plan: RunPlan) -> list[Score]:
     """Make, keep and score the maps of every method on the data set; what is finished is not done again.
 
     Returns:
-        All scores in ``<out>/scores.csv``: those of this run, and those of other data sets or methods kept there.
+        All scores in ``<out>/scores.csv``: those of this run, and those of other data sets or methods kept there. None
+        in a process of ``torchrun`` other than the first.
 
     Raises:
         InputError: an unknown name, data that cannot be used, or a folder that holds results of other data or settings;
@@ -100,6 +102,10 @@ def run(plan: RunPlan) -> list[Score]:
     _rehearse_tables(plan, test, protocol)
     due = [name for name in plan.methods if _is_due(plan, record, store, name, conditions[name], test)]
     competitors = {name: _build(plan, store, name, test) for name in due}
+    if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes help to train, and write nothing
+        for method in competitors.values():
+            method.fit([sample for sample in samples if sample.split == "train"])
+        return []
     _make_folder(plan.out)
     everything: list[Score] = []
     for name in plan.methods:
