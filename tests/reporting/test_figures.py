@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from itertools import chain, pairwise
 
@@ -209,7 +210,8 @@ def test_levels_are_multiplied(category):
 
 
 def test_names_do_not_become_paths_formulas_or_hidden_legends(tmp_path):
-    assert file_name("../../etc", "a b<c>") == "etc_a_b_c"
+    assert re.fullmatch(r"[\w-]+", file_name("../../etc", "a b<c>"), re.ASCII)
+    assert len({file_name(name) for name in ("a_b", "a b", "a/b", "ä_b")}) == 4
     assert printed("_m$x$") == r" _m\$x\$"
     with style():
         figure = new_figure(2, 2)

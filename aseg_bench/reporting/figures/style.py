@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +102,13 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMA
 
 
 def file_name(*parts: str) -> str:
-    """A file name from names that a user chose: letters, digits, ``-`` and ``_`` only."""
-    return "_".join(re.sub(r"[^A-Za-z0-9-]+", "_", part).strip("_") or "_" for part in parts)
+    """A file name from names that a user chose: letters, digits, ``-`` and ``_`` only, and different for each."""
+    return "_".join(_plain(part) for part in parts)
+
+
+def _plain(name: str) -> str:
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
+    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"
 
 
 def printed(text: str, length: int = 24) -> str:
