@@ -35,7 +35,7 @@ def test_scenes_are_seeded(scene):
 
 
 def test_scenes_are_what_they_are_called():
-    assert SCENES["smooth"](32, 64).masks.mean() == pytest.approx(0.03, abs=0.01)
+    assert SCENES["smooth"](24, 512).masks.mean() == pytest.approx(0.03, abs=0.003)
     assert SCENES["worst"](4, 64).masks.mean() == pytest.approx(0.5, abs=0.02)
     assert len(np.unique(SCENES["few"](4, 64).scores)) < 150
     assert len(np.unique(SCENES["smooth"](4, 64).scores)) > 10_000
@@ -49,7 +49,7 @@ def test_a_peer_comes_near_our_value_on_every_metric_it_has(name):
     scene = SCENES["smooth"](4, 400)  # AUPIMO needs 100,000 pixels of normal images
     exact = TOOLS[peer.match].run(scene)
     for key, value in peer.run(scene).items():
-        assert value == pytest.approx(exact[key], abs=0.01), key
+        assert value == pytest.approx(exact[key], abs=0.02), key  # some bin
 
 
 def test_a_peer_that_is_not_there_or_too_slow_is_left_out(monkeypatch):
