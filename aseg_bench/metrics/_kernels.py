@@ -122,23 +122,44 @@ def index(distinct, n_distinct, shift, base, table):
 
 
 @njit(cache=True, nogil=True)
-def count(bits, mask, flip, ladder, counts, keys, places):
-    """Count normal pixels into the gaps between distinct anomalous keys and onto them.
+def append(bits, mask, flip, low, high, keys, n):
+    """Write the keys of normal pixels, cut to [low, high], after the first ``n`` of ``keys``; return the new ``n``."""
+    for i in range(bits.size):
+        b = np.int64(bits[i])
+        key = b if b >= 0 else flip - b
+        keys[n] = min(max(key, low), high)
+        n += 1 - np.int64(mask[i])
+    return n
+
+
+@njit(cache=True, nogil=True)
+def part(keys, n, ladder, coarser, starts, parted):
+    """Write the first ``n`` keys into ``parted``, those of every ``2**coarser`` neighbouring buckets together."""
+    shift = ladder.shift
+    starts[:] = 0
+    for i in range(n):
+        starts[(((np.int64(keys[i]) >> shift) - ladder.base) >> coarser) + 1] += 1
+    for p in range(1, starts.size):
+        starts[p] += starts[p - 1]
+    for i in range(n):
+        p = ((np.int64(keys[i]) >> shift) - ladder.base) >> coarser
+        parted[starts[p]] = keys[i]
+        starts[p] += 1
+
+
+@njit(cache=True, nogil=True)
+def count(keys, n, ladder, counts, places):
+    """Count the first ``n`` keys of normal pixels into the gaps between distinct anomalous keys and onto them.
 
     ``counts[2 k]`` takes pixels strictly between ``distinct[k - 1]`` and ``distinct[k]``, ``counts[2 k + 1]`` those
-    equal to ``distinct[k]``. ``keys`` and ``places`` are buffers; small ones stay in the first-level cache.
+    equal to ``distinct[k]``. ``places`` is a buffer; a small one stays in the first-level cache.
     """
-    for start in range(0, bits.size, keys.size):
-        n = 0
-        for i in range(start, min(bits.size, start + keys.size)):
-            b = np.int64(bits[i])
-            key = b if b >= 0 else flip - b
-            keys[n] = min(max(key, ladder.low), ladder.high)
-            n += 1 - np.int64(mask[i])
-        locate(keys, n, ladder, places)
-        for i in range(n):
+    for start in range(0, n, places.size):
+        block = keys[start : min(n, start + places.size)]
+        locate(block, block.size, ladder, places)
+        for i in range(block.size):
             place = places[i]
-            counts[2 * place + np.int64(ladder.distinct[place] == keys[i])] += 1
+            counts[2 * place + np.int64(ladder.distinct[place] == block[i])] += 1
 
 
 @njit(cache=True, nogil=True, inline="always")

@@ -15,7 +15,10 @@ from aseg_bench.metrics.keys import Keys, key_type
 from aseg_bench.metrics.swept import Image, Sweep
 from aseg_bench.metrics.tallies import GapTally, TopTally
 
-BLOCK = 2048  # pixels searched together; their buffers stay in the first-level cache
+N_BLOCK = 2048  # pixels searched together: their places stay in the first-level cache
+N_WAITING = (2**19, 2**20)  # normal pixels counted together, ordered roughly, so that memory is read in order
+N_PARTS = 2**10  # rough order
+N_CACHED = 2**15  # distinct scores that stay in the cache anyhow
 ImageScore = Callable[[NDArray[Any]], float]
 
 
@@ -50,8 +53,10 @@ class SecondPass:
         self._gaps = GapTally(ranking.n_distinct)
         self._tops = TopTally(ranking.n_top, kind.integer)
         self._images: list[_Image] = []
-        self._keys = np.empty(BLOCK, dtype=kind.integer)
-        self._places = np.empty(BLOCK, dtype=np.int64)
+        n_waiting = min(max(ranking.n_distinct, N_WAITING[0]), N_WAITING[1])
+        self._waiting = np.empty(n_waiting, dtype=kind.integer)
+        self._parted = np.empty(n_waiting, dtype=kind.integer)
+        self._n_waiting = 0
 
     def update(
         self,
@@ -86,11 +91,10 @@ class SecondPass:
         bits, flat = kind.bits(score_map), mask_bytes(mask)
         _, highest = extremes(bits, kind, score_map.shape, where)
         n_anomalous = int(np.count_nonzero(mask))
-        counts = self._gaps.room(mask.size)
         if ranking.n_distinct:
-            kernels.count(bits, flat, kind.flip, ranking.ladder, counts, self._keys, self._places)
+            self._await(bits, flat, kind.flip)
         else:
-            counts[0] += np.uint32(mask.size)
+            self._gaps.room(mask.size)[0] += np.uint32(mask.size)
         if ranking.n_top and not n_anomalous and highest >= self._tops.floor:
             self._tops.update(_between(bits, flat, kind.flip, 0, (self._tops.floor, np.iinfo(np.int64).max))[0])
         overlaps = bool(ranking.needs.overlaps and ranking.n_distinct)
@@ -114,13 +118,38 @@ class SecondPass:
         """
         if not np.array_equal(self.ranking.keys, other.ranking.keys):
             raise InputError("the parts count against different rankings; compute one from the merged first passes")
+        self._count()
+        other._count()
         self._gaps.merge(other._gaps)
         self._tops.merge(other._tops)
         self._images += other._images
 
     def compute(self) -> Sweep:
         """The finished sweep."""
+        self._count()
         return Sweep(self.ranking, self._gaps.total(), self._tops.keys, self._tops.counts, self._finished)
+
+    def _await(self, bits: Keys, flat: NDArray[np.uint8], flip: int) -> None:
+        """Let the normal pixels of an image wait, and count whenever enough do."""
+        ladder, start = self.ranking.ladder, 0
+        while start < len(bits):
+            end = min(len(bits), start + len(self._waiting) - self._n_waiting)
+            self._n_waiting = kernels.append(
+                bits[start:end], flat[start:end], flip, ladder.low, ladder.high, self._waiting, self._n_waiting
+            )
+            start = end
+            if self._n_waiting == len(self._waiting):
+                self._count()
+
+    def _count(self) -> None:
+        """Count the waiting pixels."""
+        ladder, n, keys = self.ranking.ladder, self._n_waiting, self._waiting
+        if self.ranking.n_distinct > N_CACHED:
+            coarser = max((len(ladder.table) - 1).bit_length() - (N_PARTS.bit_length() - 1), 0)
+            keys = self._parted
+            kernels.part(self._waiting, n, ladder, coarser, np.empty(N_PARTS + 1, dtype=np.int64), keys)
+        kernels.count(keys, n, ladder, self._gaps.room(n), np.empty(N_BLOCK, dtype=np.int64))
+        self._n_waiting = 0
 
     def _finished(self, key: int) -> list[Image]:
         """All images in order, with their true and false positives at a threshold within the span."""

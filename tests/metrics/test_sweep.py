@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics import METRICS, FirstPass, Needs, SecondPass, measure, tallies
+from aseg_bench.metrics import METRICS, FirstPass, Needs, SecondPass, measure, second_pass, tallies
 from aseg_bench.metrics.tallies import CoarseTally, GapTally, TopTally
 from tests.metrics.cases import smooth
 
@@ -125,6 +125,16 @@ def test_counts_beyond_32_bits_are_kept(monkeypatch):
         measured = measure(scores, masks, n_threads=n_threads)
         assert measured.curve.counts.dtype == np.int64
         assert measured.values == expected.values
+
+
+@pytest.mark.parametrize("n_waiting", [1, 7, 3000])
+@pytest.mark.parametrize("n_cached", [0, 10**9])
+def test_pixels_may_wait_in_any_number_to_be_counted_in_any_order(n_waiting, n_cached, monkeypatch):
+    scores, masks = smooth(n_images=3)
+    expected = measure(scores, masks).values
+    monkeypatch.setattr(second_pass, "N_WAITING", (n_waiting, n_waiting))
+    monkeypatch.setattr(second_pass, "N_CACHED", n_cached)
+    assert measure(scores, masks).values == expected
 
 
 def test_gap_tallies_merge_to_the_sum(monkeypatch):
