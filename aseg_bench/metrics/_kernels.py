@@ -180,18 +180,24 @@ def locate(keys, n, ladder, places):
 
 
 @njit(cache=True, nogil=True)
-def weigh(keys, sizes, ladder, weights, sums, places):
-    """Sum the weight of each anomalous key's rank over consecutive groups of the given sizes."""
+def rank(keys, ladder, places, ranks):
+    """Write the rank of each anomalous key; ``places`` is a buffer."""
+    for start in range(0, keys.size, places.size):
+        n = min(places.size, keys.size - start)
+        locate(keys[start : start + n], n, ladder, places)
+        for i in range(n):
+            ranks[start + i] = places[i]
+
+
+@njit(cache=True, nogil=True)
+def weigh(ranks, sizes, weights, sums):
+    """Sum the weights of the ranks over consecutive groups of the given sizes."""
     start = 0
     for group in range(sizes.size):
         total = 0.0
-        end = start + sizes[group]
-        while start < end:
-            n = min(places.size, end - start)
-            locate(keys[start : start + n], n, ladder, places)
-            for i in range(n):
-                total += weights[places[i]]
-            start += n
+        for i in range(start, start + sizes[group]):
+            total += weights[ranks[i]]
+        start += sizes[group]
         sums[group] = total
 
 

@@ -11,14 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import UndefinedMetricError
-from aseg_bench.metrics.swept import Sweep, mean
+from aseg_bench.metrics.swept import Sweep, group_means, mean
 
 
 def aupro(sweep: Sweep, limit: float) -> float:
     """Mean area under the found share of each 8-connected region up to the false-positive rate ``limit``, over it."""
     sweep.curve.auroc  # noqa: B018 - raises where one class is missing
-    weights = sweep.areas(limit)
-    return mean(np.concatenate([sweep.group_sums(image, weights) / image.sizes for image in sweep.ranking.images]))
+    return mean(np.concatenate(group_means(sweep.ranking.images, sweep.image_ranks, sweep.areas(limit))))
 
 
 def spro(sweep: Sweep, limit: float) -> float:
@@ -26,8 +25,7 @@ def spro(sweep: Sweep, limit: float) -> float:
     sweep.curve.auroc  # noqa: B018 - raises where one class is missing
     if not sweep.ranking.saturated:
         raise UndefinedMetricError("the saturation area of each defect is not given")
-    weights = sweep.areas(limit)
-    return mean(np.concatenate([sweep.group_sums(image, weights) / image.sizes for image in sweep.ranking.saturated]))
+    return mean(np.concatenate(group_means(sweep.ranking.saturated, sweep.saturated_ranks, sweep.areas(limit))))
 
 
 def aupimo(sweep: Sweep, lower: float, upper: float) -> float:
@@ -46,4 +44,6 @@ def _image_areas(sweep: Sweep, lower: float, upper: float) -> NDArray[np.float64
     if not sweep.n_normal_pixels_of_normal_images:
         raise UndefinedMetricError("no image is normal")
     weights = sweep.log_areas(lower, upper)
-    return np.array([sweep.group_sums(image, weights).sum() / image.sizes.sum() for image in sweep.ranking.images])
+    images = sweep.ranking.images
+    means = group_means(images, sweep.image_ranks, weights)
+    return np.array([np.average(of_image, weights=image.sizes) for image, of_image in zip(images, means, strict=True)])

@@ -16,7 +16,7 @@ from aseg_bench.metrics.swept import Image, Sweep
 from aseg_bench.metrics.tallies import GapTally, TopTally
 
 N_BLOCK = 2048  # pixels searched together: their places stay in the first-level cache
-N_WAITING = (2**19, 2**20)  # normal pixels counted together, ordered roughly, so that memory is read in order
+N_WAITING = (2**19, 2**21)  # normal pixels counted together, ordered roughly, so that memory is read in order
 N_PARTS = 2**10  # rough order
 N_CACHED = 2**15  # distinct scores that stay in the cache anyhow
 ImageScore = Callable[[NDArray[Any]], float]

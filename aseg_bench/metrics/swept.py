@@ -13,6 +13,7 @@ from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import Groups, Ranking
 from aseg_bench.metrics.keys import Keys
+from aseg_bench.metrics.tallies import UINT32_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,34 @@ class Sweep:
         kernels.log_areas(self.ranking.keys, self.tops, self.top_counts, n_normal, lower, upper, weights)
         return weights
 
-    def group_sums(self, groups: Groups, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Sum of the weights of each group's pixels, (n_groups,)."""
-        sums = np.empty(len(groups.sizes))
-        places = np.empty(1024, dtype=np.int64)
-        kernels.weigh(groups.keys, groups.sizes, self.ranking.ladder, weights, sums, places)
-        return sums
+    @cached_property
+    def image_ranks(self) -> list[NDArray[np.integer[Any]]]:
+        """Rank of each pixel of each anomalous image, as `Ranking.images` holds them."""
+        return [self._ranks(image) for image in self.ranking.images]
+
+    @cached_property
+    def saturated_ranks(self) -> list[NDArray[np.integer[Any]]]:
+        """Rank of each pixel that can count of each image, as `Ranking.saturated` holds them."""
+        return [self._ranks(image) for image in self.ranking.saturated]
+
+    def _ranks(self, groups: Groups) -> NDArray[np.integer[Any]]:
+        ranks: NDArray[np.integer[Any]] = np.empty(
+            len(groups.keys), dtype=np.uint32 if self.ranking.n_distinct <= UINT32_MAX else np.int64
+        )
+        kernels.rank(groups.keys, self.ranking.ladder, np.empty(1024, dtype=np.int64), ranks)
+        return ranks
+
+
+def group_means(
+    images: Sequence[Groups], ranks: Sequence[NDArray[np.integer[Any]]], weights: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """Mean weight of the pixels of each group of each image."""
+    means = []
+    for image, image_ranks in zip(images, ranks, strict=True):
+        sums = np.empty(len(image.sizes))
+        kernels.weigh(image_ranks, image.sizes, weights, sums)
+        means.append(sums / image.sizes)
+    return means
 
 
 def mean(values: Sequence[float] | NDArray[np.float64]) -> float:
