@@ -130,16 +130,28 @@ def _cell(score: Score | None) -> dict[str, str]:
 
 
 def _shown(figure: WrittenFigure, out: Path) -> dict[str, Any]:
-    """A figure as the template needs it; the smaller of PNG and SVG is shown."""
+    """A figure as the template needs it; the smaller of PNG and SVG is shown.
+
+    Its size on the page keeps the place of a picture that is not loaded yet, so that nothing below moves when it is.
+    """
     pictures = [path for path in figure.paths if path.suffix in (".png", ".svg")]
     return {
         "title": figure.title,
         "dataset": figure.dataset,
         "category": figure.category,
         "place": f"{figure.dataset} / {figure.category}",
+        "size": next((_css_size(path) for path in pictures if path.suffix == ".png"), None),
         "source": min(pictures, key=lambda path: path.stat().st_size).relative_to(out).as_posix(),
         "links": {path.suffix[1:].upper(): path.relative_to(out).as_posix() for path in figure.paths},
     }
+
+
+def _css_size(png: Path) -> tuple[int, int]:
+    """Width and height in CSS pixels, 96 of which make an inch."""
+    with Image.open(png) as picture:
+        dpi = picture.info.get("dpi", (96, 96))
+        width, height = (round(96 * side / each) for side, each in zip(picture.size, dpi, strict=True))
+    return width, height
 
 
 def _write_gallery(folder: Path, index: int, category: Sequence[ScoredMaps], labels: Mapping[str, str]) -> None:

@@ -20,6 +20,7 @@ BROWSER = next(
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
+    "--disable-dev-shm-usage",
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -87,8 +88,8 @@ def tab(browser, page):
 
 
 def open_gallery(tab, index=0):
-    tab.evaluate("document.getElementById('gallery').scrollIntoView()")
     tab.select_option("#category", str(index))
+    tab.locator("#cards").scroll_into_view_if_needed()
     tab.wait_for_selector(".card h3")
 
 
@@ -123,6 +124,15 @@ def expected(maps, threshold):
         "dsc": f"{100 * dsc_of(maps, threshold):.2f} %",
         **{name: f"{count:,}" for name, count in (("tp", tp), ("fp", fp), ("fn", fn), ("tn", tn))},
     }
+
+
+def test_nothing_moves_when_a_figure_is_loaded_late(page):
+    figures = re.findall(r"<img[^>]+>", page.read_text(encoding="utf-8"))
+    assert figures
+    for figure in figures:
+        source, width, height = re.search(r'src="([^"]+)".* width="(\d+)" height="(\d+)"', figure).groups()
+        drawn = Image.open((page.parent / source).with_suffix(".png")).size
+        assert int(width) / int(height) == pytest.approx(drawn[0] / drawn[1], rel=0.01)
 
 
 def test_nothing_user_given_reaches_the_page_unescaped(page):

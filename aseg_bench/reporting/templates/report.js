@@ -234,8 +234,8 @@
     const wanted = /^#gallery-(\d+)$/.exec(location.hash);
     if (wanted && Number(wanted[1]) < category.options.length - 1) {
       category.value = wanted[1];
-      byId("gallery").scrollIntoView();
       load(Number(wanted[1]));
+      addEventListener("load", () => byId("gallery").scrollIntoView()); // by then the gallery has its height
     }
   }
 }
