@@ -8,7 +8,7 @@ processes.
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import FirstPass, Needs, Ranking, SaturatedRegion
 from aseg_bench.metrics.image import PooledMax, TopMean, deviation, highest
-from aseg_bench.metrics.measure import Measured, evaluate_maps, finish, measure, needs_of
+from aseg_bench.metrics.measure import Measured, defined, evaluate_maps, finish, measure, needs_of
 from aseg_bench.metrics.second_pass import SecondPass
 from aseg_bench.metrics.stream import MetricStream
 from aseg_bench.metrics.swept import Sweep
@@ -29,6 +29,7 @@ __all__ = [
     "SecondPass",
     "Sweep",
     "TopMean",
+    "defined",
     "deviation",
     "evaluate_maps",
     "finish",

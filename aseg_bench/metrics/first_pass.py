@@ -20,15 +20,17 @@ N_TABLE_BITS = 18  # a table of 1 MB stays in the second-level cache
 
 @dataclass(frozen=True)
 class Needs:
-    """What the asked metrics need beyond the curve.
+    """What the asked metrics need of the passes.
 
     Attributes:
+        curve: every normal pixel counted between the anomalous scores.
         overlaps: true and false positives of each image at the precision + recall threshold.
         regions: the 8-connected regions of the masks.
         images: a score and a label per image.
         normal_fpr: false-positive rate on normal images down to which their pixels must be ranked; 0 for none.
     """
 
+    curve: bool = True
     overlaps: bool = False
     regions: bool = False
     images: bool = False
@@ -37,6 +39,7 @@ class Needs:
     def __or__(self, other: "Needs") -> "Needs":
         """What both need."""
         return Needs(
+            self.curve or other.curve,
             self.overlaps or other.overlaps,
             self.regions or other.regions,
             self.images or other.images,
@@ -44,7 +47,7 @@ class Needs:
         )
 
 
-CURVE_ONLY = Needs()
+NOTHING, CURVE_ONLY = Needs(curve=False), Needs()
 
 
 class SaturatedRegion(NamedTuple):

@@ -310,7 +310,7 @@ def _aupimo_sweep(scores: ScoreMaps, masks: Masks, lower: float, upper: float) -
     check_share("upper", upper)
     if not 0.0 < lower < upper:
         raise InputError(f"lower is {lower}; it must lie above 0 and below upper, {upper}")
-    return sweep_maps(scores, masks, Needs(regions=True, normal_fpr=upper))
+    return sweep_maps(scores, masks, Needs(curve=False, regions=True, normal_fpr=upper))
 
 
 def _ratio(part: int, whole: int, reason: str) -> float:

@@ -17,7 +17,7 @@ from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import pixel, region
 from aseg_bench.metrics.checks import Masks, ScoreMaps, check_keys, check_maps
 from aseg_bench.metrics.curve import Curve
-from aseg_bench.metrics.first_pass import CURVE_ONLY, FirstPass, Needs, SaturatedRegion
+from aseg_bench.metrics.first_pass import CURVE_ONLY, NOTHING, FirstPass, Needs, SaturatedRegion
 from aseg_bench.metrics.second_pass import ImageScore, SecondPass
 from aseg_bench.metrics.swept import Sweep
 from aseg_bench.metrics.table import AUPIMO_RANGE, METRICS
@@ -77,11 +77,9 @@ def evaluate_maps(
     >>> evaluate_maps(scores, masks, metrics=["pixel_auroc", "dsc", "anomaly_rate"])
     {'pixel_auroc': 1.0, 'dsc': 1.0, 'anomaly_rate': 0.125}
     """
-    measured = measure(scores, masks, metrics=metrics, image_scores=image_scores, n_threads=n_threads)
-    if metrics is not None and measured.undefined:
-        reasons = "; ".join(f"{key} is undefined: {reason}" for key, reason in measured.undefined.items())
-        raise UndefinedMetricError(reasons)
-    return measured.values
+    keys = chosen(metrics)
+    sweep = sweep_maps(scores, masks, needs_of(keys), image_scores=image_scores, n_threads=n_threads)
+    return defined(sweep, keys, named=metrics is not None)
 
 
 def measure(
@@ -110,12 +108,11 @@ def measure(
     Raises:
         InputError: as in `evaluate_maps`.
     """
-    keys = tuple(METRICS) if metrics is None else metrics
-    check_keys(keys, tuple(METRICS))
+    keys = chosen(metrics)
     sweep = sweep_maps(
         scores,
         masks,
-        needs_of(keys),
+        needs_of(keys) | CURVE_ONLY,
         image_scores=image_scores,
         image_labels=image_labels,
         regions=regions,
@@ -127,17 +124,24 @@ def measure(
 
 def needs_of(keys: Sequence[str]) -> Needs:
     """What the metrics of these keys need of a sweep."""
-    return reduce(or_, (METRICS[key].needs for key in keys), CURVE_ONLY)
+    return reduce(or_, (METRICS[key].needs for key in keys), NOTHING)
+
+
+def defined(sweep: Sweep, keys: Sequence[str], *, named: bool) -> dict[str, float]:
+    """The metrics of a sweep that was made with their needs, but for undefined ones.
+
+    Raises:
+        UndefinedMetricError: one is undefined, and they were asked for by name.
+    """
+    values, undefined = _values(sweep, keys)
+    if named and undefined:
+        raise UndefinedMetricError("; ".join(f"{key} is undefined: {reason}" for key, reason in undefined.items()))
+    return values
 
 
 def finish(sweep: Sweep, keys: Sequence[str]) -> Measured:
-    """The metrics of a sweep that was made with their needs."""
-    values, undefined = {}, {}
-    for key in keys:
-        try:
-            values[key] = float(METRICS[key].function(sweep))
-        except UndefinedMetricError as error:
-            undefined[key] = str(error)
+    """All there is to know of a sweep that was made with the needs of the metrics and the curve."""
+    values, undefined = _values(sweep, keys)
     per_image: dict[str, Callable[[], list[float]]] = {
         "dsc": lambda: pixel.dsc_of_images(sweep),
         "iou": lambda: pixel.iou_of_images(sweep),
@@ -149,6 +153,23 @@ def finish(sweep: Sweep, keys: Sequence[str]) -> Measured:
         sweep.curve,
         {key: np.array(of_images()) for key, of_images in per_image.items() if key in values},
     )
+
+
+def chosen(metrics: Sequence[str] | None) -> Sequence[str]:
+    """The keys asked for, checked; all keys for None."""
+    keys = tuple(METRICS) if metrics is None else metrics
+    check_keys(keys, tuple(METRICS))
+    return keys
+
+
+def _values(sweep: Sweep, keys: Sequence[str]) -> tuple[dict[str, float], dict[str, str]]:
+    values, undefined = {}, {}
+    for key in keys:
+        try:
+            values[key] = float(METRICS[key].function(sweep))
+        except UndefinedMetricError as error:
+            undefined[key] = str(error)
+    return values, undefined
 
 
 def sweep_maps(

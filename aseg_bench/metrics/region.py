@@ -40,7 +40,8 @@ def aupimo_of_images(sweep: Sweep, lower: float, upper: float) -> list[float]:
 
 
 def _image_areas(sweep: Sweep, lower: float, upper: float) -> NDArray[np.float64]:
-    sweep.curve.auroc  # noqa: B018 - raises where one class is missing
+    if not sweep.ranking.images:
+        raise UndefinedMetricError("no pixel is anomalous")
     if not sweep.n_normal_pixels_of_normal_images:
         raise UndefinedMetricError("no image is normal")
     weights = sweep.log_areas(lower, upper)

@@ -91,7 +91,9 @@ class SecondPass:
         bits, flat = kind.bits(score_map), mask_bytes(mask)
         _, highest = extremes(bits, kind, score_map.shape, where)
         n_anomalous = int(np.count_nonzero(mask))
-        if ranking.n_distinct:
+        if not ranking.needs.curve:
+            pass
+        elif ranking.n_distinct:
             self._await(bits, flat, kind.flip)
         else:
             self._gaps.room(mask.size)[0] += np.uint32(mask.size)

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics.checks import check_keys, check_pair
-from aseg_bench.metrics.measure import Measured, measure
+from aseg_bench.metrics.checks import check_pair
+from aseg_bench.metrics.measure import Measured, chosen, measure
 from aseg_bench.metrics.second_pass import ImageScore
-from aseg_bench.metrics.table import METRICS
 
 
 class _Kept(NamedTuple):
@@ -63,8 +62,7 @@ class MetricStream:
         Raises:
             InputError: a key is unknown.
         """
-        self._metrics = tuple(METRICS) if metrics is None else metrics
-        check_keys(self._metrics, tuple(METRICS))
+        self._metrics = chosen(metrics)
         self._file: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the stream and what it merged into
         self._scores: list[_Kept] = []
         self._masks: list[_Kept] = []

@@ -45,7 +45,7 @@ class Sweep:
 
     Attributes:
         ranking: the anomalous pixels.
-        counts: normal pixels between and on the distinct anomalous scores, see `Curve`.
+        counts: normal pixels between and on the distinct anomalous scores, see `Curve`; zeros if no curve was needed.
         tops: distinct keys of the highest normal pixels of normal images, descending.
         top_counts: pixels at each.
     """
@@ -64,9 +64,8 @@ class Sweep:
     @cached_property
     def images(self) -> list[Image]:
         """Every image, in order."""
-        curve = self.curve
-        known = self.ranking.needs.overlaps and curve.n_anomalous and curve.n_normal
-        return self._images_at(self.ranking.kind.key(curve.pr_threshold) if known else 0)
+        known = self.ranking.needs.overlaps and self.curve.n_anomalous and self.curve.n_normal
+        return self._images_at(self.ranking.kind.key(self.curve.pr_threshold) if known else 0)
 
     @cached_property
     def image_curve(self) -> Curve:

@@ -25,7 +25,7 @@ class Metric:
         function: computes it from a finished sweep; raises UndefinedMetricError where it has no value.
         summary: what it measures, in one line.
         source: where it is defined.
-        needs: what it needs of the sweep beyond the curve.
+        needs: what it needs of the sweep.
         unit: ``fraction`` is printed in per cent, ``ratio`` and ``pixels`` as they are.
     """
 
@@ -54,8 +54,8 @@ _AT = "at the threshold that maximises precision + recall"
 
 _OVERLAPS = Needs(overlaps=True)
 _REGIONS = Needs(regions=True)
-_IMAGES = Needs(images=True)
-_TOPS = Needs(regions=True, normal_fpr=AUPIMO_RANGE[1])  # regions, so that sums are the same bits beside AUPRO
+_IMAGES = Needs(curve=False, images=True)
+_TOPS = Needs(curve=False, regions=True, normal_fpr=AUPIMO_RANGE[1])  # regions: the same bits as beside AUPRO
 
 METRICS: dict[str, Metric] = {
     metric.key: metric

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, distributed
 from torchmetrics import Metric
 
-from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.metrics import METRICS, FirstPass, SecondPass, finish, needs_of
+from aseg_bench.errors import InputError
+from aseg_bench.metrics import METRICS, FirstPass, SecondPass, defined, needs_of
 from aseg_bench.metrics.checks import check_keys, check_pair
 
 Part = TypeVar("Part", FirstPass, SecondPass)
@@ -102,12 +102,8 @@ class SegmentationMetrics(Metric):
         sweep = self._merged(second).compute()
         if not sweep.images:
             raise InputError("there is no image yet; call update first")
-        measured = finish(sweep, self.keys)
-        if self.named and measured.undefined:
-            raise UndefinedMetricError(
-                "; ".join(f"{key} is undefined: {reason}" for key, reason in measured.undefined.items())
-            )
-        return {key: torch.tensor(value, dtype=torch.float64) for key, value in measured.values.items()}
+        values = defined(sweep, self.keys, named=self.named)
+        return {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
 
     def _sync_dist(self, *_: Any, **__: Any) -> None:
         """Gather no maps: while synchronised, `compute` merges the passes of the processes."""
