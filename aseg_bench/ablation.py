@@ -26,8 +26,8 @@ from aseg_bench.protocols import find_protocol
 from aseg_bench.records import AnomalyMap, Case, Sample, Score
 from aseg_bench.reporting import Table, write_scores
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.scores import MEAN, Key, Result, merge_runs, merged_scores
-from aseg_bench.reporting.tables import DASH, Cell, category_tables, heading, printed, ranks
+from aseg_bench.reporting.scores import MEAN, merge_runs, merged_scores
+from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats
 from aseg_bench.runner import SCORES, RunPlan, dataset_labels, find_samples, run
 
@@ -82,7 +82,7 @@ def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int,
         InputError: the method has no levels, there is no such level, or whatever ``run`` refuses.
     """
     facts = _only_method(plan)
-    if facts.load is None or not facts.ablation:
+    if facts.model is None or not facts.ablation:
         raise InputError(f"{facts.label} has no maps by level")
     labels = [_braced(levels) for levels in sets]
     by_seed = [_scores_of_sets(plan, facts, sets, seed) for seed in seeds]
@@ -113,7 +113,8 @@ def _scores_of_line(plan: RunPlan, method: str, label: str, settings: Mapping[st
 
 
 def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int, ...]], seed: int) -> list[Score]:
-    assert facts.load is not None
+    from aseg_bench.training.trained import TrainedModel
+
     own = replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed))
     if not run(own):
         return []
@@ -122,7 +123,9 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
     if plan.overwrite:
         rmtree(store.root, ignore_errors=True)
     checkpoint = own.out / "training" / facts.name / plan.dataset / "checkpoint.pt"
-    n_levels = _keep_level_maps(store, facts.load(checkpoint, plan.options.device), test, plan.options.quiet)
+    n_levels = _keep_level_maps(
+        store, TrainedModel.from_checkpoint(checkpoint, plan.options.device), test, plan.options.quiet
+    )
     for levels in sets:
         if not levels or not set(levels) <= set(range(1, n_levels + 1)):
             raise InputError(f"levels {_braced(levels)}: numbers from 1 to {n_levels}")
@@ -133,7 +136,7 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
             samples = list(group)
             case = Case(_braced(levels), plan.dataset, samples[0].category)
             maps = _Product([store.maps(str(level), samples) for level in levels])
-            scores += score_category(case, samples, maps, protocol=protocol, metrics=METRICS_SHOWN)
+            scores += score_category(case, samples, maps, protocol=protocol, metrics=(*METRICS_SHOWN, RATE))
     return mean_scores(scores)
 
 
@@ -180,42 +183,28 @@ def _written(
     if not any(by_seed):  # a process of torchrun that only helps to train
         return []
     results = merge_runs(by_seed)
-    columns = [_cells(results, labels, metric) for metric in METRICS_SHOWN]
-    rows = [
-        [*head, *ours, *theirs]
-        for head, ours, theirs in zip(heads, zip(*columns, strict=True), printed_before, strict=True)
-    ]
-    titles = [
-        *paper.header[:-2],
-        *(Cell(heading(metric)) for metric in METRICS_SHOWN),
-        Cell("paper pAP"),
-        Cell("paper DSC"),
-    ]
+    found = {(key.method, key.metric): result for key, result in results.items() if key.category == MEAN}
+    columns = {
+        heading(metric): [printed(found.get((label, metric)), metric) for label in labels] for metric in METRICS_SHOWN
+    }
     data = dataset_labels()[plan.dataset]
     n_seeds = f", mean of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
     caption = (
         f"{facts.label} by {kind} on {data}{n_seeds}, the gap to the last line in parentheses; beside it the paper's "
         "numbers on MVTec-AD, other images and another budget."
     )
-    table = Table(kind, caption, titles, [("", rows)], paper.notes)
+    ours = ablation_table(kind, caption, paper.header[:-2], heads, columns)
+    (_, own_rows), *_ = ours.blocks
+    rows = [[*own, *theirs] for own, theirs in zip(own_rows, printed_before, strict=True)]
+    table = replace(
+        ours, header=[*ours.header, Cell("paper pAP"), Cell("paper DSC")], blocks=[("", rows)], notes=paper.notes
+    )
     by_category = [
         table for table in category_tables(results, {}, {plan.dataset: data}) if table.key.endswith("_pixel_ap")
     ]
     write_scores(plan.out / SCORES, merged_scores(by_seed))
     write_formats(plan.out, [table, *by_category], ("md", "tex", "csv"))
     return [table, *by_category]
-
-
-def _cells(results: Mapping[Key, Result], labels: Sequence[str], metric: str) -> list[Cell]:
-    found = {key.method: result for key, result in results.items() if key.category == MEAN and key.metric == metric}
-    texts = [printed(found.get(label), metric) for label in labels]
-    full = found[labels[-1]].value if labels[-1] in found else None
-    values = [found[label].value if label in found else None for label in labels]
-    gaps = [
-        "" if value is None or full is None or label == labels[-1] else f"{100 * (full - value):.2f}"
-        for label, value in zip(labels, values, strict=True)
-    ]
-    return [Cell(text, rank, aside=gap) for text, rank, gap in zip(texts, ranks(texts, True), gaps, strict=True)]
 
 
 def parse_levels(text: str) -> list[tuple[int, ...]]:

@@ -42,8 +42,8 @@ class Segmenter(Protocol):
     def level_maps(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Maps of the single levels, (levels, height, width) per image."""
 
-    def export(self, file: Path, batch: int = 1) -> None:
-        """Write the model as ONNX, for this many images per call."""
+    def export(self, file: Path) -> None:
+        """Write the model as ONNX."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,8 @@ class MethodFacts:
         presets: settings of the live model by preset, frozen dataclasses; None without a live model.
         build: makes the live model; None where only saved maps can enter.
         ablation: settings of the lines of the method's component study, the full model last.
-        load: makes a trained model from a checkpoint and a device; None where there is no such thing.
+        model: makes the live model's network from its settings, for a checkpoint that brings the weights; None where
+            checkpoints cannot be used.
     """
 
     name: str
@@ -113,7 +114,7 @@ class MethodFacts:
     presets: Callable[[], Mapping[str, Any]] | None = None
     build: Callable[[MethodOptions], Method] | None = None
     ablation: Sequence[Mapping[str, str]] = ()
-    load: Callable[[Path, str], Segmenter] | None = None
+    model: Callable[[Any], Any] | None = None
 
 
 def find_methods() -> dict[str, MethodFacts]:
@@ -145,19 +146,6 @@ def find_method(name: str) -> MethodFacts:
     if name not in methods:
         raise InputError(f"no method {name}; {near_matches(name, list(methods))}")
     return methods[name]
-
-
-def load_trained(name: str, checkpoint: Path, device: str) -> Segmenter:
-    """The trained model of an installed method.
-
-    Raises:
-        InputError: no such method, or none that can be loaded.
-        TrainingError: the checkpoint is missing, broken or of another method.
-    """
-    facts = find_method(name)
-    if facts.load is None:
-        raise InputError(f"{facts.label} cannot be loaded from a checkpoint")
-    return facts.load(checkpoint, device)
 
 
 def near_matches(name: str, known: Sequence[str]) -> str:

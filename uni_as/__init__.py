@@ -1,10 +1,9 @@
 """UniAS, the one-for-all anomaly segmentation model of Ma et al. (WACV 2025), readable beside the paper."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions, Segmenter
+from aseg_bench.methods import Method, MethodFacts, MethodOptions
 
 
 def _build(options: MethodOptions) -> Method:
@@ -19,10 +18,10 @@ def _presets() -> Mapping[str, Any]:
     return PRESETS
 
 
-def _load(checkpoint: Path, device: str) -> Segmenter:
-    from uni_as.trained import UniAS
+def _model(settings: Any) -> Any:
+    from uni_as.model import build_uni_as
 
-    return UniAS.from_checkpoint(checkpoint, device)
+    return build_uni_as(settings=settings, pretrained=False)
 
 
 TABLE_4: tuple[Mapping[str, str], ...] = (
@@ -47,7 +46,7 @@ METHOD = MethodFacts(
     presets=_presets,
     build=_build,
     ablation=TABLE_4,
-    load=_load,
+    model=_model,
 )
 
 

@@ -38,7 +38,7 @@ BackboneName = Annotated[str | None, typer.Option(help="Any timm feature extract
 BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the backbone.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16-mixed where CUDA has it), 32-true or bf16-mixed.")]
-Devices = Annotated[int, typer.Option(min=1, help="Processes of distributed training.")]
+Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes of distributed training.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Compute finished methods again.")]
 Checkpoint = Annotated[Path, typer.Option(help="Of a training: RUN/training/METHOD/DATASET/checkpoint.pt.")]
 

@@ -1,10 +1,12 @@
 """Commands that train: run and ablate."""
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +33,9 @@ from aseg_bench.cli.options import (
 from aseg_bench.cli.printing import finish, print_report
 from aseg_bench.errors import InputError
 
+if TYPE_CHECKING:
+    from aseg_bench.runner import RunPlan
+
 
 def run_command(
     methods: Annotated[
@@ -51,7 +56,7 @@ def run_command(
     backbone_weights: BackboneWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    devices: Devices = 1,
+    n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
     overwrite: Overwrite = False,
@@ -60,35 +65,10 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
-    from aseg_bench.methods import MethodOptions
-    from aseg_bench.runner import RunPlan, run
+    from aseg_bench.runner import run
 
-    options = MethodOptions(
-        seed=seed,
-        device=device,
-        precision=precision,
-        n_devices=devices,
-        backbone=backbone,
-        backbone_weights=backbone_weights,
-        max_minutes=max_minutes,
-        preset=preset,
-        quiet=quiet,
-    )
     names, maps = methods_in(methods)
-    plan = RunPlan(
-        methods=names,
-        dataset=dataset,
-        out=out or Path("runs") / dataset,
-        data_root=data_root,
-        categories=names_in(categories),
-        options=options,
-        settings=settings_in(settings or ()),
-        protocol=protocol,
-        half=half,
-        overwrite=overwrite,
-        mixed=mixed,
-        maps=maps,
-    )
+    plan = _plan(locals(), methods=names, out=out or Path("runs") / dataset, half=half, mixed=mixed, maps=maps)
     with stoppable(plan.out, overwrite):
         if run(plan):
             finish(plan.out, page=page, mixed=mixed, quiet=quiet)
@@ -116,47 +96,45 @@ def ablate_command(
     backbone_weights: BackboneWeights = None,
     device: Device = "auto",
     precision: Precision = "auto",
-    devices: Devices = 1,
+    n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
     """Take a method apart: Table 4 (components) or Table 5 (levels) beside the paper's numbers."""
     from aseg_bench.ablation import PAPER_LEVELS, ablate_components, ablate_levels, parse_levels, parse_seeds
-    from aseg_bench.methods import MethodOptions
-    from aseg_bench.runner import RunPlan
 
     if what not in {"components", "levels"}:
         raise InputError(f"ablate {what}: choose components or levels")
     if levels and what == "components":
         raise InputError("--levels belongs to `aseg-bench ablate levels`")
-    plan = RunPlan(
-        methods=[method],
-        dataset=dataset,
-        out=out or Path("runs") / f"ablation_{what}",
-        data_root=data_root,
-        categories=names_in(categories),
-        options=MethodOptions(
-            device=device,
-            precision=precision,
-            n_devices=devices,
-            backbone=backbone,
-            backbone_weights=backbone_weights,
-            max_minutes=max_minutes,
-            preset=preset,
-            quiet=quiet,
-        ),
-        settings=settings_in(settings or ()),
-        protocol=protocol,
-        overwrite=overwrite,
-    )
+    plan = _plan(locals(), methods=[method], out=out or Path("runs") / f"ablation_{what}")
     with stoppable(plan.out, overwrite):
         if what == "components":
             tables = ablate_components(plan, parse_seeds(seeds))
         else:
             tables = ablate_levels(plan, parse_seeds(seeds), parse_levels(levels) if levels else PAPER_LEVELS)
-    if not quiet:
+    if tables and not quiet:
         print_report(tables, (), [plan.out / "tables.md"])
+
+
+def _plan(given: Mapping[str, Any], **own: Any) -> "RunPlan":
+    """What run and ablate do alike with their parameters, which are named like the fields of MethodOptions."""
+    from aseg_bench.methods import MethodOptions
+    from aseg_bench.runner import RunPlan
+
+    told = {item.name: given[item.name] for item in fields(MethodOptions) if item.name in given}
+    is_helper = int(os.environ.get("RANK", "0")) > 0  # torchrun's other processes only help to train
+    return RunPlan(
+        dataset=given["dataset"],
+        data_root=given["data_root"],
+        categories=names_in(given["categories"]),
+        options=MethodOptions(**told | {"settings": {}, "quiet": given["quiet"] or is_helper}),
+        settings=settings_in(given["settings"] or ()),
+        protocol=given["protocol"],
+        overwrite=given["overwrite"],
+        **own,
+    )
 
 
 @contextmanager

@@ -14,15 +14,14 @@ def predict_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Folder of maps and overlays.")],
     levels: Annotated[bool, typer.Option("--levels", help="Keep the maps of the single levels, too.")] = False,
-    method: Annotated[str, typer.Option(help="The method that was trained.")] = "uni_as",
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Map any pictures with a trained model: TIFF maps in the pictures' sizes, and overlays."""
-    from aseg_bench.methods import load_trained
     from aseg_bench.pictures import picture_maps
+    from aseg_bench.training.trained import TrainedModel
 
-    count = picture_maps(load_trained(method, checkpoint, device), images, out, levels, quiet)
+    count = picture_maps(TrainedModel.from_checkpoint(checkpoint, device), images, out, levels, quiet)
     if not quiet:
         console.print(f"maps and overlays of {count} pictures: {out}", highlight=False)
 
@@ -30,11 +29,9 @@ def predict_command(
 def export_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="The ONNX file.")],
-    batch: Annotated[int, typer.Option(min=1, help="Images per call of the ONNX model.")] = 1,
-    method: Annotated[str, typer.Option(help="The method that was trained.")] = "uni_as",
 ) -> None:
-    """Write a trained model as ONNX: RGB images (batch, 3, S, S) in [0, 255] to maps (batch, S, S)."""
-    from aseg_bench.methods import load_trained
+    """Write a trained model as ONNX: RGB images (B, 3, S, S) in [0, 255] to maps (B, S, S), for any B."""
+    from aseg_bench.training.trained import TrainedModel
 
-    load_trained(method, checkpoint, "cpu").export(out, batch)
+    TrainedModel.from_checkpoint(checkpoint, "cpu").export(out)
     console.print(f"written: {out}", highlight=False)

@@ -3,15 +3,20 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.files import written_whole
+from aseg_bench.methods import MethodOptions, find_method
+from aseg_bench.training.checkpoints import load_weights_into, read_checkpoint
+from aseg_bench.training.engine import make_fabric
 from aseg_bench.training.reconstruction import FeatureReconstruction
 
 _BATCH = 16
@@ -26,11 +31,45 @@ class TrainedModel:
         model: as trained.
         image_size: side in pixels of the squares it was trained on.
         device: where it shall run.
+
+    Attributes:
+        method: key of the method whose checkpoints are taken; empty takes those of all.
     """
+
+    method: ClassVar[str] = ""
 
     def __init__(self, model: FeatureReconstruction, image_size: int, device: torch.device) -> None:
         self.model, self.image_size = model.eval().to(device), image_size
         self._device = device
+
+    @classmethod
+    def from_checkpoint(cls, file: str | Path, device: str = "auto") -> Self:
+        """The model as a training left it; the checkpoint names its method and brings the backbone's weights.
+
+        Args:
+            file: ``<out>/training/<method>/<dataset>/checkpoint.pt`` of a run.
+            device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+
+        Raises:
+            InputError: its method is not installed, or cannot be loaded.
+            TrainingError: it is missing, truncated or of another method, or there is no such device.
+        """
+        file = Path(file)
+        content = read_checkpoint(file)
+        name = content["conditions"]["method"]
+        if cls.method not in ("", name):
+            raise TrainingError(f"{file} holds {name}, not {cls.method}")
+        facts = find_method(name)
+        if facts.model is None or facts.presets is None:
+            raise InputError(f"{facts.label} cannot be loaded from a checkpoint")
+        kind = type(next(iter(facts.presets().values())))
+        try:
+            settings = TypeAdapter(kind).validate_python(content["settings"])
+        except ValidationError as error:
+            raise TrainingError(f"{file} is of another version of {name}: {error.errors()[0]['msg']}") from error
+        model = facts.model(settings)
+        load_weights_into(model, content, file)
+        return cls(model, settings.image_size, make_fabric(MethodOptions(device=device)).device)
 
     def predict(self, images: Pictures) -> list[NDArray[np.float32]]:
         """Anomaly maps, each in its image's own size.
@@ -54,21 +93,17 @@ class TrainedModel:
         """
         return self._run(images, by_level=True)
 
-    def export(self, file: Path, batch: int = 1) -> None:
-        """Write the model as ONNX: ``images`` (batch, 3, S, S) float32 RGB in [0, 255] to ``maps`` (batch, S, S).
-
-        Args:
-            file: to be written.
-            batch: images per call; the file is for this number only.
+    def export(self, file: Path) -> None:
+        """Write the model as ONNX: ``images`` (B, 3, S, S) float32 RGB in [0, 255] to ``maps`` (B, S, S), for any B.
 
         Raises:
             ModuleNotFoundError: the package ``onnx`` is not installed.
         """
         import onnx
 
-        example = torch.zeros(batch, 3, self.image_size, self.image_size, device=self._device)
+        example = torch.zeros(2, 3, self.image_size, self.image_size, device=self._device)
         with written_whole(file) as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter speaks of its successor, and of shapes that are fixed here
+            warnings.simplefilter("ignore")  # the exporter speaks of its successor, and of sizes that are fixed here
             torch.onnx.export(
                 self.model,
                 (example,),
@@ -77,6 +112,7 @@ class TrainedModel:
                 opset_version=_OPSET,
                 input_names=["images"],
                 output_names=["maps"],
+                dynamic_axes={"images": {0: "batch"}, "maps": {0: "batch"}},
             )
             onnx.checker.check_model(str(temporary))
 

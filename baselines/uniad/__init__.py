@@ -18,6 +18,12 @@ def _presets() -> Mapping[str, Any]:
     return PRESETS
 
 
+def _model(settings: Any) -> Any:
+    from baselines.uniad.model import build_uniad
+
+    return build_uniad(settings, pretrained=False)
+
+
 METHOD = MethodFacts(
     name="uniad",
     label="UniAD",
@@ -30,4 +36,5 @@ METHOD = MethodFacts(
     published="UniAD",
     presets=_presets,
     build=_build,
+    model=_model,
 )

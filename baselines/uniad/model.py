@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -153,7 +154,7 @@ class UniADDecoder(nn.Module):
         for query, first, second, feed in zip(
             self.queries, self.ask_memory, self.ask_previous, self.decode_ffn, strict=True
         ):
-            asked = first(query.expand(len(memory), -1, -1), memory, position, self.mask)
+            asked = first(query.expand(memory.shape[0], -1, -1), memory, position, self.mask)
             previous = feed(second(asked, previous, position, self.mask))
         return target, self.restore(previous)
 
@@ -169,15 +170,22 @@ class UniADDecoder(nn.Module):
         return functional.interpolate(distance, tuple(size), mode="bilinear", align_corners=True)[:, 0]
 
 
+def build_uniad(settings: UniADSettings, weights: Path | None = None, pretrained: bool = True) -> FeatureReconstruction:
+    """UniAD as a module: ``model(images)`` maps RGB images (B, 3, H, W) in [0, 255] to (B, H, W).
+
+    Args:
+        settings: every number.
+        weights: file with the backbone's weights.
+        pretrained: False leaves the backbone random, for a checkpoint that brings its own.
+    """
+    grid = settings.grid(STRIDES)
+    backbone = Backbone(settings.backbone, STRIDES, weights, pretrained)
+    decoder = UniADDecoder(backbone.channels, grid, settings)
+    return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
+
+
 def make_method(options: MethodOptions) -> TrainedMethod:
     """UniAD as the runner meets it."""
     changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
     settings = choose_settings(PRESETS, options.preset, changes)
-
-    def build() -> FeatureReconstruction:
-        grid = settings.grid(STRIDES)
-        backbone = Backbone(settings.backbone, STRIDES, options.backbone_weights)
-        decoder = UniADDecoder(backbone.channels, grid, settings)
-        return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
-
-    return TrainedMethod("uniad", build, settings, options)
+    return TrainedMethod("uniad", lambda: build_uniad(settings, options.backbone_weights), settings, options)

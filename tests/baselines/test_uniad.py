@@ -1,7 +1,14 @@
-import pytest
-import torch
+from dataclasses import replace
 
-from baselines.uniad.model import PRESETS, UniADDecoder, UniADSettings
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+
+from aseg_bench.methods import MethodOptions
+from aseg_bench.training.checkpoints import TrainingJob, TrainingState, write_checkpoint
+from baselines.uniad.model import PRESETS, UniADDecoder, UniADSettings, build_uniad
 
 CHANNELS = (4, 6)
 SETTINGS = UniADSettings(channels=16, n_layers=2, n_heads=2, ffn_channels=16, neighbour_size=1)
@@ -65,3 +72,40 @@ def test_the_paper_preset_holds_the_authors_configuration():
     assert (paper.neighbour_size, paper.jitter_scale, paper.jitter_probability) == (7, 20, 1)
     assert (paper.n_epochs, paper.batch_size, paper.step_share) == (1000, 8, 0.8)
     assert paper.feature_scaling == "none"
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A tiny UniAD and the checkpoint that a training of it would leave."""
+    settings = replace(SETTINGS, backbone="test_efficientnet", image_size=64)
+    model = build_uniad(settings, pretrained=False).eval()
+    job = TrainingJob("uniad", settings, MethodOptions(folder=tmp_path / "training"))
+    write_checkpoint(job, 1, model, torch.optim.AdamW(model.decoder.parameters()), TrainingState(finished=True))
+    return model, job.file
+
+
+def test_the_command_line_maps_pictures_with_a_checkpoint(call, trained, tmp_path):
+    model, checkpoint = trained
+    image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    words = ("predict", tmp_path / "a.png", "--checkpoint", checkpoint, "--out", tmp_path, "--device", "cpu")
+    outcome = call(*words)
+    assert outcome.code == 0, outcome.err
+    with torch.inference_mode():
+        expected = model(torch.from_numpy(image).permute(2, 0, 1)[None])[0]
+    np.testing.assert_allclose(tifffile.imread(tmp_path / "maps" / "a.tiff"), expected.numpy(), atol=1e-5)
+    assert "one map per image, not one per level" in call(*words, "--levels").error
+
+
+def test_onnx_gives_the_maps_of_torch_for_any_number_of_images(call, trained, tmp_path):
+    pytest.importorskip("onnx", reason="export needs the extra `export`")
+    runtime = pytest.importorskip("onnxruntime", reason="the comparison needs onnxruntime")
+    model, checkpoint = trained
+    outcome = call("export", "--checkpoint", checkpoint, "--out", tmp_path / "model.onnx")
+    assert outcome.code == 0, outcome.err
+    session = runtime.InferenceSession(tmp_path / "model.onnx", providers=["CPUExecutionProvider"])
+    for batch in (1, 3):
+        images = torch.rand(batch, 3, 64, 64) * 255
+        (maps,) = session.run(None, {"images": images.numpy()})
+        with torch.inference_mode():
+            np.testing.assert_allclose(maps, model(images).numpy(), rtol=1e-4, atol=1e-4)

@@ -6,6 +6,7 @@ from PIL import Image
 
 import uni_as
 from aseg_bench.errors import InputError, TrainingError
+from aseg_bench.training.trained import TrainedModel
 from uni_as.trained import UniAS
 
 
@@ -59,12 +60,21 @@ def test_what_is_no_picture_is_refused_by_its_place(trained, image):
         trained.predict([np.zeros((8, 8, 3), np.uint8), image])
 
 
-def test_checkpoints_of_other_methods_are_refused(checkpoint, tmp_path):
-    content = torch.load(checkpoint, weights_only=True)
-    content["conditions"]["method"] = "uniad"
-    torch.save(content, tmp_path / "other.pt")
+def test_checkpoints_of_other_methods_and_versions_are_refused(checkpoint, tmp_path):
+    def changed(place, name, value):
+        content = torch.load(checkpoint, weights_only=True)
+        content[place][name] = value
+        torch.save(content, tmp_path / "changed.pt")
+        return tmp_path / "changed.pt"
+
     with pytest.raises(TrainingError, match="holds uniad, not uni_as"):
-        UniAS.from_checkpoint(tmp_path / "other.pt")
+        UniAS.from_checkpoint(changed("conditions", "method", "uniad"))
+    with pytest.raises(InputError, match="no method mine"):
+        TrainedModel.from_checkpoint(changed("conditions", "method", "mine"))
+    with pytest.raises(InputError, match="PatchCore cannot be loaded"):
+        TrainedModel.from_checkpoint(changed("conditions", "method", "patchcore"))
+    with pytest.raises(TrainingError, match="of another version of uni_as"):
+        UniAS.from_checkpoint(changed("settings", "local", "swin"))
     with pytest.raises(TrainingError, match="there is no checkpoint"):
         UniAS.from_checkpoint(tmp_path / "none.pt")
 
@@ -96,14 +106,15 @@ def test_predict_names_what_is_missing(call, checkpoint, tmp_path):
     assert "there is no checkpoint" in call("predict", tmp_path, "--checkpoint", "x.pt", "--out", tmp_path).error
 
 
-@pytest.mark.parametrize("batch", [1, 3])
-def test_onnx_gives_the_maps_of_torch(call, checkpoint, model, tmp_path, batch):
+def test_onnx_gives_the_maps_of_torch_for_any_number_of_images(call, checkpoint, model, tmp_path):
     pytest.importorskip("onnx", reason="export needs the extra `export`")
     runtime = pytest.importorskip("onnxruntime", reason="the comparison needs onnxruntime")
     file = tmp_path / "model.onnx"
-    outcome = call("export", "--checkpoint", checkpoint, "--out", file, "--batch", batch)
+    outcome = call("export", "--checkpoint", checkpoint, "--out", file)
     assert outcome.code == 0, outcome.err
-    images = torch.rand(batch, 3, 64, 64) * 255
-    (maps,) = runtime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"images": images.numpy()})
-    with torch.inference_mode():
-        np.testing.assert_allclose(maps, model(images).numpy(), atol=1e-4)
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    for batch in (1, 3):
+        images = torch.rand(batch, 3, 64, 64) * 255
+        (maps,) = session.run(None, {"images": images.numpy()})
+        with torch.inference_mode():
+            np.testing.assert_allclose(maps, model(images).numpy(), atol=1e-4)
