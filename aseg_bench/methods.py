@@ -60,8 +60,8 @@ class MethodOptions:
         max_minutes: stop training after this many minutes and use what there is; None trains all steps.
         preset: name of the method's preset of settings.
         settings: single settings that replace the preset's, as the user typed them.
-        folder: where checkpoints and training logs go; None keeps nothing.
-        resume: go on from the checkpoint in ``folder`` if there is one.
+        folder: where checkpoints and training logs go, and where a training goes on; None keeps nothing.
+        tensorboard: write losses for TensorBoard into ``folder`` as well.
         quiet: no progress bars.
     """
 
@@ -75,7 +75,7 @@ class MethodOptions:
     preset: str = "cpu"
     settings: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    resume: bool = True
+    tensorboard: bool = False
     quiet: bool = False
 
 

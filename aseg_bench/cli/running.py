@@ -26,6 +26,7 @@ from aseg_bench.cli.options import (
     ProtocolKey,
     Quiet,
     Settings,
+    Tensorboard,
     methods_in,
     names_in,
     settings_in,
@@ -59,6 +60,7 @@ def run_command(
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
+    tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     page: Page = True,
     mixed: Mixed = False,
@@ -98,6 +100,7 @@ def ablate_command(
     precision: Precision = "auto",
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
+    tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:

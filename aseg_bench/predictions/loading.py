@@ -26,12 +26,12 @@ NEEDS_PICKLE = "it holds pickled objects: pass --allow-pickle to read arrays and
 
 
 def sorted_out(root: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Files at or below a path with one of these endings, and all others; both sorted.
+    """Files at or below a path with one of these endings, and all others; both sorted; links out of it among them.
 
     Raises:
-        InputError: there is no such path, a link points out of the folder, or no file has such an ending.
+        InputError: there is no such path, or no file has such an ending.
     """
-    files = all_files(root)
+    files = _listed(root)
     wanted = [file for file in files if file.suffix.lower() in suffixes]
     if not wanted:
         raise InputError(f"no {' or '.join(suffixes)} file at or below {root}")
@@ -39,21 +39,34 @@ def sorted_out(root: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Pa
 
 
 def all_files(root: Path) -> list[Path]:
-    """All files at or below a path but hidden ones, sorted.
+    """All files at or below a path but hidden ones and links out of it, sorted.
 
     Raises:
-        InputError: there is no such path, or a link points out of the folder.
+        InputError: there is no such path.
     """
+    return [file for file in _listed(root) if _is_inside(file, root)]
+
+
+def check_inside(file: Path, root: Path) -> None:
+    """Refuse to follow a link from a folder to elsewhere.
+
+    Raises:
+        InputError: it is one.
+    """
+    if not _is_inside(file, root):
+        raise InputError(f"{file} is a link out of {root}; copy the file itself")
+
+
+def _is_inside(file: Path, root: Path) -> bool:
+    return file.resolve().is_relative_to(root.resolve())
+
+
+def _listed(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     if not root.is_dir():
         raise InputError(f"there is no file or folder {root}")
-    paths = sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-    inside = root.resolve()
-    for path in paths:
-        if not path.resolve().is_relative_to(inside):
-            raise InputError(f"{path} is a link out of {root}; copy the file itself")
-    return paths
+    return sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
 def npz_members(path: Path) -> tuple[str, ...]:

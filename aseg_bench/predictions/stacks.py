@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.loading import npz_members, read_npz, sorted_out
+from aseg_bench.predictions.loading import check_inside, npz_members, read_npz, sorted_out
 from aseg_bench.predictions.records import Found, FoundMap, Limits, SortKey
 from aseg_bench.records import Sample
 
@@ -70,6 +70,7 @@ def found_in(
     faults: list[str] = []
     for file in files:
         try:
+            check_inside(file, path)
             maps += maps_of(file)
         except InputError as error:
             faults.append(str(error))

@@ -10,11 +10,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor
 
 from aseg_bench.errors import InputError, TrainingError
@@ -24,9 +26,11 @@ from aseg_bench.training.checkpoints import TrainingJob, TrainingState, restore,
 from aseg_bench.training.data import FeatureSource
 from aseg_bench.training.reconstruction import FeatureReconstruction
 
+BOARD = "tensorboard"
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 _SECONDS_BETWEEN_CHECKPOINTS = 300.0
 _STEPS_PER_LOG_ROW = 10
+_NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")  # of CUDA and MPS, Linux, Windows
 
 
 def make_fabric(options: MethodOptions) -> Fabric:
@@ -36,16 +40,18 @@ def make_fabric(options: MethodOptions) -> Fabric:
     ``launch`` is called. Precision ``auto`` is bfloat16 where a CUDA device computes in it, else single.
 
     Raises:
-        InputError: an unknown precision.
+        InputError: an unknown precision, or TensorBoard is asked for and not installed.
         TrainingError: no such device, or too few.
     """
     if options.precision not in PRECISIONS:
         raise InputError(f"no precision {options.precision}; {near_matches(options.precision, PRECISIONS)}")
     precision = options.precision
     if precision == "auto":
-        on_cuda = options.device in {"auto", "cuda"} and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-        precision = "bf16-mixed" if on_cuda else "32-true"
+        on_cuda = options.device in {"auto", "cuda"} and torch.cuda.is_available()
+        is_native = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)  # older cards emulate, slowly
+        precision = "bf16-mixed" if is_native else "32-true"
     joins = torch.distributed.is_torchelastic_launched()
+    loggers: list[Any] = [_board(options.folder)] if options.tensorboard and options.folder else []
     try:
         return Fabric(
             accelerator=options.device,
@@ -53,9 +59,17 @@ def make_fabric(options: MethodOptions) -> Fabric:
             num_nodes=int(os.environ["GROUP_WORLD_SIZE"]) if joins else 1,
             strategy="ddp" if joins else "ddp_spawn" if options.n_devices > 1 else "auto",
             precision=cast(Any, precision),
+            loggers=loggers,
         )
     except Exception as error:  # Fabric raises many kinds, each with a clear text
         raise TrainingError(f"cannot use {options.n_devices} x {options.device}: {error}") from error
+
+
+def _board(folder: Path) -> TensorBoardLogger:
+    try:
+        return TensorBoardLogger(folder, name="", version=BOARD)
+    except ModuleNotFoundError as error:
+        raise InputError("--tensorboard needs a package of its own: pip install tensorboard") from error
 
 
 def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob, fabric: Fabric) -> TrainingState:
@@ -79,7 +93,8 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
         fused=True,
     )
     state = TrainingState()
-    if job.file and job.file.exists() and options.resume:
+    fabric.barrier()  # --overwrite removes an older checkpoint in the first process
+    if job.file and job.file.exists():
         state = restore(job, n_processes, model, optimiser)
     if state.finished:
         return state
@@ -97,7 +112,7 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
 
     with (
         _memory_explained(job),
-        torch.random.fork_rng(),
+        torch.random.fork_rng([fabric.device] if fabric.device.type == "cuda" else []),
         progress_bar(options.quiet or fabric.global_rank > 0) as bar,
     ):
         task = bar.add_task("training", total=n_steps, completed=state.step, note="")
@@ -113,11 +128,13 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
                 state.step += 1
                 is_whole = True
                 state.seconds = time.monotonic() - started
-                if n_processes > 1:
+                if n_processes > 1 and options.max_minutes:
                     state.seconds = fabric.broadcast(state.seconds)  # all processes must stop at the same step
-                if state.step % _STEPS_PER_LOG_ROW == 0:
+                is_last = state.step == n_steps or state.seconds >= budget
+                if is_last or state.step % _STEPS_PER_LOG_ROW == 0:
                     row = {name: float(cast(Tensor, fabric.all_reduce(value))) for name, value in terms.items()}
                     state.log.append({"step": state.step, "seconds": state.seconds, "learning_rate": rate, **row})
+                    fabric.log_dict({"learning_rate": rate, **row}, state.step)
                     bar.update(task, note=_note(row))
                 bar.advance(task)
                 if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
@@ -129,6 +146,9 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
             if is_whole:  # else the weights may be ahead of the step
                 save()
             raise
+        finally:
+            for board in fabric.loggers:
+                board.finalize("")
     return state
 
 
@@ -188,7 +208,7 @@ def _memory_explained(job: TrainingJob) -> Iterator[None]:
         yield
     except (MemoryError, RuntimeError) as error:
         # on the CPU torch raises a plain RuntimeError; torch.OutOfMemoryError is one as well
-        if not isinstance(error, MemoryError) and "memory" not in str(error):
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
             raise
         size = job.settings.batch_size
         advice = (

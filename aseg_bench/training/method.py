@@ -53,7 +53,7 @@ class TrainedMethod:
         self.name = name
         self._settings, self._options, self._augmentation = settings, options, augmentation
         self._fabric = make_fabric(options)
-        with torch.random.fork_rng():
+        with torch.random.fork_rng([]):  # models are built on the CPU
             torch.manual_seed(options.seed)
             self.model = build()
 
@@ -132,7 +132,8 @@ def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, 
     if fabric.device.type != "cpu":
         model.to(memory_format=torch.channels_last)
     model.to(fabric.device)
-    source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, job.options.quiet)
+    is_quiet = job.options.quiet or fabric.global_rank > 0
+    source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, is_quiet)
     if job.settings.feature_scaling == "z_score":
         model.scaler.fit(source.unchanged())
     if job.settings.compile:

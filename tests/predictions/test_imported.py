@@ -71,6 +71,20 @@ def test_a_truncated_file_is_named_and_with_keep_going_only_its_category_is_lost
     assert {score.case.category for score in scored.scores} == {"metal_nut", "mean"}
 
 
+def test_a_link_out_of_the_dump_is_one_bad_file_among_others(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
+) -> None:
+    dump = tmp_path / "dump"
+    write_plain(dump, make_maps(80))
+    file = dump / f"{next(sample for sample in samples if sample.category == 'bottle').name}.npy"
+    file.symlink_to(file.rename(tmp_path / "elsewhere.npy"))
+    imported = import_maps(dump, samples)
+    with pytest.raises(InputError, match=r"1 files cannot be used: .*000\.npy is a link out of"):
+        score_dump(imported, "mine")
+    scored = score_dump(imported, "mine", keep_going=True)
+    assert {score.case.category for score in scored.scores} == {"metal_nut", "mean"}
+
+
 def test_maps_of_mixed_sizes_are_refused_unless_they_are_their_images_sizes(
     tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
 ) -> None:

@@ -12,6 +12,7 @@ import tifffile
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.loading import (
     all_files,
+    check_inside,
     npz_members,
     read_npy,
     read_npz,
@@ -115,13 +116,14 @@ def test_a_torch_file_that_carries_code_is_refused_and_nothing_runs(tmp_path: Pa
         read_torch(tmp_path / "b.pt", SMALL)
 
 
-def test_a_link_out_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_a_link_out_of_the_folder_is_never_followed(tmp_path: Path) -> None:
     inside = tmp_path / "maps"
     inside.mkdir()
     (tmp_path / "secret.npy").write_bytes(b"")
     (inside / "own.npy").write_bytes(b"")
     (inside / "alias.npy").symlink_to(inside / "own.npy")
-    assert len(all_files(inside)) == 2
     (inside / "link.npy").symlink_to(tmp_path / "secret.npy")
+    assert all_files(inside) == [inside / "alias.npy", inside / "own.npy"]
+    check_inside(inside / "alias.npy", inside)
     with pytest.raises(InputError, match="is a link out of"):
-        all_files(inside)
+        check_inside(inside / "link.npy", inside)

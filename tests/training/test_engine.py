@@ -127,9 +127,10 @@ def test_out_of_memory_names_the_batch_size_to_try(make, samples, fail_at, error
         make().fit(samples)
 
 
-def test_other_errors_are_not_taken_for_lack_of_memory(make, samples, fail_at):
-    fail_at(1, RuntimeError("shapes do not match"))
-    with pytest.raises(RuntimeError, match="shapes do not match"):
+@pytest.mark.parametrize("said", ["shapes do not match", "CUDA error: an illegal memory access was encountered"])
+def test_other_errors_are_not_taken_for_lack_of_memory(make, samples, fail_at, said):
+    fail_at(1, RuntimeError(said))
+    with pytest.raises(RuntimeError, match=said):
         make().fit(samples)
 
 
@@ -138,6 +139,7 @@ def test_the_budget_ends_the_training_and_the_last_state_counts(make, samples, o
     state = content(options)["state"]
     assert state["step"] == 1
     assert state["finished"]
+    assert [row["step"] for row in state["log"]] == [1]
 
 
 @pytest.mark.parametrize(
@@ -226,6 +228,37 @@ def test_bfloat16_trains_and_maps(make, samples):
     method = make({"n_steps": "2"}, precision="bf16-mixed")
     method.fit(samples)
     assert next(method.predict(samples[:1])).scores.dtype == "float32"
+
+
+def test_bfloat16_is_chosen_only_where_the_card_computes_in_it(monkeypatch):
+    chosen = []
+    monkeypatch.setattr(engine, "Fabric", lambda **settings: chosen.append(settings["precision"]))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for is_native in (False, True):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation=True, now=is_native: including_emulation or now
+        )
+        make_fabric(MethodOptions(device="cuda"))
+    assert chosen == ["32-true", "bf16-mixed"]
+
+
+def test_losses_reach_tensorboard(make, samples, options):
+    pytest.importorskip("tensorboard", reason="--tensorboard needs a package of its own")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    make({"n_steps": "10"}, tensorboard=True).fit(samples)
+    board = EventAccumulator(str(options.folder / "tensorboard")).Reload()
+    (row,) = content(options)["state"]["log"]
+    for name in ("level_1", "level_4", "learning_rate"):
+        (event,) = board.Scalars(name)
+        assert (event.step, event.value) == (10, pytest.approx(row[name]))
+
+
+def test_without_tensorboard_the_flag_is_refused_before_any_work(make, monkeypatch):
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
+    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
+    with pytest.raises(InputError, match="pip install tensorboard"):
+        make(tensorboard=True)
 
 
 def test_no_training_images_is_an_error(make):
