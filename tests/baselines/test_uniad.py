@@ -84,6 +84,13 @@ def trained(tmp_path):
     return model, job.file
 
 
+def test_all_that_a_pass_makes_lies_on_the_models_device(trained):
+    model = trained[0].to("meta").train()  # torch refuses to mix it with tensors of the CPU, as it would CUDA's
+    images = torch.empty(2, 3, 64, 64, dtype=torch.uint8, device="meta")
+    assert model.losses(model.backbone(images))["mse"].is_meta
+    assert model.eval()(images).is_meta
+
+
 def test_the_command_line_maps_pictures_with_a_checkpoint(call, trained, tmp_path):
     model, checkpoint = trained
     image = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)

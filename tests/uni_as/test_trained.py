@@ -9,6 +9,8 @@ from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.training.trained import TrainedModel
 from uni_as.trained import UniAS
 
+from .conftest import tiny
+
 
 @pytest.fixture
 def trained(checkpoint):
@@ -52,6 +54,14 @@ def test_the_maps_of_the_levels_multiply_to_the_map(trained):
     (levels,) = trained.level_maps([image])
     assert levels.shape == (4, 64, 64)
     np.testing.assert_allclose(levels.prod(0), trained.predict([image])[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("changes", [{}, {"multi_level": False}, {"sample_aware": False}])
+def test_all_that_a_pass_makes_lies_on_the_models_device(changes):
+    model = tiny(**changes).to("meta").train()  # torch refuses to mix it with tensors of the CPU, as it would CUDA's
+    images = torch.empty(2, 3, 64, 64, dtype=torch.uint8, device="meta")
+    assert all(loss.is_meta for loss in model.losses(model.backbone(images)).values())
+    assert model.eval()(images).is_meta
 
 
 @pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), np.zeros((0, 8, 3), np.uint8)])
