@@ -2,6 +2,7 @@
 
 <out>/<line>/seed<n>/            one run of the runner per line of the table and seed
 <out>/seed<n>/level_maps/        every level's maps, kept once and multiplied in any combination
+<out>/seed<n>/figures/           some of them beside their product and the truth, as in Figure 5
 <out>/scores.csv                 every score, with the line or the set of levels in the place of the method
 <out>/tables.md, .tex, .csv
 """
@@ -25,7 +26,9 @@ from aseg_bench.progress import track
 from aseg_bench.protocols import find_protocol
 from aseg_bench.records import AnomalyMap, Case, Sample, Score
 from aseg_bench.reporting import Table, write_scores
+from aseg_bench.reporting.figures import write_levels_figures
 from aseg_bench.reporting.paper import paper_own_tables
+from aseg_bench.reporting.pixels import scored_maps
 from aseg_bench.reporting.scores import MEAN, merge_runs, merged_scores
 from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats
@@ -129,6 +132,8 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
     for levels in sets:
         if not levels or not set(levels) <= set(range(1, n_levels + 1)):
             raise InputError(f"levels {_braced(levels)}: numbers from 1 to {n_levels}")
+    coarse_to_fine = [str(level) for level in range(n_levels, 0, -1)]
+    write_levels_figures(own.out / "figures", scored_maps(store, coarse_to_fine, test))
     protocol = find_protocol(plan.protocol)
     scores: list[Score] = []
     for levels in track(sets, "scoring level sets", len(sets), plan.options.quiet):

@@ -1,7 +1,9 @@
 """From finished runs to what is printed and written: tables, diagnosis, figures, the page, and comparisons."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -18,12 +20,13 @@ from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.figures import write_figures
 from aseg_bench.reporting.page import Note, write_page
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.pixels import ScoredMaps, scored_maps
+from aseg_bench.reporting.pixels import ScoredMaps, counted, in_processes, scored_maps
 from aseg_bench.reporting.scores import merge_runs, merged_scores
 from aseg_bench.reporting.tables import PAPER_TABLES, Table, category_tables, paper_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.results import Results
 
+Place = tuple[str, str]  # data set and category
 CATEGORIES = "categories"
 TABLES = (*map(str, PAPER_TABLES), CATEGORIES)
 
@@ -57,18 +60,49 @@ def run_maps(results: Results, methods: Sequence[str] | None = None) -> list[lis
     for name in names:
         if name not in results.methods:
             raise InputError(f"{results.folder} holds no scores of {name}; {near_matches(name, results.methods)}")
-    by_dataset = []
+    maps, gaps = _found_maps(results, names)
+    if gaps:
+        raise InputError(f"{gaps[0]}; run again with the same command")
+    return list(maps.values())
+
+
+def _found_maps(results: Results, names: Sequence[str]) -> tuple[dict[Place, list[ScoredMaps]], list[str]]:
+    """The maps by category, of the methods that have all of them there, and what is missing."""
+    found, gaps = {}, []
     for dataset in results.datasets:
         samples = results.samples(dataset)
-        for name in names:
-            missing = results.store.missing(name, samples)
-            if missing:
-                raise InputError(
-                    f"{results.folder} lacks {len(missing)} maps of {name} on {dataset}, first {missing[0].name}; "
-                    "run again with the same command"
-                )
-        by_dataset.append(scored_maps(results.store, names, samples, results.protocol))
-    return list(chain.from_iterable(by_dataset))
+        missing = {name: results.store.missing(name, samples) for name in names}
+        gaps += [
+            f"{results.folder} lacks {len(lost)} maps of {name} on {dataset}, first {lost[0].name}"
+            for name, lost in missing.items()
+            if lost
+        ]
+        whole = [name for name in names if not missing[name]]
+        for category in scored_maps(results.store, whole, samples, results.protocol) if whole else ():
+            found[category[0].case.dataset, category[0].case.category] = category
+    return found, gaps
+
+
+def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[Note]]:
+    """The maps for figures and gallery: of each method those of the first run that has them; and what to say of it."""
+    shown: dict[Place, list[ScoredMaps]] = {}
+    notes = []
+    for run in runs:
+        if not (run.folder / "maps").is_dir():
+            continue
+        known = {maps.case.method for category in shown.values() for maps in category}
+        names = [name for name in run.methods if name not in known]
+        try:
+            found, gaps = _found_maps(run, names)
+        except InputError as error:  # the images are gone
+            found, gaps = {}, [str(error)]
+        notes += [Note(f"{gap}; figures of maps and the gallery leave them out", "warning") for gap in gaps]
+        for place, category in found.items():
+            shown.setdefault(place, []).extend(category)
+        if len(runs) > 1 and found:
+            new = dict.fromkeys(maps.case.method for category in found.values() for maps in category)
+            notes.append(Note(f"Figures of maps and the gallery show those of {run.folder} for {', '.join(new)}."))
+    return list(shown.values()), notes
 
 
 def report(
@@ -158,14 +192,18 @@ def write_run_report(
         datasets: labels of the data sets by key.
         tables: entries of ``TABLES``; None takes all.
         formats: of the tables.
-        page: draw figures and build ``report.html``; its gallery needs a single run that kept its maps.
+        page: draw figures and build ``report.html``, whose gallery shows the maps that are there.
         mixed: accept several protocols or sets of test images in one table.
 
     Returns:
         The report and the files written.
     """
-    maps = run_maps(runs[0]) if page and len(runs) == 1 and (runs[0].folder / "maps").is_dir() else []
-    alarms = false_alarms(maps) if maps else None
+    maps, notes = _shown_maps(runs) if page else ([], [])
+    for note in notes:
+        if note.kind == "warning":
+            warnings.warn(note.text, stacklevel=2)
+    maps = in_processes([partial(counted, category) for category in maps])
+    alarms = false_alarms(maps) if maps and len(runs) == 1 else None
     made = report(runs, methods=methods, datasets=datasets, tables=tables, mixed=mixed, alarms=alarms)
     paths = write_report(out, made, formats)
     if page:
@@ -178,7 +216,7 @@ def write_run_report(
             tables=made.tables,
             figures=write_figures(out / "figures", scores, maps, labels=labels),
             conditions=runs[0].record if len(runs) == 1 else {str(run.folder): run.record for run in runs},
-            notes=[Note(text) for text in made.findings],
+            notes=[*notes, *(Note(text) for text in made.findings)],
             labels=labels,
         )
         paths += [out / "figures", written]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aseg_bench.reporting.figures import FORMATS
 from tests.conftest import Installed, Outcome
 
 Call = Callable[..., Outcome]
@@ -102,7 +103,7 @@ def test_what_is_not_there_is_a_clear_error(call: Call, words: tuple[str, ...], 
 
 
 def test_the_papers_tables_are_printed_and_written(call: Call, tmp_path: Path) -> None:
-    outcome = call("report", "--paper", "--out", tmp_path)
+    outcome = call("report", "--paper", "--out", tmp_path, "--no-page")
     assert outcome.code == 0
     assert "52.59" in outcome.out
     assert "printed as 52.29" in outcome.out
@@ -112,6 +113,37 @@ def test_the_papers_tables_are_printed_and_written(call: Call, tmp_path: Path) -
         "tables.md",
         "tables.tex",
     ]
+
+
+def test_published_inflation_is_drawn_beside_the_papers_tables_with_its_numbers(call: Call, tmp_path: Path) -> None:
+    assert call("report", "--paper", "--out", tmp_path, "--quiet").code == 0
+    names = {path.name for path in (tmp_path / "figures").iterdir()}
+    drawn = {f"inflation_published_{dataset}.{ending}" for dataset in ("mvtec_ad", "visa") for ending in FORMATS}
+    assert names == {"inflation_published.csv", "inflation_published_summary.csv", *drawn}
+
+
+def test_missing_maps_are_a_gap_of_the_report(run: Callable[..., Path], call: Call) -> None:
+    folder = run("a")
+    next((folder / "maps" / "far").rglob("*.tiff")).unlink()
+    outcome = call("report", folder)
+    assert outcome.code == 0
+    assert "lacks 1 maps of far on mvtec_ad" in outcome.err
+    assert "lacks 1 maps of far on mvtec_ad" in (folder / "report" / "report.html").read_text()
+    shown = (folder / "report" / "gallery" / "0" / "data.js").read_text()
+    assert '"Near"' in shown
+    assert '"Far"' not in shown
+
+
+def test_a_report_of_several_runs_shows_the_maps_of_each_method_once(
+    run: Callable[..., Path], call: Call, tmp_path: Path
+) -> None:
+    first, second, out = run("a"), run("b", "--seed", 1), tmp_path / "both"
+    assert call("report", first, second, "--out", out, "--quiet").code == 0
+    shown = (out / "gallery" / "0" / "data.js").read_text()
+    assert (shown.count('"Near"'), shown.count('"Far"')) == (1, 1)
+    page = (out / "report.html").read_text()
+    assert f"the gallery show those of {first} for near, far" in page
+    assert f"the gallery show those of {second}" not in page
 
 
 def test_published_numbers_are_found_and_written(call: Call, tmp_path: Path) -> None:

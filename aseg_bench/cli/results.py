@@ -15,17 +15,20 @@ def report_command(
     out: Annotated[Path | None, typer.Option(help="Folder of the report; of one run, RUN/report.")] = None,
     tables: Annotated[str | None, typer.Option(help="Of 1, 2, 3, 4, 5 and categories, separated by commas.")] = None,
     formats: Annotated[str, typer.Option("--format", help="Of md, tex, html and csv.")] = "md,tex,html,csv",
-    paper: Annotated[bool, typer.Option("--paper", help="The source paper's own Tables 1-5, recomputed.")] = False,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The source paper's own Tables 1-5, recomputed; published inflation.")
+    ] = False,
     page: Page = True,
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Accept several protocols or sets of images; tables only.")
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print and write tables, diagnosis, figures and page of finished runs, or the source paper's tables."""
+    """Print and write tables, diagnosis, figures and page of finished runs, or those of published numbers."""
     from aseg_bench.methods import find_methods
     from aseg_bench.progress import working
     from aseg_bench.report import paper_report, write_report, write_run_report
+    from aseg_bench.reporting.figures import write_published_figures
     from aseg_bench.results import read_results
     from aseg_bench.runner import REPORT, dataset_labels
 
@@ -34,6 +37,9 @@ def report_command(
     if paper:
         made = paper_report(names_in(tables))
         paths = write_report(out, made, names_in(formats) or ()) if out else []
+        if out and page:
+            with working("drawing the published numbers", quiet):
+                paths += [path for figure in write_published_figures(out / "figures") for path in figure.paths[:1]]
     else:
         read = read_results(runs or (), mixed)
         if out is None and len(read) > 1:

@@ -26,6 +26,7 @@ from aseg_bench.statistics import (
 
 Place = tuple[str, str]  # data set and category; the mean of all data sets is (MEAN, MEAN)
 LEVEL = 0.95
+N_FEW = 5  # anomalous images; coverage was not simulated with fewer
 CSV_COLUMNS = (
     *("dataset", "category", "metric", "method", "second"),
     *("estimate", "low", "high", "p_value", "p_holm", "grid_error"),
@@ -40,12 +41,14 @@ class Comparison:
         methods: in the order of the tables.
         numbers: place -> metric -> method -> number; places are categories, data-set means and the overall mean.
         skipped: place -> why it has no intervals.
+        few: place -> its number of anomalous images, where that is too low for an interval to be trusted.
         n_replicates: of each number.
     """
 
     methods: Sequence[str]
     numbers: Mapping[Place, Mapping[str, Mapping[str, Resampled]]]
     skipped: Mapping[Place, str]
+    few: Mapping[Place, int]
     n_replicates: int
 
 
@@ -66,6 +69,7 @@ def compare(
     exact = {(score.case, score.metric): score.value for score in scores}
     numbers: dict[Place, dict[str, dict[str, Resampled]]] = {}
     skipped: dict[Place, str] = {}
+    few: dict[Place, int] = {}
     methods: list[str] = []
     for category in categories:
         case = category[0].case
@@ -80,12 +84,14 @@ def compare(
                 break
             if weights is None:
                 weights = image_weights(counts.is_anomalous, n_replicates, category_rng(seed, *place))
+                if (n_anomalous := int(counts.is_anomalous.sum())) < N_FEW:
+                    few[place] = n_anomalous
             values = {key: value for key in RESAMPLED if (value := exact.get((maps.case, key))) is not None}
             for metric, number in resample(counts, values, weights).items():
                 numbers.setdefault(place, {}).setdefault(metric, {})[maps.case.method] = number
     if not numbers:
         raise InputError("no category has an anomalous pixel and scores; there is nothing to compare")
-    return Comparison(methods, _with_means(numbers), skipped, n_replicates)
+    return Comparison(methods, _with_means(numbers), skipped, few, n_replicates)
 
 
 def comparison_tables(comparison: Comparison, labels: Mapping[str, str], datasets: Mapping[str, str]) -> list[Table]:
@@ -185,7 +191,13 @@ def _intervals(
     )
     beats = {letter: f"significantly better than {names[name]} (paired, Holm)" for name, letter in letters.items()}
     left_out = "; ".join(f"{category}: {reason}" for (_, category), reason in comparison.skipped.items())
-    notes = (beats if len(names) > 1 else {}) | ({"left out": left_out} if left_out else {})
+    too_few = "; ".join(
+        f"{category}: {n} anomalous image(s), so its interval may be too narrow"
+        for (_, category), n in comparison.few.items()
+    )
+    notes = (beats if len(names) > 1 else {}) | {
+        key: text for key, text in {"left out": left_out, "caution": too_few}.items() if text
+    }
     return Table(f"{key}_{metric}", caption, header, [("", rows)], notes)
 
 

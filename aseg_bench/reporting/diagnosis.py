@@ -68,9 +68,8 @@ def _row(
     found = {metric: means.get((name, metric)) for metric in (*RANKED, RATE)}
     ap, rate = (_value(found[metric]) for metric in ("pixel_ap", RATE))
     alarms = _value(means.get((name, FALSE_ALARMS)))
-    if false_alarms is not None:
-        here = [count for case, count in false_alarms.items() if (case.method, case.dataset) == (name, dataset)]
-        alarms = sum(here) / len(here) if here else None
+    here = [count for case, count in (false_alarms or {}).items() if (case.method, case.dataset) == (name, dataset)]
+    alarms = sum(here) / len(here) if here else alarms
     label = methods[name].label if name in methods else name
     return _Row(label, found, ap / rate if ap is not None and rate else None, alarms)
 

@@ -20,7 +20,7 @@ from aseg_bench.metrics import METRICS
 from aseg_bench.records import Score
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
-from aseg_bench.reporting.pixels import ScoredMaps, codes, small
+from aseg_bench.reporting.pixels import ScoredMaps, codes, in_processes, small
 from aseg_bench.reporting.scores import MEAN
 from aseg_bench.reporting.tables import DASH, Table
 
@@ -74,8 +74,7 @@ def write_page(
     rmtree(out / "gallery", ignore_errors=True)
     if categories:
         with written_whole(out / "gallery") as temporary:
-            for index, category in enumerate(categories):
-                _write_gallery(temporary / str(index), index, category, labels)
+            in_processes([partial(_write_gallery, temporary, i, some, labels) for i, some in enumerate(categories)])
     environment = Environment(
         loader=PackageLoader("aseg_bench.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
@@ -154,8 +153,9 @@ def _css_size(png: Path) -> tuple[int, int]:
     return width, height
 
 
-def _write_gallery(folder: Path, index: int, category: Sequence[ScoredMaps], labels: Mapping[str, str]) -> None:
+def _write_gallery(parent: Path, index: int, category: Sequence[ScoredMaps], labels: Mapping[str, str]) -> None:
     """The pictures of one category, and ``data.js`` with the pixel counts that the sliders need."""
+    folder = parent / str(index)
     folder.mkdir(parents=True)
     with ThreadPoolExecutor() as pool:
         list(pool.map(partial(_write_pictures, folder, category), range(len(category[0].samples))))

@@ -5,23 +5,27 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from joblib import Parallel, cpu_count, delayed
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import label
 
 from aseg_bench.images import image_size, read_image
-from aseg_bench.metrics import measure
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
 from aseg_bench.protocols.meeting import LazySequence, Meeting
 from aseg_bench.records import Case, Sample
+from aseg_bench.reporting.slices import Swept, sweep
 
 EDGE = 256  # pixels of the longer edge of a picture that is only looked at
 _N_LOOKED_AT = 12  # images of each kind from which the levels are chosen
+_N_QUANTILED = 2**18  # pixels of these images that suffice for quantiles
+_PARALLEL_FROM = 4  # categories from which processes of their own are worth their start
+Result = TypeVar("Result")
 
 
 class CurvePoints(NamedTuple):
@@ -96,10 +100,14 @@ class ScoredMaps:
     protocol: Protocol = EXACT
 
     @cached_property
+    def swept(self) -> Swept:
+        """Threshold and slices, from one sweep; computed once."""
+        return sweep(self.samples, self.scores, self.masks)
+
+    @property
     def threshold(self) -> float | None:
         """The score that maximises precision + recall; None where no pixel is anomalous."""
-        measured = measure(self.scores, self.masks, metrics=["pixel_ap"])
-        return None if measured.undefined else float(measured.curve.pr_threshold)
+        return self.swept.threshold
 
     @cached_property
     def counts(self) -> LevelCounts:
@@ -151,6 +159,19 @@ def scored_maps(
         [_Stored(store, Case(method, *place), some, protocol, recent).scored() for method in methods]
         for place, some in categories.items()
     ]
+
+
+def in_processes(jobs: Sequence[Callable[[], Result]]) -> list[Result]:
+    """What the jobs return, one per category, made in processes of their own where that is worth their start."""
+    n_jobs = cpu_count() if len(jobs) >= _PARALLEL_FROM else 1
+    return list(Parallel(n_jobs=n_jobs)(delayed(job)() for job in jobs))
+
+
+def counted(category: Sequence[ScoredMaps]) -> list[ScoredMaps]:
+    """The same maps, swept and counted."""
+    for maps in category:
+        _ = maps.counts  # kept by each
+    return list(category)
 
 
 class _Stored:
@@ -237,7 +258,8 @@ def _levels(maps: ScoredMaps) -> NDArray[np.float64]:
     everything = np.concatenate([maps.scores[i].ravel() for kind in chosen for i in kind])
     anomalous = np.concatenate([everything[:0], *(maps.scores[i][maps.masks[i]] for i in chosen[0])])
     shares = np.concatenate([np.linspace(0, 1, 96), 1 - np.geomspace(1e-5, 0.01, 62)])
-    quantiles = [np.quantile(everything, shares, method="lower")]
+    thinned = everything[:: 1 + everything.size // _N_QUANTILED]
+    quantiles = [np.quantile(thinned, shares, method="lower")]
     if len(anomalous):
         quantiles.append(np.quantile(anomalous, np.linspace(0, 1, 96), method="lower"))
     if maps.threshold is not None:

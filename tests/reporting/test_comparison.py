@@ -69,6 +69,13 @@ def test_a_category_without_defects_is_left_out_with_its_reason(tmp_path: Path) 
         compare([empty], [], n_replicates=100)
 
 
+def test_a_category_with_few_anomalous_images_carries_a_caution(tmp_path: Path) -> None:
+    category = make_category(tmp_path, "screw", n_images=6)
+    found = compare([category], scores_of([category]), n_replicates=100)
+    assert found.few == {("toys", "screw"): 4}
+    assert "screw: 4 anomalous" in comparison_tables(found, {}, {})[0].notes["caution"]
+
+
 def test_several_data_sets_have_an_overall_mean(tmp_path: Path) -> None:
     here = make_category(tmp_path, "screw")
     there = [

@@ -12,11 +12,11 @@ from scipy.stats import norm
 
 from aseg_bench.metrics import evaluate_maps
 from aseg_bench.records import Case, Score
-from aseg_bench.reporting.figures import levels_figure, write_figures, write_published_figures
+from aseg_bench.reporting.figures import levels_figure, write_figures, write_levels_figures, write_published_figures
 from aseg_bench.reporting.figures.inflation import agreement, binormal_ap, published_points, score_points
 from aseg_bench.reporting.figures.panels import chosen_images
 from aseg_bench.reporting.figures.ranks import ranks_figure
-from aseg_bench.reporting.figures.slices import slice_scores, slices
+from aseg_bench.reporting.figures.slices import slice_scores
 from aseg_bench.reporting.figures.style import file_name, looks, new_figure, printed, save, style
 from aseg_bench.reporting.figures.toy import EXCESS, toy_predictions, toy_truth
 from aseg_bench.reporting.published import published
@@ -134,18 +134,20 @@ def test_slices_cover_every_anomalous_image_once_by_kind_and_once_by_size(catego
     maps = category[0]
     anomalous = [i for i, sample in enumerate(maps.samples) if sample.is_anomalous]
     for by in ("kind", "size"):
-        assert sorted(i for some in slices(maps) if some.by == by for i in some.positions) == anomalous
-    areas = [[maps.masks[i].sum() for i in some.positions] for some in slices(maps) if some.by == "size"]
+        assert sorted(i for some in maps.swept.slices if some.by == by for i in some.positions) == anomalous
+    areas = [[maps.masks[i].sum() for i in some.positions] for some in maps.swept.slices if some.by == "size"]
     assert all(max(small) <= min(large) for small, large in pairwise(areas))
 
 
 def test_slice_scores_are_those_of_the_slices_images_with_all_normal_ones(category):
-    maps = category[1]
-    row = next(row for row in slice_scores(maps) if row.slice_name == "scratch")
-    chosen = [i for i, sample in enumerate(maps.samples) if sample.defect in ("good", "scratch")]
-    scores, masks = np.stack(maps.scores)[chosen], np.stack(maps.masks)[chosen]
-    assert row.pixel_ap == evaluate_maps(scores, masks, metrics=["pixel_ap"])["pixel_ap"]
-    assert row.recall == pytest.approx((scores >= maps.threshold)[masks].mean())
+    for maps in category:
+        rows = slice_scores(maps)
+        assert [row.slice_name for row in rows] == [some.name for some in maps.swept.slices]
+        for row, some in zip(rows, maps.swept.slices, strict=True):
+            chosen = [i for i, sample in enumerate(maps.samples) if i in some.positions or not sample.is_anomalous]
+            scores, masks = np.stack(maps.scores)[chosen], np.stack(maps.masks)[chosen]
+            assert row.pixel_ap == evaluate_maps(scores, masks, metrics=["pixel_ap"])["pixel_ap"]
+            assert row.recall == pytest.approx((scores >= maps.threshold)[masks].mean())
 
 
 def test_ranks_need_two_methods_and_two_common_categories(some_scores):
@@ -164,8 +166,11 @@ def test_every_figure_is_written_in_every_format_and_leaves_no_trace(tmp_path, c
         "Distributions",
         "Kinds and sizes of defects",
     }
-    assert len({path for figure in figures for path in figure.paths}) == 3 * len(figures)
+    assert len({path for figure in figures for path in figure.paths}) == sum(len(figure.paths) for figure in figures)
+    assert all([path.suffix for path in figure.paths] == [".png"] for figure in figures if figure.category)
     for figure in figures:
+        if figure.category:
+            continue
         png, svg, pdf = figure.paths
         assert Image.open(png).width > 400
         assert b"<svg" in svg.read_bytes()
@@ -207,6 +212,15 @@ def test_levels_are_multiplied(category):
     titles = [axis.get_title() for axis in figure.axes]
     product = figure.axes[titles.index("product")].images[0].get_array()
     assert np.allclose(product, category[0].scores[1].astype(float) * category[1].scores[1])
+
+
+def test_levels_are_drawn_per_category_with_an_image_of_each_kind(tmp_path, category):
+    levels = [replace(maps, case=replace(maps.case, method=str(2 - i))) for i, maps in enumerate(category)]
+    (figure,) = write_levels_figures(tmp_path, [levels])
+    assert figure.category == "screw"
+    assert [path.suffix for path in figure.paths] == [".png", ".svg", ".pdf"]
+    width, height = Image.open(figure.paths[0]).size
+    assert 2 * width / 6 < height < 3 * width / 5  # two kinds of defect; image, two levels, product and truth
 
 
 def test_names_do_not_become_paths_formulas_or_hidden_legends(tmp_path):

@@ -28,6 +28,7 @@ def test_counts_at_the_threshold_are_those_of_the_maps(category):
 
 def test_the_threshold_is_a_level_and_maximises_precision_plus_recall(category):
     for maps in category:
+        assert maps.threshold == measure(maps.scores, maps.masks, metrics=["pixel_ap"]).curve.pr_threshold
         assert maps.threshold in maps.counts.levels
         assert len(maps.counts.levels) <= 255
         points = maps.counts.curves

@@ -1,12 +1,12 @@
 """Figures in print and on screen: each function takes scores or scored maps and returns a matplotlib figure."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from joblib import Parallel, cpu_count, delayed
 from matplotlib.figure import Figure
 
 from aseg_bench.files import written_whole
@@ -19,12 +19,12 @@ from aseg_bench.reporting.figures.ranks import ranks_figure
 from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
 from aseg_bench.reporting.figures.style import FORMATS, Look, file_name, looks, save
 from aseg_bench.reporting.figures.toy import toy_figure
-from aseg_bench.reporting.pixels import ScoredMaps
+from aseg_bench.reporting.pixels import ScoredMaps, in_processes
 from aseg_bench.reporting.published import published
 from aseg_bench.reporting.scores import csv_text
 
 RANKED = ("pixel_auroc", "pixel_ap", "dsc")  # metrics with a critical-difference diagram
-_PARALLEL_FROM = 4  # categories from which processes of their own are worth their start
+CATEGORY_FORMATS = ("png",)  # of the many figures of single categories
 _PAPER_DATASETS = ("mvtec_ad", "visa")
 _PAPER_METHODS = "unias_paper_t2"  # source whose methods get a colour among the published
 
@@ -60,7 +60,7 @@ def write_figures(
         scores: all scores of the run; no category is needed twice.
         categories: per category, the maps of every method; without them only the figures of scores are written.
         labels: names of methods in print; a missing one prints as it is.
-        formats: endings, of ``png``, ``svg`` and ``pdf``.
+        formats: endings, of ``png``, ``svg`` and ``pdf``; figures of a single category are PNG.
     """
     labels = labels or {}
     cases = [score.case for score in scores] + [maps.case for category in categories for maps in category]
@@ -79,15 +79,13 @@ def write_figures(
             ranks = ranks_figure(here, metric, labels)
             title = f"Mean ranks by {METRICS[metric].label}"
             written.append(_write(folder, formats, title, dataset, "", ["ranks", dataset, metric], ranks))
-    jobs = (delayed(_category_figures)(folder, formats, category, method_looks, labels) for category in categories)
-    n_jobs = cpu_count() if len(categories) >= _PARALLEL_FROM else 1
-    written += chain.from_iterable(Parallel(n_jobs=n_jobs)(jobs))
+    jobs = [partial(_category_figures, folder, category, method_looks, labels) for category in categories]
+    written += chain.from_iterable(in_processes(jobs))
     return [figure for figure in written if figure is not None]
 
 
 def _category_figures(
     folder: Path,
-    formats: Sequence[str],
     category: Sequence[ScoredMaps],
     method_looks: Mapping[str, Look],
     labels: Mapping[str, str],
@@ -101,7 +99,9 @@ def _category_figures(
         slices = slices_figure(case.category, rows, method_looks, labels)
         figures["slices"] = ("Kinds and sizes of defects", slices)
     return [
-        _write(folder, formats, title, case.dataset, case.category, [case.dataset, case.category, name], figure)
+        _write(
+            folder, CATEGORY_FORMATS, title, case.dataset, case.category, [case.dataset, case.category, name], figure
+        )
         for name, (title, figure) in figures.items()
     ]
 
@@ -138,6 +138,28 @@ def write_published_figures(folder: Path, formats: Sequence[str] = FORMATS) -> l
     return written
 
 
+def write_levels_figures(folder: Path, categories: Sequence[Sequence[ScoredMaps]]) -> list[WrittenFigure]:
+    """Write a figure of single levels and their product per category: of each kind of defect the image of median area.
+
+    Args:
+        folder: where the files go.
+        categories: per category, the maps of every level in the place of a method, coarse to fine.
+    """
+    written = []
+    for category in categories:
+        case, masks = category[0].case, category[0].masks
+        rows = []
+        for part in category[0].swept.slices:
+            if part.by == "kind":
+                position = sorted(part.positions, key=lambda i: int(masks[i].sum()))[len(part.positions) // 2]
+                levels = {f"level {maps.case.method}": maps.scores[position] for maps in category}
+                rows.append((category[0].picture(position), levels, masks[position]))
+        if rows:
+            paths = save(levels_figure(rows), folder, file_name("levels", case.dataset, case.category))
+            written.append(WrittenFigure("Levels and their product", case.dataset, case.category, paths))
+    return written
+
+
 def _write_points(path: Path, points: pd.DataFrame) -> None:
     """The points of inflation figures and, beside them as ``..._summary.csv``, what was drawn from them."""
     texts = points.select_dtypes(exclude="number").columns
@@ -156,5 +178,6 @@ __all__ = [
     "WrittenFigure",
     "levels_figure",
     "write_figures",
+    "write_levels_figures",
     "write_published_figures",
 ]

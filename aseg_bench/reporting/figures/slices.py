@@ -1,25 +1,14 @@
 """Slices of a category: how well each kind and each size of defect is found."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from aseg_bench.metrics import METRICS, evaluate_maps
-from aseg_bench.protocols.meeting import LazySequence
+from aseg_bench.metrics import METRICS
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
 from aseg_bench.reporting.pixels import ScoredMaps
-
-SIZES = ("small", "medium", "large")
-
-
-class Slice(NamedTuple):
-    """Some of the anomalous images of a category: what they share, whether by kind or by size, and their positions."""
-
-    name: str
-    by: str
-    positions: list[int]
 
 
 class SliceScore(NamedTuple):
@@ -33,39 +22,17 @@ class SliceScore(NamedTuple):
     recall: float
 
 
-def slices(maps: ScoredMaps) -> list[Slice]:
-    """The anomalous images by kind of defect, then in thirds by the defect's share of the image."""
-    by_kind: dict[str, list[int]] = {}
-    for position, sample in enumerate(maps.samples):
-        if sample.is_anomalous:
-            by_kind.setdefault(sample.defect, []).append(position)
-    area = maps.counts.anomalous.sum(axis=1)
-    share = area / np.maximum(area + maps.counts.normal.sum(axis=1), 1)
-    order = sorted((i for kind in by_kind.values() for i in kind), key=lambda i: (share[i], maps.samples[i].name))
-    thirds = [third.tolist() for third in np.array_split(np.array(order, dtype=int), len(SIZES)) if len(third)]
-    named = [
-        Slice(f"{name}: {100 * share[third[0]]:.2g}–{100 * share[third[-1]]:.2g} % of the image", "size", third)
-        for name, third in zip(SIZES, thirds, strict=False)
-    ]
-    return [*(Slice(kind, "kind", by_kind[kind]) for kind in sorted(by_kind)), *named]
-
-
 def slice_scores(maps: ScoredMaps) -> list[SliceScore]:
     """AP and recall at the category's threshold, per slice that holds an anomalous pixel."""
     if maps.threshold is None:
         return []
-    normal = [i for i, sample in enumerate(maps.samples) if not sample.is_anomalous]
     hits, _, misses = maps.counts.confusion(maps.threshold)
     rows = []
-    for name, by, positions in slices(maps):
+    for name, by, positions, pixel_ap in maps.swept.slices:
         n_anomalous = int((hits + misses)[positions].sum())
-        if not n_anomalous:
-            continue
-        chosen = [*normal, *positions]
-        scores, masks = (_some(whole, chosen) for whole in (maps.scores, maps.masks))
-        values = evaluate_maps(scores, masks, metrics=["pixel_ap"])
-        recall = float(hits[positions].sum() / n_anomalous)
-        rows.append(SliceScore(maps.case.method, name, by, len(positions), values["pixel_ap"], recall))
+        if n_anomalous and pixel_ap is not None:
+            recall = float(hits[positions].sum() / n_anomalous)
+            rows.append(SliceScore(maps.case.method, name, by, len(positions), pixel_ap, recall))
     return rows
 
 
@@ -121,8 +88,3 @@ def slices_figure(
 
 def _order(row: SliceScore) -> int:
     return 0 if row.by == "kind" else 1
-
-
-def _some(whole: Sequence[Any], positions: Sequence[int]) -> Sequence[Any]:
-    """Some entries of a lazy sequence, still lazy."""
-    return LazySequence(len(positions), lambda index: whole[positions[index]])
