@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -64,6 +69,21 @@ def test_level_sets_are_products_of_maps_of_one_training(call, words, tiny, tmp_
     assert again.code == 0, again.err
     assert (run / "training" / "uni_as" / "mvtec_ad" / "checkpoint.pt").stat().st_mtime_ns == before
     assert {score.case.method for score in read_scores(out / "scores.csv")} == {"{2,1}", "{4}"}
+
+
+def test_of_the_processes_of_torchrun_all_train_and_one_writes(words, tmp_path):
+    from aseg_bench.training.checkpoints import read_checkpoint
+
+    torchrun, ours = (Path(sys.executable).with_name(name) for name in ("torchrun", "aseg-bench"))
+    launch = (torchrun, "--standalone", "--nproc-per-node", "2", "--no-python", ours)
+    command = [*map(str, (*launch, "ablate", "levels", *words, "--levels", "2;2,1", "--out", tmp_path / "out"))]
+    threads = {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | threads, timeout=400)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("tables.md") == 1
+    run = tmp_path / "out" / "seed0"
+    assert read_checkpoint(run / "training/uni_as/mvtec_ad/checkpoint.pt")["conditions"]["processes"] == 2
+    assert {score.case.method for score in read_scores(tmp_path / "out" / "scores.csv")} == {"{2}", "{2,1}"}
 
 
 def test_component_lines_are_trained_apart_and_averaged_over_seeds(call, words, tmp_path):
