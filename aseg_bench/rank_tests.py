@@ -76,7 +76,7 @@ def rank_tests(values: Mapping[str, Sequence[float]], higher_is_better: bool = T
     return RankTests(
         mean_ranks=dict(zip(names, ranks.tolist(), strict=True)),
         n_categories=n_categories,
-        friedman=float(stats.friedmanchisquare(*scores).pvalue) if many else None,
+        friedman=_friedman(scores) if many else None,
         critical_difference=float(stats.studentized_range.ppf(0.95, n_methods, np.inf)) / sqrt(2) * spread,
         pairs=[
             PairTest(
@@ -103,6 +103,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     corrected = np.empty(len(p_values))
     corrected[order] = np.minimum(1, np.maximum.accumulate(np.asarray(p_values)[order] * factors))
     return corrected.tolist()
+
+
+def _friedman(scores: NDArray[np.float64]) -> float:
+    return 1.0 if (scores == scores[0]).all() else float(stats.friedmanchisquare(*scores).pvalue)
 
 
 def _wilcoxon(differences: NDArray[np.float64]) -> float:

@@ -21,9 +21,13 @@ from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
 from aseg_bench.errors import InputError
+from aseg_bench.metrics import _kernels as kernels
+from aseg_bench.metrics.first_pass import ladder_of, mask_bytes
+from aseg_bench.metrics.keys import KeyType, key_type
 
 RESAMPLED = ("pixel_auroc", "pixel_ap", "dsc")  # the paper's three metrics
 N_THRESHOLDS = 1000
+_BLOCK = 4096  # pixels looked up together: they stay in the processor's first-level cache
 _CHUNK = 64  # replicates at a time: their counts stay in the processor's cache
 
 Floats = NDArray[np.float64]
@@ -93,7 +97,10 @@ def count_images(
         tops = np.array([top for pixels, top in extremes if not pixels.size], dtype=anomalous.dtype)
         free = np.searchsorted(anomalous, tops, side="right")
         grid = np.unique(np.concatenate([even, anomalous[free[free < anomalous.size]]]))
-        counts = list(pool.map(lambda i: _binned(scores[i], masks[i], grid), range(len(scores))))
+        kind = key_type(grid.dtype, "scores")
+        bits = kind.bits(grid)
+        ladder = ladder_of(np.where(bits < 0, kind.integer(kind.flip) - bits, bits), grid.size, kind)
+        counts = list(pool.map(lambda i: _binned(scores[i], masks[i], kind, ladder, grid.size), range(len(scores))))
     return ImageCounts(np.array([count for count, _ in counts]), np.array([count for _, count in counts]))
 
 
@@ -122,7 +129,6 @@ class Resampled:
         influence: of each image, by leaving it out; the sum of squares is the jackknife variance.
         error: what the grid can do to a standard error: the root mean square, over the replicates, of how far one may
             lie from its exact value.
-        n_free: degrees of freedom: anomalous images, fewer where a few of them hold most of the pixels, minus one.
         is_difference: from -1 to 1; otherwise from 0 to 1.
     """
 
@@ -130,7 +136,6 @@ class Resampled:
     replicates: Floats
     influence: Floats
     error: float
-    n_free: float
     is_difference: bool = False
 
     def __sub__(self, other: "Resampled") -> "Resampled":
@@ -140,26 +145,41 @@ class Resampled:
             self.replicates - other.replicates,
             self.influence - other.influence,
             self.error + other.error,
-            min(self.n_free, other.n_free),
             is_difference=True,
         )
+
+    @property
+    def n_free(self) -> float:
+        """Degrees of freedom: how many images carry the variance, at least one.
+
+        It is Kish's effective number, with squared influences as weights: ``n / 3`` if influences are normal, and far
+        less where a few images with large or missed defects decide.
+
+        Source: Kish (1965), Survey Sampling, section 11.7
+        """
+        squares = self.influence**2
+        return max(1.0, float(squares.sum() ** 2 / (squares**2).sum())) if squares.any() else 1.0
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
         """Where the number would lie with all images of the kind: a t interval, on the logit scale for a share.
 
-        Its standard error is the greater of bootstrap (root mean square, so that bias counts) and jackknife. It covers
-        better than percentiles where few images decide, which skews AUROC.
+        The standard error is the root mean square of the replicates' deviations, so that bias counts.
+
+        Of 400 simulated categories of each of six kinds (``coverage`` and ``KINDS`` in tests/test_statistics.py: 10 to
+        100 anomalous images, uneven defects, pixel AUROC 0.93 to 0.994), 95 % intervals held the true pixel AUROC in
+        92.3 to 96.8 %, pixel AP in 95.5 to 98.5 % and DSC in 97.8 to 99.8 %: those of the DSC are rather wide. None
+        can know of defects that are missed so rarely that the sample has none, nor cover a DSC whose threshold jumps
+        between the top of the scores and their middle, as it does at a pixel AP below one half: there it held in half.
 
         Source: Hesterberg (2015), on transformed bootstrap t intervals, https://doi.org/10.1080/00031305.2015.1089789
         """
-        t = float(stats.t.ppf((1 + level) / 2, max(1.0, self.n_free)))
+        t = float(stats.t.ppf((1 + level) / 2, self.n_free))
         p = self.estimate
         if self.is_difference or not 0 < p < 1:
             low, high = p - t * self._standard_error, p + t * self._standard_error
             return max(low, -1.0 if self.is_difference else 0.0), min(high, 1.0)
         tiny = np.finfo(np.float64).eps
-        deviations = logit(np.clip(self.replicates, tiny, 1 - tiny)) - logit(p)
-        half = t * max(_root_mean_square(deviations), self._jackknife / (p * (1 - p)))
+        half = t * _root_mean_square(logit(np.clip(self.replicates, tiny, 1 - tiny)) - logit(p))
         return float(expit(logit(p) - half)), float(expit(logit(p) + half))
 
     @property
@@ -167,15 +187,11 @@ class Resampled:
         """Two-sided, of the t test that the number is zero."""
         if self._standard_error == 0:
             return float(self.estimate == 0)
-        return float(2 * stats.t.sf(abs(self.estimate) / self._standard_error, max(1.0, self.n_free)))
+        return float(2 * stats.t.sf(abs(self.estimate) / self._standard_error, self.n_free))
 
     @property
     def _standard_error(self) -> float:
-        return max(_root_mean_square(self.replicates - self.estimate), self._jackknife)
-
-    @property
-    def _jackknife(self) -> float:
-        return sqrt(float((self.influence**2).sum()))
+        return _root_mean_square(self.replicates - self.estimate)
 
 
 def mean_of(parts: Sequence[Resampled]) -> Resampled:
@@ -185,7 +201,6 @@ def mean_of(parts: Sequence[Resampled]) -> Resampled:
         np.mean([part.replicates for part in parts], axis=0),
         np.concatenate([part.influence for part in parts]) / len(parts),
         float(np.mean([part.error for part in parts])),
-        sum(part.n_free for part in parts),
     )
 
 
@@ -204,17 +219,18 @@ def resample(
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
         parts = list(pool.map(lambda chunk: weighted_values(counts, chunk), chunks))
-    pixels = counts.anomalous.sum(axis=1)
-    n_free = float(pixels.sum() ** 2 / (pixels**2).sum()) - 1  # Kish's effective number of images
+    tp, fp = (_at_or_above(kind.sum(axis=0, keepdims=True)) for kind in (counts.anomalous, counts.normal))
+    dice = counts.dice[0][:, _best(tp, fp)[0][0]]
     resampled = {}
     for key in RESAMPLED:
         if key in exact:
             values, errors = (np.concatenate([part[key][half] for part in parts]) for half in (0, 1))
             grid, replicates, left_out = np.split(values, [1, 1 + len(weights)])
-            # the jackknife fails for the DSC, whose threshold jumps: Efron and Tibshirani (1993), section 11.6
-            influence = _influence(left_out, counts.is_anomalous) * (key != "dsc")
+            if key == "dsc":  # at one threshold: the jackknife fails where it jumps, Efron and Tibshirani (1993), 11.6
+                left_out = rows[1 + len(weights) :] @ dice / dice.size
+            influence = _influence(left_out, counts.is_anomalous)
             error = float(errors[0]) + _root_mean_square(errors[1 : 1 + len(weights)])
-            resampled[key] = Resampled(exact[key], replicates + (exact[key] - grid), influence, error, n_free)
+            resampled[key] = Resampled(exact[key], replicates + (exact[key] - grid), influence, error)
     return resampled
 
 
@@ -272,11 +288,21 @@ def _anomalous_and_top(scores: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[N
     return scores[mask], float(scores.max())
 
 
-def _binned(scores: NDArray[Any], mask: NDArray[np.bool_], grid: NDArray[Any]) -> tuple[Floats, Floats]:
-    bins = np.searchsorted(grid, scores.ravel(), side="right")
-    n_bins = grid.size + 1
-    anomalous = np.bincount(bins[mask.ravel()], minlength=n_bins).astype(np.float64)
-    return anomalous, np.bincount(bins, minlength=n_bins) - anomalous
+def _binned(
+    scores: NDArray[Any], mask: NDArray[np.bool_], kind: KeyType, ladder: kernels.Ladder, n_thresholds: int
+) -> tuple[Floats, Floats]:
+    bits, keys, places = kind.bits(scores), np.empty(scores.size, kind.integer), np.empty(_BLOCK, np.int64)
+
+    def histogram(unwanted: NDArray[np.uint8]) -> Floats:
+        n = kernels.append(bits, unwanted, kind.flip, ladder.low, ladder.high, keys, 0)
+        counts = np.zeros(2 * n_thresholds + 2, dtype=np.uint32)
+        kernels.count(keys, n, ladder, counts[1:], places)
+        return np.asarray(
+            counts.reshape(-1, 2).sum(axis=1, dtype=np.float64)
+        )  # pixels at a threshold and up to the next
+
+    anomalous = mask_bytes(mask)
+    return histogram(1 - anomalous), histogram(anomalous)
 
 
 def _at_or_above(counts: Floats) -> Floats:
@@ -305,17 +331,28 @@ def _ap_bounds(anomalous: Floats, tp: Floats, fp: Floats, fp_above: Floats) -> t
     return low, high
 
 
-def _dsc(counts: ImageCounts, weights: Floats, tp: Floats, fp: Floats) -> tuple[Floats, Floats]:
-    """DSC at the grid's best precision + recall; the true best may lie in any bin that could still exceed it."""
+def _best(tp: Floats, fp: Floats) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
+    """Which threshold has the best precision + recall, (replicates,), and which might have, (replicates, thresholds).
+
+    The true best may lie in any bin that could still exceed that of the grid.
+    """
     tp, fp, total = tp[:, 1:], fp[:, 1:], tp[:, :1]
     next_fp = np.pad(fp[:, 1:], ((0, 0), (0, 1)))
     with np.errstate(invalid="ignore"):
         quality = np.nan_to_num(tp / (tp + fp)) + tp / total
         reachable = np.nan_to_num(tp / (tp + next_fp)) + tp / total
-    best = quality.argmax(axis=1)[:, None]
-    at, least, most = (weights @ dice / weights.sum(axis=1, keepdims=True) for dice in counts.dice)
-    candidates = reachable >= np.take_along_axis(quality, best, axis=1)
-    value = np.take_along_axis(at, best, axis=1)[:, 0]
-    low = np.where(candidates, least, np.inf).min(axis=1)
-    high = np.where(candidates, most, -np.inf).max(axis=1)
+    best = quality.argmax(axis=1)
+    return best, reachable >= quality[np.arange(len(best)), best][:, None]
+
+
+def _dsc(counts: ImageCounts, weights: Floats, tp: Floats, fp: Floats) -> tuple[Floats, Floats]:
+    """DSC at the grid's best precision + recall, and how far that at the true best may be."""
+    best, candidates = _best(tp, fp)
+    weights = weights / weights.sum(axis=1, keepdims=True)
+    at, least, most = counts.dice
+    value = np.einsum("ri,ir->r", weights, at[:, best])
+    bins = candidates.any(axis=0)
+    candidates = candidates[:, bins]
+    low = np.where(candidates, weights @ least[:, bins], np.inf).min(axis=1)
+    high = np.where(candidates, weights @ most[:, bins], -np.inf).max(axis=1)
     return value, np.maximum(value - low, high - value)

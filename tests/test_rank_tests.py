@@ -41,6 +41,12 @@ def test_pairs_of_methods_are_tested_and_corrected() -> None:
     )
 
 
+def test_methods_that_tie_everywhere_do_not_differ() -> None:
+    tests = rank_tests({name: [0.5, 0.6, 0.7] for name in "abc"})
+    assert tests.friedman == 1
+    assert set(tests.mean_ranks.values()) == {2}
+
+
 @pytest.mark.parametrize("shape", list(product((1, 2), (0, 1))))
 def test_too_little_to_rank_is_an_input_error(shape: tuple[int, int]) -> None:
     n_methods, n_categories = shape

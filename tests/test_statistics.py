@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -83,18 +85,57 @@ def test_the_resampled_variance_of_a_mean_is_unbiased() -> None:
     assert (weights @ values / 5).var() == pytest.approx(values.var(ddof=1) / 5, rel=0.03)
 
 
-def binned_images(rng: np.random.Generator, n_normal: int, n_anomalous: int) -> ImageCounts:
-    """Images of 1,000 pixels whose scores shift from image to image and whose defects vary in size."""
-    n_images = n_normal + n_anomalous
-    edges = np.concatenate([[-np.inf], np.linspace(-1, 5, 25), [np.inf]])
-    shift = rng.normal(0, 0.3, (n_images, 1))
-    signal = shift + rng.normal(3, 0.5, (n_images, 1))
-    sizes = np.maximum(1, 30 * rng.lognormal(0, 0.5, n_images)).astype(int) * (np.arange(n_images) >= n_normal)
+class Kind(NamedTuple):
+    """A kind of images of 2,000 pixels, whose scores shift from image to image, and a method on them."""
+
+    n_normal: int
+    n_anomalous: int
+    size_spread: float  # standard deviation of the logarithm of a defect's size; its median is 3 % of the image
+    signal: float  # of a defect, in standard deviations of the normal pixels
+    signal_spread: float  # from defect to defect
+    signal_by_size: float = 0.0  # more of it in a defect of e times the size, per size_spread
+
+
+KINDS = {
+    "even": Kind(35, 65, 0.5, 3.0, 0.5),
+    "few": Kind(10, 10, 1.0, 3.8, 0.6, 0.2),
+    "uneven": Kind(15, 20, 1.0, 4.2, 0.8),
+    "very uneven": Kind(20, 60, 1.4, 3.5, 0.7),
+    "large ones missed": Kind(20, 30, 1.0, 2.6, 0.6, -0.2),
+    "many": Kind(60, 100, 1.0, 3.0, 0.5),
+}
+
+
+def binned_images(rng: np.random.Generator, kind: Kind) -> ImageCounts:
+    n_images, n_pixels = kind.n_normal + kind.n_anomalous, 2000
+    edges = np.concatenate([[-np.inf], np.linspace(-3, 8, 111), [np.inf]])
+    shift, size, signal = rng.normal(size=(3, n_images, 1))
+    share = 0.03 * np.exp(kind.size_spread * size[:, 0])
+    sizes = np.clip(share * n_pixels, 1, 0.6 * n_pixels).astype(int) * (np.arange(n_images) >= kind.n_normal)
+    shift *= 0.3
+    centre = shift + kind.signal + kind.signal_by_size * size + kind.signal_spread * signal
     normal, anomalous = (
-        rng.multinomial(n_pixels, np.diff(stats.norm.cdf(edges - centre), axis=1)).astype(np.float64)
-        for n_pixels, centre in ((1000 - sizes, shift), (sizes, signal))
+        rng.multinomial(n_drawn, np.diff(stats.norm.cdf(edges - mean), axis=1)).astype(np.float64)
+        for n_drawn, mean in ((n_pixels - sizes, shift), (sizes, centre))
     )
     return ImageCounts(anomalous, normal)
+
+
+def coverage(kind: Kind, n_cases: int, seed: int = 0) -> dict[str, float]:
+    """Share of the cases whose interval holds the value of 20,000 images of the kind."""
+    rng = np.random.default_rng(seed)
+    times = 20_000 // (kind.n_normal + kind.n_anomalous)
+    truth = values_of(
+        binned_images(rng, kind._replace(n_normal=kind.n_normal * times, n_anomalous=kind.n_anomalous * times))
+    )
+    hits = dict.fromkeys(RESAMPLED, 0)
+    for _ in range(n_cases):
+        counts = binned_images(rng, kind)
+        weights = image_weights(counts.is_anomalous, 300, rng)
+        for key, resampled in resample(counts, values_of(counts), weights, n_threads=1).items():
+            low, high = resampled.interval()
+            hits[key] += int(low <= truth[key] <= high)
+    return {key: n / n_cases for key, n in hits.items()}
 
 
 def values_of(counts: ImageCounts) -> dict[str, float]:
@@ -103,21 +144,12 @@ def values_of(counts: ImageCounts) -> dict[str, float]:
     }
 
 
-def test_intervals_cover_the_truth_in_93_to_97_of_100_cases() -> None:
-    rng = np.random.default_rng(1)
-    populations = [values_of(binned_images(rng, 700, 1300)) for _ in range(30)]
-    truth = {key: np.mean([values[key] for values in populations]) for key in RESAMPLED}
-    hits = dict.fromkeys(RESAMPLED, 0)
-    n_cases = 300
-    for _ in range(n_cases):
-        counts = binned_images(rng, 35, 65)
-        weights = image_weights(counts.is_anomalous, 300, rng)
-        for key, resampled in resample(counts, values_of(counts), weights).items():
-            low, high = resampled.interval()
-            hits[key] += int(low <= truth[key] <= high)
+@pytest.mark.parametrize("kind", ["few", "uneven", "very uneven", "large ones missed"])
+def test_intervals_cover_the_truth_in_93_to_97_of_100_cases(kind: str) -> None:
+    n_cases = 120
     noise = 2 * np.sqrt(0.95 * 0.05 / n_cases)  # of the simulation itself
-    for key in RESAMPLED:
-        assert 0.93 - noise <= hits[key] / n_cases <= 0.97 + noise, (key, hits[key])
+    for key, share in coverage(KINDS[kind], n_cases).items():
+        assert 0.93 - noise <= share <= 0.97 + noise, (key, share)
 
 
 def test_an_interval_holds_its_estimate_and_a_perfect_method_is_certain() -> None:
@@ -145,7 +177,7 @@ def test_images_are_paired_a_method_does_not_differ_from_itself() -> None:
 def test_a_clear_difference_has_a_small_p_value_and_an_interval_off_zero() -> None:
     rng = np.random.default_rng(0)
     clear, unclear = (
-        Resampled(x, x + 0.01 * rng.standard_normal(500), np.zeros(9), 0.0, 8, True) for x in (0.05, 0.01)
+        Resampled(x, x + 0.01 * rng.standard_normal(500), np.full(9, 0.003), 0.0, True) for x in (0.05, 0.01)
     )
     assert clear.p_value < 0.01
     assert clear.interval()[0] > 0
@@ -158,15 +190,16 @@ def test_the_interval_of_a_difference_of_means_is_a_t_interval() -> None:
     values = rng.standard_normal(20)
     replicates = image_weights(np.ones(20, dtype=np.bool_), 40_000, rng) @ values / 20
     influence = (values - values.mean()) / np.sqrt(20 * 19)
-    low, high = Resampled(float(values.mean()), replicates, influence, 0.0, 19, is_difference=True).interval()
-    expected = stats.t.interval(0.95, 19, values.mean(), stats.sem(values))
-    assert (low, high) == pytest.approx(expected, abs=0.02)
+    difference = Resampled(float(values.mean()), replicates, influence, 0.0, is_difference=True)
+    assert 20 / 4 < difference.n_free < 20
+    expected = stats.t.interval(0.95, difference.n_free, values.mean(), stats.sem(values))
+    assert difference.interval() == pytest.approx(expected, abs=0.02)
 
 
 def test_a_mean_averages_replicates_and_adds_up_variances() -> None:
-    parts = [Resampled(0.2, np.array([0.1, 0.3]), np.array([0.3]), 0.02, 5)] * 2
+    parts = [Resampled(0.2, np.array([0.1, 0.3]), np.array([0.3]), 0.02)] * 2
     mean = mean_of(parts)
-    assert (mean.estimate, mean.error, mean.n_free) == pytest.approx((0.2, 0.02, 10))
+    assert (mean.estimate, mean.error, mean.n_free) == pytest.approx((0.2, 0.02, 2))
     assert mean.replicates.tolist() == [0.1, 0.3]
     assert (mean.influence**2).sum() == pytest.approx(0.3**2 / 2)
 

@@ -218,7 +218,7 @@ class FirstPass:
             coarse = self._coarse
             first, last = kernels.candidates(ordered, found, n_anomalous, coarse.shift, coarse.base, coarse.from_top())
             span = (int(ordered[first]), int(ordered[last]))
-        ladder = _ladder(ordered, n_distinct, kind)
+        ladder = ladder_of(ordered, n_distinct, kind)
         return Ranking(self.needs, kind, self._images, self._saturated, n_distinct, ladder, found, span, n_top)
 
 
@@ -283,7 +283,8 @@ def _saturating(
     return np.concatenate(parts), np.array([len(part) for part in parts])
 
 
-def _ladder(ordered: Keys, n_distinct: int, kind: KeyType) -> kernels.Ladder:
+def ladder_of(ordered: Keys, n_distinct: int, kind: KeyType) -> kernels.Ladder:
+    """What finds a key among the first ``n_distinct``, which ascend."""
     if not n_distinct:
         return kernels.Ladder(ordered, np.zeros(1, dtype=np.uint32), 0, 0, 1, 0, 0)
     low, high = int(ordered[0]) - 1, int(ordered[n_distinct - 1]) + 1
