@@ -10,6 +10,8 @@ from aseg_bench.metrics import METRICS
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
 from aseg_bench.reporting.pixels import ScoredMaps
 
+_SPREAD = 0.6  # share of a row's height over which the methods are spread
+
 
 class SliceScore(NamedTuple):
     """How a method does on a slice: its AP among these and all normal images, and the recall of its defect pixels."""
@@ -59,9 +61,11 @@ def slices_figure(
     with style():
         figure = new_figure(PAGE, 1.1 + 0.24 * len(places))
         axes = figure.subplots(1, 2, sharey=True)
-        for name in dict.fromkeys(row.method for row in rows):
+        names = list(dict.fromkeys(row.method for row in rows))
+        for number, name in enumerate(names):
             own = [row for row in rows if row.method == name]
-            heights = [places[row.by, row.slice_name, row.n_images] for row in own]
+            beside = _SPREAD * ((number + 0.5) / len(names) - 0.5)  # so that equal values do not hide each other
+            heights = [places[row.by, row.slice_name, row.n_images] + beside for row in own]
             for axis, values in zip(axes, ([r.pixel_ap for r in own], [r.recall for r in own]), strict=True):
                 axis.plot(
                     100 * np.array(values),
