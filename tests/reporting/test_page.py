@@ -51,7 +51,12 @@ def page(tmp_path_factory, category, scores):
         [category],
         tables=report_tables([scores]),
         figures=write_figures(out / "figures", scores, [category], formats=("png", "svg")),
-        conditions={"command": EVIL, "versions": {EVIL: "1"}, "methods": ["a", "b"]},
+        conditions={
+            "command": EVIL,
+            "versions": {EVIL: "1"},
+            "methods": ["a", "b"],
+            "cases": {"method/data_set": {"all_settings": {"reconstruction_layers": {"learning_rate": 1}}}},
+        },
         notes=[Note(f"look at {EVIL}"), Note("half a run", "warning")],
         labels={WICKED: EVIL},
     )
