@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import NDArray
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
@@ -92,6 +92,11 @@ class TrainedMethod:
             except ProcessRaisedException as error:
                 reason = str(error).strip().splitlines()[-1].removeprefix(f"{TrainingError.__module__}.TrainingError: ")
                 raise TrainingError(reason) from error
+            except ProcessExitedException as error:
+                raise TrainingError(
+                    f"a training {error}; if memory ran out, set a smaller batch_size or fewer --devices; else the same "
+                    "command goes on from the last checkpoint"
+                ) from error
             content = read_checkpoint(folder / CHECKPOINT)
             load_weights_into(self.model, content, folder / CHECKPOINT)
         return TrainingState(**content["state"])
