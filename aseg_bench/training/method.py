@@ -94,8 +94,8 @@ class TrainedMethod:
                 raise TrainingError(reason) from error
             except ProcessExitedException as error:
                 raise TrainingError(
-                    f"a training {error}; if memory ran out, set a smaller batch_size or fewer --devices; else the same "
-                    "command goes on from the last checkpoint"
+                    f"a training {error}; if memory ran out, set a smaller batch_size or fewer --devices; else the "
+                    "same command goes on from the last checkpoint"
                 ) from error
             content = read_checkpoint(folder / CHECKPOINT)
             load_weights_into(self.model, content, folder / CHECKPOINT)

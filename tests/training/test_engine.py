@@ -2,6 +2,7 @@ import csv
 
 import pytest
 import torch
+from torch.multiprocessing.spawn import ProcessExitedException
 
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
@@ -207,6 +208,16 @@ def test_two_processes_train_like_one_with_the_doubled_batch(make, samples):
         assert two[level] == pytest.approx(one[level], abs=1e-5)
     first, second = (next(method.predict(samples[:1])).scores for method in (alone, together))
     assert first == pytest.approx(second, rel=1e-3, abs=1e-6)
+
+
+def test_a_training_process_that_is_killed_is_one_clear_error(make, samples, monkeypatch):
+    def launch(*_):
+        raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 1, -9, "SIGKILL")
+
+    method = make(n_devices=2)
+    monkeypatch.setattr(method._fabric, "launch", launch)
+    with pytest.raises(TrainingError, match="training process 1 terminated with signal SIGKILL; if memory ran out"):
+        method.fit(samples)
 
 
 def test_images_come_once_per_epoch_in_a_new_order_each_time():
