@@ -96,7 +96,7 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
             found, gaps = _found_maps(run, names)
         except InputError as error:  # the images are gone
             found, gaps = {}, [str(error)]
-        notes += [Note(f"{gap}; figures of maps and the gallery leave them out", "warning") for gap in gaps]
+        notes += [Note(f"{gap}; left out of the gallery and of the figures of maps", "warning") for gap in gaps]
         for place, category in found.items():
             shown.setdefault(place, []).extend(category)
         if len(runs) > 1 and found:

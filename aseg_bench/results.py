@@ -9,10 +9,13 @@ from typing import Any
 
 from aseg_bench.datasets import DATASETS
 from aseg_bench.errors import InputError
+from aseg_bench.evaluate import mean_scores
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.records import Sample, Score
-from aseg_bench.reporting.scores import read_scores
+from aseg_bench.reporting.scores import MEAN, read_scores
+
+_DATA_FACTS = {"root", "categories", "checksum"}  # of a data set in run.json
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ class Results:
 
     Attributes:
         folder: of the run.
-        scores: all of ``scores.csv``.
+        scores: all of ``scores.csv``, means over categories computed anew.
         record: ``run.json``; empty where there is none.
     """
 
@@ -81,8 +84,11 @@ def read_results(folders: Sequence[Path], mixed: bool = False) -> list[Results]:
         mixed: accept runs on different data.
 
     Raises:
-        InputError: no run there, a run that is not finished, or data that differ between runs.
+        InputError: no run there, one named twice or not finished, or data that differ between runs.
     """
+    for number, folder in enumerate(folders):
+        if folder.resolve() in [other.resolve() for other in folders[:number]]:
+            raise InputError(f"{folder} is named twice; name each run once")
     results = [_read(folder) for folder in folders]
     seen: dict[str, tuple[str, Path]] = {}
     for result in results:
@@ -102,9 +108,13 @@ def _read(folder: Path) -> Results:
     if path.is_file():
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            if not all(facts.keys() >= _DATA_FACTS for facts in record.get("datasets", {}).values()):
+                raise ValueError(f"a data set lacks one of {', '.join(sorted(_DATA_FACTS))}")
+        except (ValueError, AttributeError) as error:
             raise InputError(f"{path} is damaged ({error}); run again with --out {folder}") from None
     scores = read_scores(folder / "scores.csv")
+    categories = [score for score in scores if score.case.category != MEAN]
+    scores = mean_scores(categories) if categories else scores
     scored = {f"{score.case.method}/{score.case.dataset}" for score in scores}
     unfinished = [case for case in record.get("cases", {}) if case not in scored]
     if unfinished:

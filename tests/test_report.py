@@ -20,7 +20,7 @@ def run(installed: Installed, call: Call, tiny: Path, tmp_path: Path) -> Callabl
 
     def make(name: str, *words: object) -> Path:
         out = tmp_path / name
-        where = ("--dataset", "mvtec_ad", "--data-root", tiny, "--out", out, "--quiet")
+        where = ("--dataset", "mvtec_ad", "--data-root", tiny, "--out", out, "--quiet", "--no-page")
         assert call("run", "--methods", "near,far", *where, *words).code == 0
         return out
 
@@ -49,8 +49,9 @@ def test_a_report_of_one_run_lies_in_the_run(run: Callable[..., Path], call: Cal
 def test_seeds_are_merged_into_mean_and_deviation(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
     first, second = run("a"), run("b", "--seed", 1)
     with (second / "scores.csv").open() as file:
-        value = next(row["value"] for row in csv.DictReader(file) if row["category"] == "mean")
-    edit(second / "scores.csv", value, str(float(value) - 0.02))
+        rows = [row for row in csv.DictReader(file) if (row["method"], row["metric"]) == ("near", "pixel_auroc")]
+    for value in {row["value"] for row in rows if row["category"] != "mean"}:
+        edit(second / "scores.csv", f",pixel_auroc,{value},", f",pixel_auroc,{float(value) - 0.02},")
     outcome = call("report", first, second, "--tables", "1", "--out", tmp_path / "both", "--format", "md", "--no-page")
     assert outcome.code == 0
     assert re.search(r"\d ± 1\.41", (tmp_path / "both" / "tables.md").read_text())
@@ -77,6 +78,14 @@ def test_runs_under_other_protocols_are_refused_unless_asked_for(
     assert "[uniad]" in call("report", first, second, "--out", tmp_path / "c", "--mixed").out
 
 
+def test_a_missing_category_and_a_run_named_twice_are_refused(run: Callable[..., Path], call: Call) -> None:
+    folder = run("a")
+    assert "a is named twice" in call("report", folder, folder, "--out", folder / "twice").error
+    lines = (folder / "scores.csv").read_text().splitlines(keepends=True)
+    (folder / "scores.csv").write_text("".join(line for line in lines if not line.startswith("far,mvtec_ad,nut")))
+    assert "on different numbers of test images" in call("report", folder).error
+
+
 def test_an_empty_and_a_half_written_run_are_named(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
     assert "scores.csv does not exist" in call("report", tmp_path).error
     folder = run("a")
@@ -85,8 +94,9 @@ def test_an_empty_and_a_half_written_run_are_named(run: Callable[..., Path], cal
     assert "has maps but no scores of far/mvtec_ad" in call("report", folder).error
     (folder / "scores.csv").write_text(lines[0])
     assert "holds no score" in call("report", folder).error
-    (folder / "run.json").write_text("{")
-    assert "run.json is damaged" in call("report", folder).error
+    for damaged in ("{", "[]", '{"datasets": {"mvtec_ad": {}}}'):
+        (folder / "run.json").write_text(damaged)
+        assert "run.json is damaged" in call("report", folder).error
 
 
 @pytest.mark.parametrize(
