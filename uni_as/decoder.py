@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from aseg_bench.errors import InputError
-from aseg_bench.training.features import jitter
+from uni_as.corruption import Corruption
 from uni_as.features import FilteredFeatures
-from uni_as.maps import LevelMaps, combine, cosine_distance, level_loss
+from uni_as.maps import Combination, LevelMaps, combine, cosine_distance, joint_map, level_loss
 from uni_as.mgg_cnn import MGGCNN
 from uni_as.patches import PatchEmbedding, PatchReconstruction
 from uni_as.sar_query import SARQuery
@@ -37,10 +37,11 @@ class UniASDecoder(nn.Module):
         query: section 3.4.
         blocks: eq. 4 and 5 and the reconstruction, one per level.
         maps: distances to maps.
-        levels: numbers of the levels multiplied in eq. 6; 1 is the shallowest.
+        levels: numbers of the levels in the map; 1 is the shallowest.
+        combination: their ``product`` (eq. 6), or one ``joint`` distance.
         position: added to queries and keys, (N, C').
         mask: hides a position's neighbours from attention, (N, N) bool; None hides nothing.
-        jitter_scale, jitter_probability: noise on the features in training.
+        corruption: damage to the inputs in training.
     """
 
     position: Tensor
@@ -54,18 +55,19 @@ class UniASDecoder(nn.Module):
         blocks: Sequence[HybridBlock],
         maps: LevelMaps,
         levels: Sequence[int],
+        combination: Combination,
         position: Tensor,
         mask: Tensor | None,
-        jitter_scale: float,
-        jitter_probability: float,
+        corruption: Corruption,
     ) -> None:
         super().__init__()
-        self.filter, self.query, self.maps, self.levels = filtered, query, maps, tuple(levels)
+        self.filter, self.query, self.maps = filtered, query, maps
+        self.levels, self.combination = tuple(levels), combination
         self.embed, self.blocks = nn.ModuleList(embeddings), nn.ModuleList(blocks)
         self.level_embedding = nn.Parameter(torch.randn(len(blocks), position.shape[1]) * 0.02)
         self.register_buffer("position", position, persistent=False)
         self.register_buffer("mask", mask, persistent=False)
-        self.jitter_scale, self.jitter_probability = jitter_scale, jitter_probability
+        self.corruption = corruption
 
     def forward(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """Targets z_o and reconstructions z_r, both (B, C_i, H_i, W_i), shallowest level first.
@@ -74,10 +76,8 @@ class UniASDecoder(nn.Module):
             features: scaled backbone features (B, C_i, H_i, W_i), shallowest first.
         """
         filtered = [self.filter(values) for values in features]
-        patches = []
-        for (_, inputs), embed in zip(filtered, self.embed, strict=True):
-            noisy = jitter(inputs, self.jitter_scale, self.jitter_probability) if self.training else inputs
-            patches.append(embed(noisy))  # (B, 2 C_i, H_i, W_i) -> (B, N, C')
+        inputs = self.corruption(features, self.filter) if self.training else [values for _, values in filtered]
+        patches = [embed(values) for embed, values in zip(self.embed, inputs, strict=True)]  # -> (B, N, C')
         if patches[-1].shape[1] != len(self.query.query):
             raise InputError(
                 f"this model takes images of {round(len(self.query.query) ** 0.5)} deepest cells a side; "
@@ -105,5 +105,8 @@ class UniASDecoder(nn.Module):
         return maps
 
     def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
-        """Eq. 6: the product over the levels, (B, height, width)."""
-        return combine(self.level_maps(features, size), self.levels)
+        """The levels as one map, (B, height, width)."""
+        if self.combination == "product":
+            return combine(self.level_maps(features, size), self.levels)
+        pairs = self(features)
+        return joint_map([pairs[level - 1] for level in self.levels], size)

@@ -15,14 +15,15 @@ from aseg_bench.training.features import FeatureScaler, neighbour_mask
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import TrainingSettings, choose_settings
+from uni_as.corruption import Corruption
 from uni_as.decoder import HybridBlock, UniASDecoder
 from uni_as.features import FilteredFeatures
-from uni_as.maps import LevelMaps
+from uni_as.maps import Combination, LevelMaps
 from uni_as.mgg_cnn import MGGCNN, LocalPart
 from uni_as.patches import PatchEmbedding, PatchReconstruction
 from uni_as.plain import PlainDecoder, SelfAttentionLayer
 from uni_as.sar_query import SARQuery
-from uni_as.transformer import TransformerLayer, sine_position
+from uni_as.transformer import Reach, TransformerLayer, sine_position
 
 STRIDES = (2, 4, 8, 16)  # section 4.3: stages 1 to 4 of EfficientNet
 
@@ -36,13 +37,16 @@ class UniASSettings(TrainingSettings):
         n_heads: of both attentions (configuration).
         ffn_channels: hidden units of the feed-forward network (configuration).
         dropout: in the transformer layers (configuration).
+        positions: sines with a period of one ``image`` (configuration) or of a few ``cells`` (ours).
         neighbour_size: side of the neighbourhood hidden from both attentions; 0 hides none (configuration).
         jitter_scale: noise on features in training, in units of their norm over C (configuration).
         jitter_probability: share of the images whose features of a level get noise (configuration).
+        swap_probability: share of the images that get pieces of another one's features in training (ours).
         blur_size: kernel of the Gaussian filter of eq. 2 (configuration).
         blur_sigma: its deviation (configuration).
         smoothing: kernel sizes that smooth the level maps, shallowest first (configuration).
-        levels: levels multiplied in eq. 6, 1 is the shallowest (Table 5).
+        levels: levels of the map, 1 is the shallowest (Table 5).
+        combination: ``product`` of their maps (eq. 6), or one ``joint`` distance over all their channels (ours).
         multi_level: reconstruct every level; else the baseline on the fused lowest resolution (Table 4).
         sample_aware: the query is re-weighted by the image (section 3.4, Table 4).
         local: local part of the hybrid blocks (eq. 5, Table 4).
@@ -55,13 +59,16 @@ class UniASSettings(TrainingSettings):
     n_heads: int = 4
     ffn_channels: int = 2048
     dropout: float = 0.1
+    positions: Reach = "image"
     neighbour_size: int = 7
     jitter_scale: float = 20.0
     jitter_probability: float = 0.5
+    swap_probability: float = 0.0
     blur_size: int = 3
     blur_sigma: float = 1.0
     smoothing: tuple[int, ...] = (9, 7, 5, 3)
     levels: tuple[int, ...] = (1, 2, 3, 4)
+    combination: Combination = "product"
     multi_level: bool = True
     sample_aware: bool = True
     local: LocalPart = "mgg"
@@ -94,14 +101,18 @@ PRESETS: Mapping[str, UniASSettings] = {
         feature_scaling="z_score",  # ours: see docs/uni_as.md
         channels=128,
         ffn_channels=512,
+        positions="cells",  # attention finds its place within few steps
+        neighbour_size=0,  # what the place itself shows tells texture from defects; swapped pieces forbid to copy it
+        swap_probability=0.7,
+        combination="joint",
         sampling="balanced",  # ours, as small sets have categories of very different size
-        n_steps=300,
-        batch_size=8,
+        n_steps=600,
+        batch_size=4,
         learning_rate=1e-3,
         schedule="one_cycle",
         clip_norm=1.0,
         dropout=0.0,  # a short training underfits, and drawing masks takes time
-        jitter_scale=5.0,  # a quarter of the configuration's: a short training cannot learn through more
+        jitter_scale=10.0,  # half of the configuration's: a short training cannot learn through more
     ),
 }
 
@@ -128,7 +139,7 @@ def build_uni_as(
     grid = numbers.grid(STRIDES)
     extractor = Backbone(numbers.backbone, STRIDES, weights, pretrained)
     build = _levels if numbers.multi_level else _plain
-    decoder = build(numbers, extractor.channels, sine_position(grid, numbers.channels))
+    decoder = build(numbers, extractor.channels, sine_position(grid, numbers.channels, numbers.positions))
     return FeatureReconstruction(extractor, FeatureScaler(extractor.channels), decoder)
 
 
@@ -151,10 +162,10 @@ def _levels(numbers: UniASSettings, level_channels: Sequence[int], position: Ten
         blocks,
         LevelMaps(numbers.smoothing),
         numbers.levels,
+        numbers.combination,
         position,
         neighbour_mask(isqrt(len(position)), numbers.neighbour_size),
-        numbers.jitter_scale,
-        numbers.jitter_probability,
+        Corruption(numbers.jitter_scale, numbers.jitter_probability, numbers.swap_probability),
     )
 
 
@@ -171,8 +182,7 @@ def _plain(numbers: UniASSettings, level_channels: Sequence[int], position: Tens
         LevelMaps(numbers.smoothing[-1:]),
         position,
         neighbour_mask(isqrt(len(position)), numbers.neighbour_size),
-        numbers.jitter_scale,
-        numbers.jitter_probability,
+        Corruption(numbers.jitter_scale, numbers.jitter_probability, numbers.swap_probability),
     )
 
 

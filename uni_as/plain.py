@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from aseg_bench.training.features import jitter
+from uni_as.corruption import Corruption
 from uni_as.features import FilteredFeatures
 from uni_as.maps import LevelMaps, cosine_distance, level_loss
 from uni_as.patches import PatchEmbedding, PatchReconstruction
@@ -43,7 +43,7 @@ class PlainDecoder(nn.Module):
         layers: one after the other.
         reconstruct: back to the fused features, patch size 1.
         maps: of the one distance.
-        position, mask, jitter_scale, jitter_probability: as in ``UniASDecoder``.
+        position, mask, corruption: as in ``UniASDecoder``.
     """
 
     position: Tensor
@@ -58,15 +58,14 @@ class PlainDecoder(nn.Module):
         maps: LevelMaps,
         position: Tensor,
         mask: Tensor | None,
-        jitter_scale: float,
-        jitter_probability: float,
+        corruption: Corruption,
     ) -> None:
         super().__init__()
         self.filter, self.embed, self.layers = filtered, embed, nn.ModuleList(layers)
         self.reconstruct, self.maps = reconstruct, maps
         self.register_buffer("position", position, persistent=False)
         self.register_buffer("mask", mask, persistent=False)
-        self.jitter_scale, self.jitter_probability = jitter_scale, jitter_probability
+        self.corruption = corruption
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Target and reconstruction, both (B, sum of C_i, H_K, W_K)."""
@@ -76,7 +75,7 @@ class PlainDecoder(nn.Module):
         )
         target, inputs = self.filter(fused)
         if self.training:
-            inputs = jitter(inputs, self.jitter_scale, self.jitter_probability)
+            inputs = self.corruption([fused], self.filter)[0]
         tokens = self.embed(inputs)  # (B, 2 sum of C_i, H_K, W_K) -> (B, N, C')
         for layer in self.layers:
             tokens = layer(tokens, self.position, self.mask)

@@ -1,7 +1,11 @@
 """Section 3.3.1, eq. 4: cross-attention, self-attention and a feed-forward network, each with its residual."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
+
+Reach = Literal["image", "cells"]
 
 
 class TransformerLayer(nn.Module):
@@ -49,13 +53,19 @@ class TransformerLayer(nn.Module):
         return result
 
 
-def sine_position(grid: int, channels: int) -> Tensor:
+def sine_position(grid: int, channels: int, reach: Reach = "image") -> Tensor:
     """Fixed two-dimensional sine position, (grid**2, channels): half of the channels for rows, half for columns.
 
-    Source: Carion et al. (2020), DETR; temperature 10000.
+    Args:
+        grid: N = grid**2.
+        channels: C'.
+        reach: with ``image`` the fastest sine has one period over the image (Carion et al., 2020, DETR; temperature
+            10000), so that neighbours look alike; with ``cells`` periods run from 4 cells to 84, so that attention
+            finds a place within few steps of training.
     """
-    frequency = 10000 ** (-torch.arange(0, channels // 2, 2) / (channels // 2))  # (channels / 4,)
-    angle = torch.arange(1, grid + 1)[:, None] / (grid + 1e-6) * 2 * torch.pi * frequency
+    octave = torch.arange(0, channels // 2, 2) / (channels // 2)  # (channels / 4,)
+    frequency = 2 * torch.pi / (grid + 1e-6) * 10000**-octave if reach == "image" else 1.5 * 20**-octave
+    angle = torch.arange(1, grid + 1)[:, None] * frequency
     line = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)  # (grid, channels / 2)
     rows, columns = line[:, None].expand(-1, grid, -1), line[None].expand(grid, -1, -1)
     return torch.cat([rows, columns], dim=2).flatten(0, 1)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from uni_as.maps import LevelMaps, combine, cosine_distance, level_loss
+from uni_as.maps import LevelMaps, combine, cosine_distance, joint_map, level_loss
 
 
 def test_a_perfect_reconstruction_costs_nothing_and_maps_to_zero():
@@ -50,3 +50,31 @@ def test_smoothing_spreads_a_peak_and_none_leaves_plain_upsampling():
     torch.testing.assert_close(plain, expected)
     assert smooth.max() < plain.max()
     assert (smooth > 0).sum() > (plain > 0).sum()
+
+
+def test_the_joint_map_of_one_level_is_its_own_distance():
+    torch.manual_seed(0)
+    target, found = torch.randn(2, 5, 8, 8), torch.randn(2, 5, 8, 8)
+    small = joint_map([(target, found)], (64, 64))
+    wanted = torch.nn.functional.interpolate(cosine_distance(found, target)[:, None], (64, 64), mode="bilinear")[:, 0]
+    torch.testing.assert_close(small, wanted)
+
+
+def test_a_level_without_energy_has_no_say_in_the_joint_map_but_silences_the_product():
+    torch.manual_seed(0)
+    target, found = torch.randn(1, 5, 8, 8), torch.randn(1, 5, 8, 8)
+    silent = 1e-6 * torch.ones(1, 3, 16, 16)
+    both = joint_map([(silent, silent), (target, found)], (64, 64))
+    torch.testing.assert_close(both, joint_map([(target, found)], (64, 64)))
+    assert (
+        combine(
+            LevelMaps((0, 0))([cosine_distance(silent, silent), cosine_distance(found, target)], (64, 64)), (1, 2)
+        ).max()
+        < 1e-5
+    )
+
+
+def test_perfect_reconstructions_have_a_joint_map_of_zeros():
+    torch.manual_seed(0)
+    levels = [(values, values) for values in (torch.randn(2, 3, 32, 32), torch.randn(2, 4, 4, 4))]
+    assert joint_map(levels, (64, 64)).abs().max() < 1e-5
