@@ -154,7 +154,7 @@ def scored_maps(
     categories: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         categories.setdefault((sample.dataset, sample.category), []).append(sample)
-    recent = _Recent()
+    recent = _Recent(len(methods))
     return [
         [_Stored(store, Case(method, *place), some, protocol, recent).scored() for method in methods]
         for place, some in categories.items()
@@ -183,13 +183,10 @@ class _Stored:
         self._store, self._case, self._samples = store, case, samples
         self._protocol, self._recent = protocol, recent
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name != "_meeting"}
-
-    @cached_property
+    @property
     def _meeting(self) -> Meeting:
         maps = self._store.maps(self._case.method, self._samples)
-        return Meeting(self._samples, maps, None, self._protocol)
+        return self._recent.meeting(self._case, lambda: Meeting(self._samples, maps, None, self._protocol))
 
     def scored(self) -> ScoredMaps:
         scores, masks = (LazySequence(len(self._samples), item) for item in (self._scores, self._mask))
@@ -203,14 +200,27 @@ class _Stored:
 
 
 class _Recent:
-    """What was read last, up to a number of bytes: figures and page go over the maps of a category several times."""
+    """What was read last, up to a number of bytes: figures and page go over the maps of a category several times.
 
-    def __init__(self, n_bytes: int = 2**29) -> None:
-        self._room, self._lock = n_bytes, Lock()
+    Meetings, which may keep all they read, are as many as one category has methods.
+    """
+
+    def __init__(self, n_meetings: int, n_bytes: int = 2**29) -> None:
+        self._n_meetings, self._room, self._lock = n_meetings, n_bytes, Lock()
         self._items: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
+        self._meetings: OrderedDict[Case, Meeting] = OrderedDict()
 
-    def __reduce__(self) -> tuple[type["_Recent"], tuple[()]]:
-        return _Recent, ()  # another process starts with nothing
+    def __reduce__(self) -> tuple[type["_Recent"], tuple[int]]:
+        return _Recent, (self._n_meetings,)  # another process starts with nothing
+
+    def meeting(self, case: Case, make: Callable[[], Meeting]) -> Meeting:
+        """The meeting of this case, made where it is not kept."""
+        with self._lock:
+            found = self._meetings.pop(case, None) or make()
+            self._meetings[case] = found
+            if len(self._meetings) > self._n_meetings:
+                self._meetings.popitem(last=False)
+            return found
 
     def item(self, key: Hashable, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """The array of this key, read where it is not kept."""

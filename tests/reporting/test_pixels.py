@@ -92,8 +92,22 @@ def test_stored_maps_are_read_in_order_with_their_truth(stored, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(maps.masks, fresh.masks, strict=True))
 
 
+def test_only_so_many_meetings_are_kept():
+    recent, made = _Recent(2), []
+
+    def meeting(category):
+        return recent.meeting(Case("m", "d", category), lambda: made.append(category) or object())
+
+    first = meeting("a")
+    assert meeting("b") is not meeting("a") is first
+    meeting("c")  # takes the place of b
+    assert meeting("a") is first
+    meeting("b")
+    assert made == ["a", "b", "c", "b"]
+
+
 def test_only_so_many_bytes_are_kept():
-    recent, read = _Recent(n_bytes=250), []
+    recent, read = _Recent(1, n_bytes=250), []
 
     def item(key):
         return recent.item(key, lambda: read.append(key) or np.full(100, ord(key), np.uint8))
