@@ -44,6 +44,7 @@ def words(tiny, weights):
 
 def test_level_sets_are_products_of_maps_of_one_training(call, words, tiny, tmp_path):
     out = tmp_path / "levels"
+    words = [*words, "--set", "uni_as.combination=product"]
     outcome = call("ablate", "levels", *words, "--out", out)
     assert outcome.code == 0, outcome.err
     test = [sample for sample in find_samples("mvtec_ad", tiny) if sample.split == "test"]

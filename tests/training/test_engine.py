@@ -196,7 +196,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
 
 
 def test_two_processes_train_like_one_with_the_doubled_batch(make, samples):
-    steady = {"dropout": "0", "jitter_probability": "0", "n_steps": "10"}
+    steady = {"dropout": "0", "jitter_probability": "0", "swap_probability": "0", "n_steps": "10"}
     alone, together = make({**steady, "batch_size": "4"}), make({**steady, "batch_size": "2"}, n_devices=2)
     losses = []
     for method in (alone, together):
