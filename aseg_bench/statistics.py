@@ -297,9 +297,8 @@ def _binned(
         n = kernels.append(bits, unwanted, kind.flip, ladder.low, ladder.high, keys, 0)
         counts = np.zeros(2 * n_thresholds + 2, dtype=np.uint32)
         kernels.count(keys, n, ladder, counts[1:], places)
-        return np.asarray(
-            counts.reshape(-1, 2).sum(axis=1, dtype=np.float64)
-        )  # pixels at a threshold and up to the next
+        at_and_above: Floats = counts.reshape(-1, 2).sum(axis=1, dtype=np.float64)
+        return at_and_above
 
     anomalous = mask_bytes(mask)
     return histogram(1 - anomalous), histogram(anomalous)

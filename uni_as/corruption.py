@@ -40,16 +40,18 @@ def swap(features: Sequence[Tensor], probability: float) -> list[Tensor]:
 
     Args:
         features: (B, C_i, H_i, W_i), shallowest level first.
-        probability: share of the images that are changed, each on up to a fifth of its area.
+        probability: share of the images that are changed, in [0, 1], each on up to a fifth of its area.
+
+    Returns:
+        Features of the same shapes.
     """
     if not probability:
         return list(features)
     n_images, device = len(features[0]), features[0].device
     size, coarsest = features[0].shape[-2:], features[-1].shape[-2:]
     grain = _GRAINS[int(torch.randint(len(_GRAINS), ()))]
-    noise = functional.interpolate(torch.rand(n_images, 1, grain, grain, device=device), size, mode="bicubic").flatten(
-        1
-    )
+    coarse = torch.rand(n_images, 1, grain, grain, device=device)
+    noise = functional.interpolate(coarse, size, mode="bicubic").flatten(1)
     share = _MOST * torch.rand(n_images, 1, device=device) * (torch.rand(n_images, 1, device=device) < probability)
     highest = noise.sort(descending=True).values
     blobs = noise > highest.gather(1, (share * noise.shape[1]).long())
