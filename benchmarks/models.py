@@ -76,7 +76,8 @@ def write_report(out: Path, quick: bool = False) -> None:
     machine = f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
     text = [
         "# UniAS: speed and memory\n",
-        f"Written by `make speed`. 224 x 224 images, EfficientNet-Lite0, single precision, {machine}. `paper` has C' = 256 and FFN 2048, `cpu` "
+        "Written by `make speed`.",
+        f"224 x 224 images, EfficientNet-Lite0, single precision, {machine}. `paper` has C' = 256 and FFN 2048, `cpu` "
         "has 128 and 512.\n",
         *(f"- `{work}`: {meaning}" for work, meaning in WORKS.items()),
         "",
