@@ -21,9 +21,11 @@ check: .venv/dev ## what every commit must pass: format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-speed: .venv/peers ## measure the metric core beside its peers, and the models; writes reports/
+speed: .venv/peers .venv/dev ## measure the metric core beside its peers, the models, reports and intervals; writes reports/
 	$(BIN)/python benchmark.py speed
 	$(BIN)/python benchmark.py models
+	$(BIN)/python benchmark.py report
+	$(BIN)/python benchmark.py coverage
 
 clean: ## remove the environment and the caches
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

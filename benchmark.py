@@ -1,8 +1,9 @@
-"""Regenerates what lies in reports/: the race of the metric core, the speed of the models, the demo comparison."""
+"""Regenerates what lies in reports/: speed of metric core, models and reports; intervals; the demo comparison."""
 
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -41,6 +42,31 @@ def models(
 
     write_report(out, quick)
     print(f"wrote {out}/models.md and .json")
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    quick: Annotated[bool, typer.Option("--quick", help="A handful of images, to try this program.")] = False,
+) -> None:
+    """Measure `aseg-bench report` and `compare` on 1,725 images of five methods; write report.md and .json."""
+    from benchmarks.report import write_report
+
+    with tempfile.TemporaryDirectory() as work:
+        write_report(out, Path(work), quick)
+    print(f"wrote {out}/report.md and .json")
+
+
+@app.command()
+def coverage(
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    quick: Annotated[bool, typer.Option("--quick", help="Few cases, to try this program.")] = False,
+) -> None:
+    """Simulate how often the intervals and tests of `aseg-bench compare` are right; write coverage.md."""
+    from benchmarks.coverage import N_CASES, write_report
+
+    write_report(out, 10 if quick else N_CASES)
+    print(f"wrote {out}/coverage.md")
 
 
 @app.command()

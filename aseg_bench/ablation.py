@@ -10,7 +10,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 from shutil import rmtree
 
 import numpy as np
@@ -24,12 +24,12 @@ from aseg_bench.methods import MethodFacts, Segmenter, find_method
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
 from aseg_bench.protocols import find_protocol
-from aseg_bench.records import AnomalyMap, Case, Sample, Score
+from aseg_bench.records import MEAN, AnomalyMap, Case, Sample, Score
 from aseg_bench.reporting import Table, write_scores
 from aseg_bench.reporting.figures import write_levels_figures
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.pixels import scored_maps
-from aseg_bench.reporting.scores import MEAN, merge_runs, merged_scores
+from aseg_bench.reporting.scores import merge_runs, merged_scores
 from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats
 from aseg_bench.runner import SCORES, RunPlan, dataset_labels, find_samples, run
@@ -192,7 +192,7 @@ def _written(
     columns = {
         heading(metric): [printed(found.get((label, metric)), metric) for label in labels] for metric in METRICS_SHOWN
     }
-    data = dataset_labels()[plan.dataset]
+    data = dataset_labels(chain.from_iterable(by_seed))[plan.dataset]
     n_seeds = f", mean of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
     caption = (
         f"{facts.label} by {kind} on {data}{n_seeds}, the gap to the last line in parentheses; beside it the paper's "

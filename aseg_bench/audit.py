@@ -10,14 +10,14 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import MEAN, mean_scores, score_category
+from aseg_bench.evaluate import mean_scores, score_category
 from aseg_bench.files import written_whole
 from aseg_bench.images import read_mask
 from aseg_bench.metrics import METRICS
 from aseg_bench.predictions.imported import Category, ImportedMaps
 from aseg_bench.protocols import EXACT, PROTOCOLS, Protocol
 from aseg_bench.protocols.meeting import Masks
-from aseg_bench.records import Case, Score
+from aseg_bench.records import MEAN, Case, Score
 
 AUDITED = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "dsc", "aupro_0.3", "image_auroc")
 _NEGLIGIBLE = 0.005  # points: what does not show in a table with two decimals

@@ -13,10 +13,9 @@ from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.meeting import Masks, Meeting
 from aseg_bench.protocols.presets import DscRule
 from aseg_bench.protocols.restated import Restated
-from aseg_bench.records import Case, Sample, Score
+from aseg_bench.records import MEAN, Case, Sample, Score
 
 Maps = Sequence[NDArray[np.floating]]
-MEAN = "mean"  # the category of a data set's mean
 _DSC = ("dsc", "iou")
 _DSC_ENDINGS: dict[DscRule, str] = {"paper": "", "anomalous_only": "_anomalous", "pooled": "_pooled"}
 DSC_ADVICE = "so DSC says little: see dsc_anomalous, dsc_pooled and pixel_f1_max"

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GOOD = "good"  # the folder name of normal images in the MVTec-AD layout
+MEAN = "mean"  # the category whose scores are means over the categories
 
 
 @dataclass(frozen=True, slots=True)

@@ -214,7 +214,7 @@ def write_run_report(
             scores,
             maps,
             tables=made.tables,
-            figures=write_figures(out / "figures", scores, maps, labels=labels),
+            figures=write_figures(out / "figures", scores, maps, labels=labels, datasets=datasets),
             conditions=runs[0].record if len(runs) == 1 else {str(run.folder): run.record for run in runs},
             notes=[*notes, *(Note(text) for text in made.findings)],
             labels=labels,

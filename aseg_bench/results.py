@@ -12,8 +12,8 @@ from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol, find_protocol
-from aseg_bench.records import Sample, Score
-from aseg_bench.reporting.scores import MEAN, read_scores
+from aseg_bench.records import MEAN, Sample, Score
+from aseg_bench.reporting.scores import read_scores
 
 _DATA_FACTS = {"root", "categories", "checksum"}  # of a data set in run.json
 

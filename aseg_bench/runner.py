@@ -15,7 +15,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
@@ -34,7 +34,7 @@ from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track, working
 from aseg_bench.protocols import Protocol, find_protocol
-from aseg_bench.records import Case, Sample, Score
+from aseg_bench.records import MEAN, Case, Sample, Score
 from aseg_bench.reporting import read_scores, write_scores, write_tables
 from aseg_bench.reporting.scores import merge_runs
 
@@ -136,7 +136,7 @@ def keep_scores(out: Path, scores: Sequence[Score], *, mixed: bool = False) -> l
         InputError: tables would mix protocols or test images.
     """
     everything = _merged(out / SCORES, scores)
-    write_tables(out / REPORT, everything, methods=find_methods(), datasets=dataset_labels(), mixed=mixed)
+    write_tables(out / REPORT, everything, methods=find_methods(), datasets=dataset_labels(everything), mixed=mixed)
     write_scores(out / SCORES, everything)
     return everything
 
@@ -157,9 +157,13 @@ def find_samples(dataset: str, root: Path | None, categories: Sequence[str] | No
     return facts.find(root, categories)
 
 
-def dataset_labels() -> dict[str, str]:
-    """Names of the data sets in print, by key."""
-    return {key: facts.label for key, facts in DATASETS.items()}
+def dataset_labels(scores: Iterable[Score]) -> dict[str, str]:
+    """Names in print of the data sets that were scored, by key."""
+    categories: dict[str, set[str]] = {}
+    for score in scores:
+        if score.case.category != MEAN:
+            categories.setdefault(score.case.dataset, set()).add(score.case.category)
+    return {key: DATASETS[key].label_of(found) for key, found in categories.items() if key in DATASETS}
 
 
 def _check_names(plan: RunPlan) -> None:

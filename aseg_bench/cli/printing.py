@@ -42,7 +42,8 @@ def finish(out: Path, *, page: bool, mixed: bool, quiet: bool) -> None:
     from aseg_bench.results import read_results
     from aseg_bench.runner import REPORT, SCORES, dataset_labels
 
-    runs, facts, labels = read_results([out], mixed), find_methods(), dataset_labels()
+    runs, facts = read_results([out], mixed), find_methods()
+    labels = dataset_labels(runs[0].scores)
     with working("writing the report", quiet):
         try:
             made, paths = write_run_report(

@@ -49,7 +49,7 @@ def report_command(
                 out or read[0].folder / REPORT,
                 read,
                 methods=find_methods(),
-                datasets=dataset_labels(),
+                datasets=dataset_labels(score for run in read for score in run.scores),
                 tables=names_in(tables),
                 formats=names_in(formats) or (),
                 page=page and not mixed,
@@ -75,7 +75,7 @@ def compare_command(
 
     (results,) = read_results([run])
     comparison = compare_run(results, names_in(methods), n_replicates=replicates, seed=seed, quiet=quiet)
-    tables, paths = write_comparison(out or run / REPORT, comparison, find_methods(), dataset_labels())
+    tables, paths = write_comparison(out or run / REPORT, comparison, find_methods(), dataset_labels(results.scores))
     if not quiet:
         print_report(tables, (), paths)
 

@@ -1,6 +1,6 @@
 """What the table of data sets holds."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -37,3 +37,8 @@ class Dataset:
     find: Callable[[Path | None, Sequence[str] | None], list[Sample]]
     terms: str
     counts: Mapping[str, CategoryCounts] = field(default_factory=dict)
+
+    def label_of(self, categories: Collection[str]) -> str:
+        """Name in print of images found: a set of one's own in a published layout does not bear its name."""
+        own = self.counts and not set(categories) <= self.counts.keys()
+        return "own images" if own else self.label

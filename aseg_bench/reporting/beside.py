@@ -8,8 +8,9 @@ import pandas as pd
 
 from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import METRICS
+from aseg_bench.records import MEAN
 from aseg_bench.reporting.published import normalised, published, sources
-from aseg_bench.reporting.scores import MEAN, Key, Result, csv_text
+from aseg_bench.reporting.scores import Key, Result, csv_text
 from aseg_bench.reporting.tables import DASH, PAPER_TABLES, Cell, Footnotes, Table, printed
 
 SETTING = "one-for-all"

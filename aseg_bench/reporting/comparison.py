@@ -10,9 +10,9 @@ from string import ascii_lowercase
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import METRICS
 from aseg_bench.rank_tests import holm, rank_tests
-from aseg_bench.records import Score
+from aseg_bench.records import MEAN, Score
 from aseg_bench.reporting.pixels import ScoredMaps
-from aseg_bench.reporting.scores import MEAN, csv_text
+from aseg_bench.reporting.scores import csv_text
 from aseg_bench.reporting.tables import DASH, Cell, Table
 from aseg_bench.statistics import (
     RESAMPLED,

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aseg_bench.methods import MethodFacts
-from aseg_bench.records import Case
-from aseg_bench.reporting.scores import MEAN, Key, Result
+from aseg_bench.records import MEAN, Case
+from aseg_bench.reporting.scores import Key, Result
 from aseg_bench.reporting.tables import DASH, RATE, Cell, Footnotes, Table, printed
 
 RANKED = ("pixel_auroc", "pixel_ap", "dsc")

@@ -17,13 +17,13 @@ from PIL import Image
 
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
-from aseg_bench.records import Score
+from aseg_bench.records import MEAN, Score
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.pixels import ScoredMaps, codes, in_processes, small
-from aseg_bench.reporting.scores import MEAN
 from aseg_bench.reporting.tables import DASH, Table
 
+_ON_SCREEN = 1.5  # times the size in print
 _TRUTH_CODE = 255  # in the green channel of a map's picture
 
 
@@ -146,10 +146,10 @@ def _shown(figure: WrittenFigure, out: Path) -> dict[str, Any]:
 
 
 def _css_size(png: Path) -> tuple[int, int]:
-    """Width and height in CSS pixels, 96 of which make an inch."""
+    """Width and height in CSS pixels, 96 of which make an inch: larger than in print, where letters are small."""
     with Image.open(png) as picture:
         dpi = picture.info.get("dpi", (96, 96))
-        width, height = (round(96 * side / each) for side, each in zip(picture.size, dpi, strict=True))
+        width, height = (round(_ON_SCREEN * 96 * side / each) for side, each in zip(picture.size, dpi, strict=True))
     return width, height
 
 

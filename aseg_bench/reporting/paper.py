@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from aseg_bench.reporting.published import paper_data, published
+from aseg_bench.reporting.published import PAPER_DATASETS, paper_data, published
 from aseg_bench.reporting.tables import Cell, Footnotes, Table, ablation_table, ranks
 
-_PLACES = {"mvtec_ad": "MVTec-AD", "visa": "VisA"}
 _CAPTIONS = {
     1: "Pixel AUROC (%) as printed by Ma et al. (WACV 2025), Table 1. AR is the Anomaly Rate.",
     2: "Pixel AP (%) as printed by Ma et al. (WACV 2025), Table 2, with recomputed means.",
@@ -60,7 +59,7 @@ def _table1() -> Table:
         here = cells[cells["row"] == place]
         by_method = [here[here["column"] == method] for method in methods]
         medals = ranks([str(max(Decimal(value) for value in values["value"])) for values in by_method], True)
-        row = [Cell(_PLACES[dataset]), Cell(here.loc[here["column"] == "AR(%)", "value"].item())]
+        row = [Cell(PAPER_DATASETS[dataset]), Cell(here.loc[here["column"] == "AR(%)", "value"].item())]
         for method, values, medal in zip(methods, by_method, medals, strict=True):
             main, *others = [_starred(cell) for _, cell in values.iterrows()]
             row.append(Cell(main, medal, notes.letter(_caution(printed, method, dataset)), ", ".join(others)))
@@ -98,7 +97,7 @@ def _table23(number: int) -> Table:
     venues = printed.set_index("method")["venue_year"].to_dict()
     labels = [Cell(method, aside=venues[method]) for method in methods]
     rows = [[label, *row] for label, row in zip(labels, zip(*columns, strict=True), strict=True)]
-    header = [Cell(title) for title in ("Method", *_PLACES.values(), "Mean")]
+    header = [Cell(title) for title in ("Method", *PAPER_DATASETS.values(), "Mean")]
     star = _STAR if cells["starred"].eq("1").any() else ""
     return Table(f"paper_table{number}", _CAPTIONS[number] + star, header, [("", rows)], notes.by_letter())
 

@@ -13,6 +13,7 @@ from aseg_bench.methods import near_matches
 from aseg_bench.reporting.scores import csv_text
 from aseg_bench.reporting.tables import Cell, Footnotes, Table
 
+PAPER_DATASETS = {"mvtec_ad": "MVTec-AD", "visa": "VisA"}  # of Ma et al. (WACV 2025), key -> name in print
 ALIASES = {"mvtec": "mvtecad"}  # the name of a data set in papers -> in DATASETS, both without punctuation
 
 

@@ -15,7 +15,6 @@ from aseg_bench.files import written_whole
 from aseg_bench.records import Case, Score
 
 COLUMNS = ("method", "dataset", "category", "metric", "value", "n_images", "protocol", "undefined_because")
-MEAN = "mean"  # the category whose rows are the mean over categories
 
 
 class Key(NamedTuple):

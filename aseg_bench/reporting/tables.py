@@ -8,7 +8,8 @@ from typing import Literal
 
 from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import METRICS
-from aseg_bench.reporting.scores import MEAN, Key, Result
+from aseg_bench.records import MEAN
+from aseg_bench.reporting.scores import Key, Result
 
 DASH = "–"
 PAPER_TABLES = {1: "pixel_auroc", 2: "pixel_ap", 3: "dsc"}  # Ma et al. (WACV 2025), Tables 1-3
@@ -103,7 +104,7 @@ def paper_tables(
         if not entries:
             continue
         caption = f"{heading(metric)} by data set, each the mean over its categories."
-        columns = {**places, MEAN: "Mean"}
+        columns = {**places, **({MEAN: "Mean"} if len(places) > 1 else {})}
         if metric == PAPER_TABLES[1]:
             rates = _rates(results, lambda key: key.dataset if key.category == MEAN else None)
             rates[MEAN] = _mean([rates.get(place) for place in places])
@@ -282,7 +283,7 @@ def _by_place(
     metric: str,
     rates: Mapping[str, Result],
 ) -> Table:
-    """Places down, methods across, with the Anomaly Rate column; the mean stands last in its own block."""
+    """Places down, methods across, with the Anomaly Rate column; a mean stands last in a block of its own."""
     notes = Footnotes()
     rows = []
     for place, label in places.items():
@@ -291,11 +292,13 @@ def _by_place(
         rows.append([Cell(label), rate_cell, *_cells(entries, place, metric, notes)])
     header = [Cell(place_title), Cell("AR (%)"), *(Cell(entry.label) for entry in entries)]
     caption = f"{caption} AR is the Anomaly Rate: the share of anomalous pixels."
-    return Table(key, caption, header, [("", rows[:-1]), ("", rows[-1:])], notes.by_letter())
+    n_means = 1 if MEAN in places else 0
+    blocks = [("", rows[: len(rows) - n_means]), ("", rows[len(rows) - n_means :])]
+    return Table(key, caption, header, [block for block in blocks if block[1]], notes.by_letter())
 
 
 def _by_method(key: str, caption: str, entries: Sequence[Entry], places: Mapping[str, str], metric: str) -> Table:
-    """Methods down, places across; the mean is the last column."""
+    """Methods down, places across."""
     notes = Footnotes()
     columns = [_cells(entries, place, metric, notes) for place in places]
     rows = [

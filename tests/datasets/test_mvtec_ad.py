@@ -19,6 +19,12 @@ def test_the_published_counts_add_up():
     assert totals == [3629, 467, 1258]
 
 
+def test_only_published_categories_bear_the_name_of_the_data_set():
+    assert DATASETS["mvtec_ad"].label_of({"screw", "wood"}) == "MVTec-AD"
+    assert DATASETS["mvtec_ad"].label_of({"screw", "cookie"}) == "own images"
+    assert DATASETS["demo"].label_of({"anything"}) == DATASETS["demo"].label
+
+
 def test_samples_are_sorted_and_paired_by_name(layout):
     names = [sample.name for sample in find(layout, None)]
     assert names == [

@@ -13,7 +13,13 @@ from scipy.stats import norm
 from aseg_bench.metrics import evaluate_maps
 from aseg_bench.records import Case, Score
 from aseg_bench.reporting.figures import levels_figure, write_figures, write_levels_figures, write_published_figures
-from aseg_bench.reporting.figures.inflation import agreement, binormal_ap, published_points, score_points
+from aseg_bench.reporting.figures.inflation import (
+    agreement,
+    binormal_ap,
+    inflation_figure,
+    published_points,
+    score_points,
+)
 from aseg_bench.reporting.figures.panels import chosen_images
 from aseg_bench.reporting.figures.ranks import ranks_figure
 from aseg_bench.reporting.figures.slices import slice_scores
@@ -90,6 +96,17 @@ def test_tau_of_a_perfect_and_of_a_reversed_order():
     assert agreement(points)["kendall_tau"] == pytest.approx(1)
     assert agreement(points.assign(pixel_ap=-n))["kendall_tau"] == pytest.approx(-1)
     assert np.isnan(agreement(points[:2])["kendall_tau"])
+
+
+def test_no_point_of_the_inflation_figure_lies_outside_the_axes():
+    random = np.random.default_rng(0)
+    auroc = np.append(random.uniform(0.95, 0.999, 30), [0.0, 0.3, 1.0])
+    values = {("m", str(i), key): v for i, x in enumerate(auroc) for key, v in (("pixel_auroc", x), ("pixel_ap", 0.5))}
+    figure = inflation_figure(score_points(scores_of(values)), "toys", {})
+    axis = next(axis for axis in figure.axes if axis.get_xlabel() == "Pixel AUROC (%)")
+    drawn = np.concatenate([dots.get_offsets() for dots in axis.collections])[:, 0]
+    assert len(drawn) == len(auroc)
+    assert axis.get_xlim()[0] <= drawn.min() < drawn.max() <= axis.get_xlim()[1]
 
 
 def test_published_points_stand_in_one_source():

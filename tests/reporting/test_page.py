@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,21 +11,9 @@ from aseg_bench.reporting import report_tables
 from aseg_bench.reporting.figures import write_figures
 from aseg_bench.reporting.page import Note, write_page
 from aseg_bench.reporting.pixels import ScoredMaps, codes
+from benchmarks.browser import chromium, why_not
 from tests.reporting.conftest import WICKED, make_category
 
-BROWSER = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None
-)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-dev-shm-usage",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 EVIL = "</script><img src=x onerror=window.broken=1>"
 COLOURS = {"tp": (0.94, 0.89, 0.26), "fp": (0.84, 0.37, 0.0), "fn": (0.0, 0.45, 0.7)}
 
@@ -64,13 +51,10 @@ def page(tmp_path_factory, category, scores):
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is driven with playwright; pip install it")
-    if BROWSER is None:
-        pytest.skip("no chromium on this machine; install the system's package chromium")
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        yield chromium
-        chromium.close()
+    if why := why_not():
+        pytest.skip(why)
+    with chromium() as launched:
+        yield launched
 
 
 def new_tab(browser, **settings):

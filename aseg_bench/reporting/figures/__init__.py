@@ -20,12 +20,11 @@ from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
 from aseg_bench.reporting.figures.style import FORMATS, Look, file_name, looks, save
 from aseg_bench.reporting.figures.toy import toy_figure
 from aseg_bench.reporting.pixels import ScoredMaps, in_processes
-from aseg_bench.reporting.published import published
+from aseg_bench.reporting.published import PAPER_DATASETS, published
 from aseg_bench.reporting.scores import csv_text
 
 RANKED = ("pixel_auroc", "pixel_ap", "dsc")  # metrics with a critical-difference diagram
 CATEGORY_FORMATS = ("png",)  # of the many figures of single categories
-_PAPER_DATASETS = ("mvtec_ad", "visa")
 _PAPER_METHODS = "unias_paper_t2"  # source whose methods get a colour among the published
 
 
@@ -51,6 +50,7 @@ def write_figures(
     categories: Sequence[Sequence[ScoredMaps]] = (),
     *,
     labels: Mapping[str, str] | None = None,
+    datasets: Mapping[str, str] | None = None,
     formats: Sequence[str] = FORMATS,
 ) -> list[WrittenFigure]:
     """Write all figures of a run, and the numbers of the inflation figures beside them as CSV.
@@ -60,6 +60,7 @@ def write_figures(
         scores: all scores of the run; no category is needed twice.
         categories: per category, the maps of every method; without them only the figures of scores are written.
         labels: names of methods in print; a missing one prints as it is.
+        datasets: names of data sets in print; a missing one prints as it is.
         formats: endings, of ``png``, ``svg`` and ``pdf``; figures of a single category are PNG.
     """
     labels = labels or {}
@@ -71,7 +72,7 @@ def write_figures(
         _write_points(folder / "inflation.csv", points)
     for dataset, some in points.groupby("dataset", sort=False):
         name = str(dataset)
-        figure = inflation_figure(some, name, labels)
+        figure = inflation_figure(some, (datasets or {}).get(name, name), labels)
         written.append(_write(folder, formats, "Inflation of AUROC", name, "", ["inflation", name], figure))
     for dataset in dict.fromkeys(score.case.dataset for score in scores):
         here = [score for score in scores if score.case.dataset == dataset]
@@ -129,9 +130,9 @@ def write_published_figures(folder: Path, formats: Sequence[str] = FORMATS) -> l
     _write_points(folder / "inflation_published.csv", points)
     highlighted = list(published(source=_PAPER_METHODS)["method"].unique())
     written = []
-    for dataset in _PAPER_DATASETS:
+    for dataset, label in PAPER_DATASETS.items():
         some = points[points["dataset"] == dataset]
-        title = f"{dataset}: published numbers of {some['method'].nunique()} methods"
+        title = f"{label}: published numbers of {some['method'].nunique()} methods"
         figure = inflation_figure(some, title, {}, highlighted)
         paths = save(figure, folder, file_name("inflation_published", dataset), formats)
         written.append(WrittenFigure("Inflation of AUROC in published numbers", dataset, "", paths))

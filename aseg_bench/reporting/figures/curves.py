@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from aseg_bench.reporting.figures.style import ANOMALOUS, NORMAL, PAGE, Look, new_figure, printed, style
 from aseg_bench.reporting.pixels import ScoredMaps
 
+_PRO_LIMIT = 30  # per cent: where the area under the PRO curve ends, Bergmann et al. (2021), section 5.1
 _LEVELS_PER_BIN = 5
 _LOGARITHMIC_FROM = 30  # a largest score this many times that of the median normal pixel needs a logarithmic axis
 
@@ -53,6 +54,7 @@ def curves_figure(category: Sequence[ScoredMaps], looks: Mapping[str, Look], lab
         pro.set(title="PRO", xlabel="false-positive rate (%)", ylabel="mean overlap per region (%)")
         for axis in (roc, pr, pro):
             axis.set(xlim=(-2, 102), ylim=(-2, 102))
+        pro.set(xlim=(-0.02 * _PRO_LIMIT, _PRO_LIMIT))
         figure.legend(*roc.get_legend_handles_labels(), loc="outside lower center", ncols=5)
         figure.suptitle(f"{printed(category[0].case.category)}: curves; the mark is the threshold of DSC")
     return figure

@@ -1,6 +1,7 @@
 """Inflation: pixel AUROC against pixel AP, and what a given AUROC can mean where anomalous pixels are rare."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,19 +10,20 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
+from scipy.special import expit, logit
 from scipy.stats import kendalltau, norm
 
 from aseg_bench.metrics import METRICS
-from aseg_bench.records import Score
-from aseg_bench.reporting.figures.style import GREY, PAGE, looks, new_figure, printed, style
-from aseg_bench.reporting.scores import MEAN
+from aseg_bench.records import MEAN, Score
+from aseg_bench.reporting.figures.style import COLUMN, GREY, Look, looks, new_figure, printed, style
 
 X, Y, RATE = "pixel_auroc", "pixel_ap", "anomaly_rate"
 PREVALENCES = (0.1, 0.01, 0.001)
 N_HIGHLIGHTED = 8  # methods with a colour of their own; the rest is grey
 HIGH = 0.97  # a pixel AUROC that reads like a solved problem
 _REPLICATES = 1000
-_SHOWN_MISS = 8  # the axis ends where 1 - AUROC is this many times its median
+_SHOWN = (0.01, 0.9997)  # a pixel AUROC beyond is drawn at the end of the logit axis
+_TICKS = (0.02, 0.1, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999)
 
 
 def score_points(scores: Sequence[Score]) -> pd.DataFrame:
@@ -89,12 +91,12 @@ def agreement(points: pd.DataFrame, seed: int = 0) -> dict[str, float]:
     Returns:
         n_points; kendall_tau with low and high, a 95 % percentile interval from resampled categories; n_high, the
         points of at least 97 % AUROC; ap_low and ap_high, between which 90 % of their APs lie. NaN with fewer than
-        three points or, for the interval, two categories.
+        three points or where one metric is the same at all of them; the interval also with fewer than two categories.
     """
     tau = float(kendalltau(points[X], points[Y]).statistic) if len(points) > 2 else np.nan
     by_category = [group[[X, Y]].to_numpy() for _, group in points.groupby(["dataset", "category"])]
     low = high = np.nan
-    if len(by_category) > 1 and len(points) > 2:
+    if len(by_category) > 1 and not np.isnan(tau):
         draws = np.random.default_rng(seed).integers(len(by_category), size=(_REPLICATES, len(by_category)))
         taus = [kendalltau(*np.concatenate([by_category[i] for i in draw]).T).statistic for draw in draws]
         low, high = (float(bound) for bound in np.nanquantile(taus, [0.025, 0.975]))
@@ -114,7 +116,7 @@ def agreement(points: pd.DataFrame, seed: int = 0) -> dict[str, float]:
 def inflation_figure(
     points: pd.DataFrame, title: str, labels: Mapping[str, str], highlighted: Sequence[str] | None = None
 ) -> Figure:
-    """Pixel AUROC against pixel AP with binormal curves, marginals and Kendall's tau.
+    """Pixel AUROC, on a logit axis that hides no point, against pixel AP; binormal curves, marginals, Kendall's tau.
 
     Args:
         points: from ``score_points``, or published results in the same columns.
@@ -124,70 +126,72 @@ def inflation_figure(
     """
     methods = list(dict.fromkeys(points["method"]))
     coloured = [name for name in (highlighted or methods) if name in methods][:N_HIGHLIGHTED]
+    drawn = looks(coloured)
+    points = points.assign(**{X: points[X].clip(*_SHOWN)})
+    rest = points[~points["method"].isin(coloured)]
     with style():
-        figure = new_figure(PAGE, 4.4)
+        figure = new_figure(COLUMN, 4.5)
         grid = figure.add_gridspec(2, 2, width_ratios=(6, 1), height_ratios=(1, 6))
         axis = figure.add_subplot(grid[1, 0])
-        left = 100 * max(points[X].min() - 0.01, 1 - _SHOWN_MISS * (1 - points[X].median()), 0.0)
-        axis.set(xlim=(left, 100.3), ylim=(-2, 102))
+        left = max(_SHOWN[0], min(0.9, float(expit(logit(points[X].min()) - 0.3))))
+        axis.set(xscale="logit", xlim=(left, _SHOWN[1]), ylim=(-2, 102))
         axis.set(xlabel=f"{METRICS[X].label} (%)", ylabel=f"{METRICS[Y].label} (%)")
+        axis.set_xticks([tick for tick in _TICKS if tick >= left], minor=False)
+        axis.set_xticks([], minor=True)
+        axis.xaxis.set_major_formatter(lambda tick, _: f"{100 * tick:g}")
+        axis.axvspan(HIGH, _SHOWN[1], color=GREY, alpha=0.12, linewidth=0, zorder=0)
         _draw_curves(axis, left, points[RATE].mean())
-        n_left = int((100 * points[X] < left).sum())
-        if n_left:
-            axis.text(0.01, 0.98, f"◂ {n_left} points", transform=axis.transAxes, va="top", fontsize=7)
-        drawn = looks(coloured)
-        rest = points[~points["method"].isin(coloured)]
-        axis.scatter(100 * rest[X], 100 * rest[Y], s=6, color=GREY, alpha=0.45, linewidth=0, zorder=2)
+        axis.scatter(rest[X], 100 * rest[Y], s=4, color=GREY, alpha=0.45, linewidth=0, zorder=2)
         for name, look in drawn.items():
             chosen = points[points["method"] == name]
             axis.scatter(
-                100 * chosen[X],
+                chosen[X],
                 100 * chosen[Y],
                 s=_area(chosen[RATE]),
                 color=look.colour,
                 marker=look.marker,
                 alpha=0.75,
                 edgecolor="white",
-                linewidth=0.4,
+                linewidth=0.3,
                 zorder=3,
             )
         _draw_marginals(
             figure.add_subplot(grid[0, 0], sharex=axis), figure.add_subplot(grid[1, 1], sharey=axis), points
         )
-        handles = [
-            Line2D([], [], linestyle="", color=look.colour, marker=look.marker, label=printed(labels.get(name, name)))
-            for name, look in drawn.items()
-        ]
-        if len(rest):
-            n_rest = rest["method"].nunique()
-            handles.append(
-                Line2D([], [], linestyle="", color=GREY, marker="o", markersize=3, label=f"{n_rest} other methods")
-            )
-        if points[RATE].notna().any():
-            handles += [
-                Line2D(
-                    [],
-                    [],
-                    linestyle="",
-                    marker="o",
-                    color="none",
-                    markeredgecolor=GREY,
-                    markersize=float(np.sqrt(_area(pd.Series([rate]))[0])),
-                    label=f"Anomaly Rate {100 * rate:g} %",
-                )
-                for rate in PREVALENCES[::-1]
-            ]
-        handles.append(Line2D([], [], color=GREY, linewidth=0.7, label="binormal model,\nrate as marked"))
-        if points[RATE].mean() > 0:
-            handles.append(Line2D([], [], color="black", linewidth=1.4, label="binormal model,\nmean rate"))
-        figure.legend(handles=handles, loc="outside right upper")
-        figure.suptitle(f"{printed(title, 60)}\n{_words(agreement(points))}")
+        figure.legend(handles=_handles(points, drawn, rest, labels), loc="outside lower center", ncols=3)
+        figure.suptitle(f"{printed(title, 60)}\n{_words(agreement(points))}", fontsize=8)
     return figure
+
+
+def _handles(
+    points: pd.DataFrame, drawn: Mapping[str, Look], rest: pd.DataFrame, labels: Mapping[str, str]
+) -> list[Line2D]:
+    """The entries of the legend: methods, Anomaly Rates by size, and lines."""
+
+    def mark(label: str, **look: Any) -> Line2D:
+        return Line2D([], [], linestyle="", label=label, **look)
+
+    handles = [
+        mark(printed(labels.get(name, name), 18), color=look.colour, marker=look.marker, markersize=5)
+        for name, look in drawn.items()
+    ]
+    if len(rest):
+        handles.append(mark(f"{rest['method'].nunique()} others", color=GREY, marker="o", markersize=3))
+    if points[RATE].notna().any():
+        rates = pd.Series(PREVALENCES[::-1])
+        handles += [
+            mark(f"AR {100 * rate:g} %", marker="o", color="none", markeredgecolor=GREY, markersize=float(diameter))
+            for rate, diameter in zip(rates, np.sqrt(_area(rates)), strict=True)
+        ]
+    handles.append(Line2D([], [], color=GREY, linewidth=0.7, label="binormal at AR"))
+    if points[RATE].mean() > 0:
+        handles.append(Line2D([], [], color="black", linewidth=1.4, label="at the mean AR"))
+    return handles
 
 
 def _area(rates: pd.Series) -> NDArray[np.float64]:
     """Marker area in square points: larger where more pixels are anomalous; fixed where the rate is unknown."""
-    return np.where(rates.isna(), 16.0, 10 + 300 * np.sqrt(rates.fillna(0.0).to_numpy()) / 2)
+    return np.where(rates.isna(), 11.0, 6 + 75 * np.sqrt(rates.fillna(0.0).to_numpy()))
 
 
 def _words(result: Mapping[str, float]) -> str:
@@ -198,22 +202,23 @@ def _words(result: Mapping[str, float]) -> str:
     if result["n_high"] < 2:
         return words
     return (
-        f"{words}\nat AUROC ≥ {100 * HIGH:g} %, AP runs from "
+        f"{words}\nat AUROC ≥ {100 * HIGH:g} % (shaded), AP runs from "
         f"{100 * result['ap_low']:.0f} to {100 * result['ap_high']:.0f} %"
     )
 
 
 def _draw_curves(axis: Axes, left: float, rate: float) -> None:
-    auroc = np.linspace(np.clip(left / 100, 0.5, 0.999), 0.9999, 400)
+    """Curves with their rate written on them, where they are about as high as asked and away from the axis."""
+    auroc = expit(np.linspace(logit(max(left, 0.5)), logit(_SHOWN[1]), 400))
     heights = dict(zip(PREVALENCES, (66, 46, 26), strict=True))
     for prevalence in (*PREVALENCES, *([rate] if rate > 0 else [])):
         own = prevalence == rate
         ap = 100 * binormal_ap(auroc, prevalence)
-        axis.plot(100 * auroc, ap, color="black" if own else GREY, linewidth=1.4 if own else 0.7, zorder=1)
-        at = int(np.argmin(np.abs(ap - heights.get(prevalence, 88))))
+        axis.plot(auroc, ap, color="black" if own else GREY, linewidth=1.4 if own else 0.7, zorder=1)
+        at = max(30, int(np.argmin(np.abs(ap - heights.get(prevalence, 88)))))
         axis.annotate(
             f"{100 * prevalence:.2g} %",
-            (100 * auroc[at], ap[at]),
+            (auroc[at], ap[at]),
             fontsize=6,
             ha="center",
             va="center",
@@ -224,8 +229,7 @@ def _draw_curves(axis: Axes, left: float, rate: float) -> None:
 
 def _draw_marginals(top: Axes, right: Axes, points: pd.DataFrame) -> None:
     common = {"bins": 30, "color": GREY, "element": "step", "linewidth": 0.6}
-    left, right_end = top.get_xlim()
-    sns.histplot(x=100 * points[X], ax=top, binrange=(left, right_end), **common)
+    sns.histplot(x=points[X], ax=top, **common)  # bins are even on the logit axis
     sns.histplot(y=100 * points[Y], ax=right, **common)
     top.tick_params(labelbottom=False)
     right.tick_params(labelleft=False)

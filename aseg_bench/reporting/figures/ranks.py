@@ -9,9 +9,8 @@ from matplotlib.figure import Figure
 
 from aseg_bench.metrics import METRICS
 from aseg_bench.rank_tests import rank_tests
-from aseg_bench.records import Score
-from aseg_bench.reporting.figures.style import PAGE, new_figure, printed, style
-from aseg_bench.reporting.scores import MEAN
+from aseg_bench.records import MEAN, Score
+from aseg_bench.reporting.figures.style import COLUMN, new_figure, printed, style
 
 
 def metric_table(scores: Sequence[Score], metric: str) -> pd.DataFrame:
@@ -42,13 +41,13 @@ def ranks_figure(scores: Sequence[Score], metric: str, labels: Mapping[str, str]
     groups = _tied_groups(ranks.to_numpy(), difference)
     n_side = (len(ranks) + 1) // 2
     with style():
-        figure = new_figure(PAGE, 1.1 + 0.2 * n_side + 0.1 * len(groups))
+        figure = new_figure(COLUMN, 1.15 + 0.17 * n_side + 0.08 * len(groups))
         axis = figure.subplots()
         axis.set_axis_off()
         axis.set(xlim=(1 - 0.45 * len(ranks), len(ranks) + 0.45 * len(ranks)))
         axis.set(ylim=(-1.2 - 0.45 * len(groups) - n_side, 2.3))
         axis.plot([1, len(ranks)], [0, 0], color="black", linewidth=1)
-        for tick in range(1, len(ranks) + 1):
+        for tick in range(1, len(ranks) + 1, 1 + len(ranks) // 11):
             axis.plot([tick, tick], [0, 0.25], color="black", linewidth=1)
             axis.text(tick, 0.4, str(tick), ha="center", va="bottom", fontsize=7)
         span = min(difference, len(ranks) - 1)
@@ -59,8 +58,9 @@ def ranks_figure(scores: Sequence[Score], metric: str, labels: Mapping[str, str]
             axis.plot([ranks.iloc[first] - 0.03, ranks.iloc[last] + 0.03], [height] * 2, color="black", linewidth=3)
         _draw_names(axis, ranks, labels, start=-0.45 * len(groups) - 0.9)
         figure.suptitle(
-            f"Mean ranks by {METRICS[metric].label} over {len(values)} categories; "
-            "bars join methods that do not differ (Nemenyi, 5 %)"
+            f"Mean ranks by {METRICS[metric].label} over {len(values)} categories;\n"
+            "bars join methods that do not differ (Nemenyi, 5 %)",
+            fontsize=8,
         )
     return figure
 

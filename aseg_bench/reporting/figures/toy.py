@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
 from aseg_bench.metrics import METRICS, evaluate_maps
-from aseg_bench.reporting.figures.style import HEAT, PAGE, TRUTH, looks, new_figure, style
+from aseg_bench.reporting.figures.style import COLUMN, HEAT, TRUTH, looks, new_figure, style
 
 SIZE = 224  # the paper's image edge, in pixels
 EXCESS = (0, 1, 4, 16, 32)  # false-positive area in units of the defect's area
@@ -55,16 +55,18 @@ def toy_figure() -> Figure:
     """Toy maps with the truth's outline and their metrics, and the metrics over the false-positive area."""
     truth, toys = toy_truth(), toy_predictions()
     with style():
-        figure = new_figure(PAGE, 3.4)
-        grid = figure.add_gridspec(2, len(toys), height_ratios=(1.9, 1.5))
+        figure = new_figure(COLUMN, 2.9)
+        grid = figure.add_gridspec(2, len(toys), height_ratios=(1, 1.3))
         for column, toy in enumerate(toys):
             axis = figure.add_subplot(grid[0, column])
             axis.imshow(toy.scores, cmap=HEAT, vmin=0, vmax=1)
-            axis.contour(truth, levels=[0.5], colors=TRUTH, linewidths=0.8)
-            axis.set(xticks=[], yticks=[], title=f"excess {toy.excess} ×" if toy.excess else "perfect")
+            axis.contour(truth, levels=[0.5], colors=TRUTH, linewidths=0.6)
+            axis.set(xticks=[], yticks=[], title=f"{toy.excess} ×" if toy.excess else "perfect")
             axis.grid(visible=False)
-            lines = [f"{METRICS[key].label} {100 * toy.values[key]:.2f}" for key in SHOWN]
-            axis.set_xlabel("\n".join(lines), fontsize=7)
+            axis.set_xlabel("\n".join(f"{100 * toy.values[key]:.2f}" for key in SHOWN), fontsize=7)
+            if not column:
+                names = "\n".join(METRICS[key].label.removeprefix("Pixel ") for key in SHOWN)
+                axis.text(-0.12, -0.07, names, transform=axis.transAxes, ha="right", va="top", fontsize=7)
         axis = figure.add_subplot(grid[1, :])
         for key, look in looks(SHOWN).items():
             axis.plot(
@@ -76,7 +78,7 @@ def toy_figure() -> Figure:
                 markersize=4,
                 label=METRICS[key].label,
             )
-        axis.set(xticks=range(len(toys)), xticklabels=[str(toy.excess) for toy in toys], ylim=(0, 104))
-        axis.set(xlabel="excess: false-positive area in units of the defect's area", ylabel="%")
-        axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axis.set(xticks=range(len(toys)), xticklabels=[str(toy.excess) for toy in toys], ylim=(-3, 104))
+        axis.set(xlabel="false-positive area / area of the defect", ylabel="%")
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(SHOWN))
     return figure
