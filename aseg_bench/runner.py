@@ -16,7 +16,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
@@ -248,6 +248,14 @@ def _is_due(
                 f"{plan.out} already holds {name} on {plan.dataset} with {key} {done.get(key)}, not {value}; "
                 "choose another --out, or give --overwrite"
             )
+    values = _preset_values(plan, name) if "all_settings" in done else {}
+    for key, value in values.items():
+        made_with = done["all_settings"].get(key, value)
+        if value != made_with:
+            raise InputError(
+                f"{plan.out} already holds {name} on {plan.dataset} with {key} {made_with}, which the preset "
+                f"{plan.options.preset} has changed to {value}; choose another --out, or give --overwrite"
+            )
     left_over = store.left_over(name, plan.dataset, test)
     if left_over:
         raise InputError(
@@ -255,6 +263,15 @@ def _is_due(
             "or give --overwrite"
         )
     return "seconds" not in done or bool(store.missing(name, test))
+
+
+def _preset_values(plan: RunPlan, name: str) -> dict[str, Any]:
+    """The numbers of the preset that the user has not replaced, as ``run.json`` has them."""
+    presets = find_method(name).presets if name not in plan.maps else None
+    numbers = asdict(presets()[plan.options.preset]) if presets else {}
+    replaced = {*plan.settings.get(name, {}), *(["backbone"] if plan.options.backbone else [])}
+    values = {key: value for key, value in numbers.items() if key not in replaced}
+    return dict(json.loads(json.dumps(values, default=sorted)))
 
 
 def _build(plan: RunPlan, store: MapStore, name: str, test: Sequence[Sample]) -> Method:

@@ -1,6 +1,7 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from aseg_bench.predictions.store import MapStore
 from aseg_bench.records import AnomalyMap, Case
 from aseg_bench.reporting import read_scores
 from aseg_bench.runner import RunPlan, find_samples, keep_scores, run
-from tests.conftest import Installed, facts_of, write_category
+from tests.conftest import Distance, Installed, facts_of, write_category
 
 
 @pytest.fixture
@@ -88,6 +89,27 @@ def test_scores_of_other_test_images_are_refused_before_the_work(plan: RunPlan, 
     with pytest.raises(InputError, match="different numbers of test images"):
         run(replace(plan, methods=["far"]))
     assert installed.diary == []
+
+
+@dataclass(frozen=True)
+class Numbers:
+    n_steps: int = 600
+    levels: tuple[int, ...] = (1, 2)
+    rotate: frozenset[str] = frozenset({"nut", "bolt"})
+
+
+class Described(Distance):
+    about: ClassVar[dict[str, object]] = {"all_settings": {"n_steps": 500, "levels": [1, 2], "rotate": ["bolt", "nut"]}}
+
+
+def test_a_finished_case_of_a_preset_that_has_changed_since_is_refused(plan: RunPlan, installed: Installed) -> None:
+    presets = {"cpu": Numbers(n_steps=500)}
+    installed.add(facts_of("described", build=lambda options: Described("described", options), presets=lambda: presets))
+    plan = replace(plan, methods=["described"])
+    assert run(plan) == run(plan)
+    presets["cpu"] = Numbers()
+    with pytest.raises(InputError, match="with n_steps 500, which the preset cpu has changed to 600; choose another"):
+        run(plan)
 
 
 def test_a_record_that_is_none_is_refused(plan: RunPlan) -> None:

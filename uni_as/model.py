@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor
 
 from aseg_bench.errors import InputError
@@ -14,7 +15,7 @@ from aseg_bench.training.data import Augmentation
 from aseg_bench.training.features import FeatureScaler, neighbour_mask
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import TrainingSettings, choose_settings
+from aseg_bench.training.settings import Share, TrainingSettings, choose_settings
 from uni_as.corruption import Corruption
 from uni_as.decoder import HybridBlock, UniASDecoder
 from uni_as.features import FilteredFeatures
@@ -55,18 +56,18 @@ class UniASSettings(TrainingSettings):
         rotate: categories turned by quarters in training (configuration).
     """
 
-    channels: int = 256
-    n_heads: int = 4
-    ffn_channels: int = 2048
-    dropout: float = 0.1
+    channels: PositiveInt = 256
+    n_heads: PositiveInt = 4
+    ffn_channels: PositiveInt = 2048
+    dropout: Share = 0.1
     positions: Reach = "image"
-    neighbour_size: int = 7
-    jitter_scale: float = 20.0
-    jitter_probability: float = 0.5
-    swap_probability: float = 0.0
-    blur_size: int = 3
-    blur_sigma: float = 1.0
-    smoothing: tuple[int, ...] = (9, 7, 5, 3)
+    neighbour_size: NonNegativeInt = 7
+    jitter_scale: NonNegativeFloat = 20.0
+    jitter_probability: Share = 0.5
+    swap_probability: Share = 0.0
+    blur_size: PositiveInt = 3
+    blur_sigma: PositiveFloat = 1.0
+    smoothing: tuple[NonNegativeInt, ...] = (9, 7, 5, 3)
     levels: tuple[int, ...] = (1, 2, 3, 4)
     combination: Combination = "product"
     multi_level: bool = True

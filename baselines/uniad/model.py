@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,7 +14,7 @@ from aseg_bench.training.backbone import OFFLINE_BACKBONE, Backbone
 from aseg_bench.training.features import FeatureScaler, jitter, neighbour_mask
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import TrainingSettings, choose_settings
+from aseg_bench.training.settings import Share, TrainingSettings, choose_settings
 
 STRIDES = (2, 4, 8, 16)  # blocks 1, 5, 9 and 21 of EfficientNet-B4
 
@@ -33,16 +34,16 @@ class UniADSettings(TrainingSettings):
         jitter_probability: share of the images that get noise.
     """
 
-    batch_size: int = 8
-    step_share: float = 0.8
-    channels: int = 256
-    n_layers: int = 4
-    n_heads: int = 8
-    ffn_channels: int = 1024
-    dropout: float = 0.1
-    neighbour_size: int = 7
-    jitter_scale: float = 20.0
-    jitter_probability: float = 1.0
+    batch_size: PositiveInt = 8
+    step_share: PositiveFloat = 0.8
+    channels: PositiveInt = 256
+    n_layers: PositiveInt = 4
+    n_heads: PositiveInt = 8
+    ffn_channels: PositiveInt = 1024
+    dropout: Share = 0.1
+    neighbour_size: NonNegativeInt = 7
+    jitter_scale: NonNegativeFloat = 20.0
+    jitter_probability: Share = 1.0
 
 
 PRESETS: Mapping[str, UniADSettings] = {

@@ -8,6 +8,7 @@ import uni_as
 from aseg_bench.datasets import DATASETS
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
+from aseg_bench.training.settings import choose_settings
 from uni_as.model import PRESETS, make_method
 
 from .conftest import SETTINGS, tiny
@@ -111,6 +112,13 @@ def test_the_baseline_of_table_4_works_on_the_fused_lowest_resolution():
 def test_numbers_that_do_not_fit_together_are_refused(changes, said):
     with pytest.raises(InputError, match=said):
         tiny(**changes)
+
+
+@pytest.mark.parametrize("setting", ["swap_probability=1.5", "jitter_probability=-0.1", "dropout=2", "n_heads=0"])
+def test_a_number_beyond_its_range_is_refused_by_name(setting):
+    name, value = setting.split("=")
+    with pytest.raises(InputError, match=f"setting {name} = {value}"):
+        choose_settings(PRESETS, "cpu", {name: value})
 
 
 def test_an_image_of_another_size_is_refused(model):
