@@ -3,9 +3,8 @@
 import io
 import pickle
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -165,11 +164,6 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
         known += [(value, ".".join(name)) for name, value in _ALLOWED.items() if name[0].endswith("multiarray")]
         with torch.serialization.safe_globals([*known, *classes]):
             return torch.load(path, map_location="cpu", weights_only=True)
-
-
-def cached_array(read: Callable[[], Array]) -> Callable[[], Array]:
-    """The same array for every map of a stack, read once."""
-    return lru_cache(maxsize=1)(read)
 
 
 class _ArraysOnly(pickle.Unpickler):
