@@ -108,17 +108,19 @@ def read_npy(path: Path, limits: Limits) -> Array:
 
 
 def read_picture(path: Path, limits: Limits) -> Array:
-    """The one channel of a PNG or TIFF file.
+    """The one picture of a PNG or TIFF file.
 
     Raises:
-        InputError: it is damaged or too large.
+        InputError: it is damaged, too large, or a TIFF file of several pages.
     """
     with _reading(str(path)):
         if path.suffix.lower() in (".tif", ".tiff"):
             with tifffile.TiffFile(path) as tiff:
+                if len(tiff.pages) > 1:
+                    raise InputError(f"{path} holds {len(tiff.pages)} pages, a map only one; write a file per image")
                 page = tiff.pages[0]
                 _check_size(str(path), prod(page.shape) * (np.dtype(page.dtype).itemsize if page.dtype else 1), limits)
-                return np.asarray(tiff.asarray())
+                return np.asarray(page.asarray())
         with Image.open(path) as picture:
             _check_size(str(path), prod(picture.size) * 4, limits)
             return np.asarray(picture)

@@ -54,6 +54,18 @@ def test_a_huge_declared_shape_takes_no_memory(tmp_path: Path, shape: tuple[int,
         read_npy(tmp_path / "huge.npy", Limits(max_bytes=2**30))
 
 
+@pytest.mark.parametrize("metadata", [None, {}], ids=["plain", "shaped"])
+def test_the_pages_of_a_tiff_file_take_no_memory(tmp_path: Path, metadata: dict[str, Any] | None) -> None:
+    pages = np.zeros((200, 100, 100), np.float32)
+    tifffile.imwrite(tmp_path / "a.tiff", pages, compression="zlib", metadata=metadata)
+    with pytest.raises(InputError, match=r"a\.tiff holds 200 pages, a map only one; write a file per image"):
+        read_picture(tmp_path / "a.tiff", Limits(max_bytes=pages[0].nbytes))
+    tifffile.imwrite(tmp_path / "a.tiff", pages[0] + 3)
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.tiff", Limits(max_bytes=pages[0].nbytes)), pages[0] + 3)
+    with pytest.raises(InputError, match="more than the limit"):
+        read_picture(tmp_path / "a.tiff", Limits(max_bytes=pages[0].nbytes - 1))
+
+
 def test_arrays_come_back_as_they_were_saved(tmp_path: Path) -> None:
     array = np.arange(12, dtype=np.int16).reshape(3, 4)
     np.savez_compressed(tmp_path / "a.npz", plain=array, fortran=np.asfortranarray(array), name="bottle")
