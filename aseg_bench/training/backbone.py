@@ -57,11 +57,18 @@ class Backbone(nn.Module):
         self.eval()
 
     def _load(self, state: Mapping[str, Tensor], file: Path | None) -> None:
-        # the head, and the stages below the deepest wanted stride, have no place in a feature extractor
-        lacking = self.network.load_state_dict(_flatten(state, self.network), strict=False).missing_keys
-        if lacking:
+        state = _flatten(state, self.network)
+        faults = [
+            f"{name} is {_size(state[name])}, not {_size(own)}"
+            for name, own in self.network.state_dict().items()
+            if name in state and state[name].shape != own.shape
+        ]
+        if not faults:
+            # the head, and the stages below the deepest wanted stride, have no place in a feature extractor
+            faults = [f"{name} is missing" for name in self.network.load_state_dict(state, strict=False).missing_keys]
+        if faults:
             raise InputError(
-                f"weights of {self.name} ({file or 'timm'}) lack {len(lacking)} entries, first {lacking[0]}; "
+                f"weights of {self.name} ({file or 'timm'}) do not fit in {len(faults)} entries, first {faults[0]}; "
                 "give a state dict of the same timm model"
             )
 
@@ -135,6 +142,10 @@ def _read_state(file: Path) -> Mapping[str, Tensor]:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"{file} holds no state dict of tensors; save model.state_dict()")
     return state
+
+
+def _size(tensor: Tensor) -> str:
+    return " x ".join(map(str, tensor.shape)) or "a single number"
 
 
 def _flatten(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:

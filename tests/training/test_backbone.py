@@ -71,8 +71,15 @@ def test_mistakes_in_name_stride_and_file_are_told_apart(weights, tmp_path):
         Backbone(TINY, (2,), broken)
     foreign = tmp_path / "foreign.pt"
     torch.save({"head.weight": torch.zeros(2)}, foreign)
-    with pytest.raises(InputError, match="lack"):
+    with pytest.raises(InputError, match=r"do not fit in \d+ entries, first conv_stem.weight is missing"):
         Backbone(TINY, (2,), foreign)
+
+
+def test_weights_of_a_sibling_network_are_told_by_their_shapes(tmp_path):
+    file = tmp_path / "resnet18.pt"
+    torch.save(timm.create_model("resnet18").state_dict(), file)
+    with pytest.raises(InputError, match=r"first layer1\.0\.conv1\.weight is 64 x 64 x 3 x 3, not 64 x 64 x 1 x 1"):
+        Backbone("resnet50", (4,), file)
 
 
 def test_unreachable_weights_name_every_way_to_get_them(monkeypatch):
