@@ -1,4 +1,4 @@
-"""Files are written whole: a reader sees the old file or the new one, never half of one."""
+"""Files are written whole: a reader sees the old file or the new one, never half of one. And names that stay inside."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,3 +20,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         (folder / path.name).replace(path)
     finally:
         rmtree(folder, ignore_errors=True)
+
+
+def is_folder_name(text: str) -> bool:
+    """Whether a text names a folder by itself: no path, and no step up."""
+    return text not in {"", ".", ".."} and not {"/", "\\"} & set(text)

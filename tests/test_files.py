@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from aseg_bench.files import written_whole
+from aseg_bench.files import is_folder_name, written_whole
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -44,3 +44,8 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
         (temporary / "inner").mkdir(parents=True)
         assert not (tmp_path / "set").exists()
     assert (tmp_path / "set" / "inner").is_dir()
+
+
+def test_a_folder_name_is_no_path() -> None:
+    assert all(map(is_folder_name, ["bolt", "..bolt", "a b", "=1+1"]))
+    assert not any(map(is_folder_name, ["", ".", "..", "/", "a/b", "a/", "../a", "a\\b"]))

@@ -12,6 +12,7 @@ from typing import Literal
 from aseg_bench.datasets.layout import existing_root, find_in_layout, raise_problems, sample_order, select_categories
 from aseg_bench.datasets.records import CategoryCounts, Dataset
 from aseg_bench.errors import InputError
+from aseg_bench.files import is_folder_name
 from aseg_bench.records import GOOD, Sample
 
 BAD = "bad"
@@ -30,7 +31,8 @@ def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sam
         Train and test samples, sorted by category, split, defect and stem.
 
     Raises:
-        InputError: the root, the split file, a category or a file named by the split file is missing.
+        InputError: the root, the split file, a category or a file named by the split file is missing, or a row of the
+            split file cannot be.
     """
     root = existing_root("visa", root)
     split_file = root / SPLIT_FILE
@@ -39,11 +41,14 @@ def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sam
             raise InputError(f"{root} is VisA as published but {split_file} is missing; take it from VisA's repository")
         return find_in_layout("visa", root, categories)
     with split_file.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, restval="")
         if not set(_COLUMNS) <= set(reader.fieldnames or ()):
             raise InputError(f"{split_file} must have the columns {', '.join(_COLUMNS)}; it has {reader.fieldnames}")
         rows = list(reader)
-    chosen = select_categories(root, sorted({row["object"] for row in rows}), categories)
+    objects = sorted({row["object"] for row in rows})
+    strange = [name for name in objects if not is_folder_name(name)]
+    raise_problems(split_file, [f"the object {name!r} is no folder name; correct that column" for name in strange])
+    chosen = select_categories(root, objects, categories)
     problems: list[str] = []
     samples = list(_samples(root, (row for row in rows if row["object"] in chosen), problems))
     raise_problems(split_file, problems)

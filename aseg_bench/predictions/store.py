@@ -13,7 +13,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.files import written_whole
+from aseg_bench.files import is_folder_name, written_whole
 from aseg_bench.records import AnomalyMap, Sample
 
 _HALF_ERROR = 0.01  # rounding to float16 beyond this share of a map's spread is worth a warning
@@ -35,7 +35,7 @@ class MapStore:
         Raises:
             InputError: the method's name is no folder name.
         """
-        if method in {"", ".", ".."} or "/" in method or "\\" in method:
+        if not is_folder_name(method):
             raise InputError(f"{method!r} cannot name a method: its maps lie in a folder of that name")
         return self.root / method / dataset
 
@@ -43,9 +43,12 @@ class MapStore:
         """Where the map of a sample lies, whether or not it is there.
 
         Raises:
-            InputError: the method's name is no folder name.
+            InputError: the method's name is no folder name, or the sample's would lead out of its folder.
         """
-        return self.folder(method, sample.dataset) / f"{sample.name}.tiff"
+        folder, place = self.folder(method, sample.dataset), Path(f"{sample.name}.tiff")
+        if place.anchor or ".." in place.parts:
+            raise InputError(f"the map of {sample.name!r} would lie outside {folder}; rename the category or the image")
+        return folder / place
 
     def write(self, method: str, anomaly_map: AnomalyMap, half: bool = False) -> Path:
         """Write one map whole, as float32, or with ``half`` as float16; an older one is replaced.

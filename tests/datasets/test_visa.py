@@ -76,6 +76,11 @@ def test_listed_files_that_are_missing_are_all_named(published):
         ),
         ("pcb1,valid,normal,pcb1/Data/Images/Normal/0000.JPG,", "split valid"),
         ("pcb1,train,normal,pcb1/Data/Images/Normal/0000.JPG,", "listed twice"),
+        (
+            "../../pwned,test,normal,pcb1/Data/Images/Normal/0000.JPG,",
+            r"object '\.\./\.\./pwned' is no folder name; corr",
+        ),
+        ("pcb1,test,normal", "is listed but missing"),
     ],
 )
 def test_a_row_that_cannot_be_is_an_error(published, row, message):

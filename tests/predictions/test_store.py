@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,6 +119,12 @@ def test_a_map_of_integers_is_an_error(store, samples):
 def test_a_method_whose_name_is_no_folder_name_is_an_error(store, samples, name):
     with pytest.raises(InputError, match="cannot name a method"):
         store.path(name, samples[0])
+
+
+@pytest.mark.parametrize("category", ["../../../pwned", "/pwned", "nut/../../.."])
+def test_no_map_lies_outside_the_store(store, samples, category):
+    with pytest.raises(InputError, match=r"would lie outside .*; rename the category or the image"):
+        store.write("uni_as", random_map(replace(samples[0], category=category)))
 
 
 def test_maps_are_read_when_asked_for(store, samples):
