@@ -18,6 +18,9 @@ from aseg_bench.predictions.imported import Category, ImportedMaps
 from aseg_bench.protocols import EXACT, PROTOCOLS, Protocol
 from aseg_bench.protocols.meeting import Masks
 from aseg_bench.records import MEAN, Case, Score
+from aseg_bench.reporting.figures.style import printed
+from aseg_bench.reporting.markdown import escape
+from aseg_bench.reporting.scores import csv_text
 
 AUDITED = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "dsc", "aupro_0.3", "image_auroc")
 _NEGLIGIBLE = 0.005  # points: what does not show in a table with two decimals
@@ -104,7 +107,7 @@ def audit(
 
 
 def as_frame(deviations: Sequence[Deviation]) -> pd.DataFrame:
-    """One row per method, protocol and metric, as ``audit.csv`` holds it; values are fractions."""
+    """One row per method, protocol and metric; values are fractions."""
     return pd.DataFrame(deviations)
 
 
@@ -115,7 +118,7 @@ def as_markdown(deviations: Sequence[Deviation]) -> str:
         cells = {METRICS[row.metric].label: _cell(row) for row in of_both}
         rows.append(
             {
-                "method": method.replace("|", "\\|"),
+                "method": escape(method),
                 "protocol": protocol,
                 **cells,
                 "what moves it most": _largest_cause(of_both),
@@ -125,10 +128,11 @@ def as_markdown(deviations: Sequence[Deviation]) -> str:
 
 
 def write_audit(out: Path, deviations: Sequence[Deviation]) -> list[Path]:
-    """Write ``audit.csv``, ``audit.md`` and the dot plot ``audit.svg`` into a folder."""
+    """Write ``audit.csv``, ``audit.md`` and the dot plot ``audit.svg``; a name is neither formula nor tag in them."""
     paths = [out / "audit.csv", out / "audit.md", out / "audit.svg"]
     with written_whole(paths[0]) as temporary:
-        as_frame(deviations).to_csv(temporary, index=False, lineterminator="\n")
+        harmless = [replace(row, method=csv_text(row.method)) for row in deviations]
+        as_frame(harmless).to_csv(temporary, index=False, lineterminator="\n")
     with written_whole(paths[1]) as temporary:
         temporary.write_text(as_markdown(deviations) + "\n", encoding="utf-8")
     with written_whole(paths[2]) as temporary:
@@ -216,7 +220,7 @@ def _draw(path: Path, deviations: Sequence[Deviation]) -> None:
             rows = [row for row in deviations if row.method == method and row.metric == metric]
             places = [protocols.index(row.protocol) for row in rows]
             points = [np.nan if row.points is None else row.points for row in rows]
-            panel.plot(points, places, "o", markersize=4.5, label=method)
+            panel.plot(points, places, "o", markersize=4.5, label=printed(method))
         panel.set_title(METRICS[metric].label, fontsize=9)
         panel.tick_params(labelsize=8)
         panel.grid(axis="y", color="0.93")

@@ -13,6 +13,7 @@ from aseg_bench.audit import Deviation, as_markdown, audit, write_audit
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import ImportedMaps, import_maps
 from aseg_bench.protocols import PROTOCOLS
+from aseg_bench.reporting.scores import csv_text
 
 METRICS = ("pixel_auroc", "pixel_ap", "image_auroc")
 
@@ -69,13 +70,30 @@ def test_table_csv_and_plot_hold_every_protocol(tmp_path: Path) -> None:
     text = as_markdown(deviations)
     rows = text.splitlines()[2:]
     assert [row.split(" | ")[1].strip() for row in rows] == names
-    assert all(row.startswith(r"| a_b\|<c> | ") for row in rows)
+    assert all(row.startswith(r"| a\_b\|&lt;c&gt; | ") for row in rows)
     csv, markdown, plot = write_audit(tmp_path / "out", deviations)
     frame = pd.read_csv(csv)
     assert list(frame["protocol"].unique()) == names
     assert frame["value"].iloc[0] == deviations[0].value
     assert markdown.read_text(encoding="utf-8") == text + "\n"
     assert "points from the exact protocol" in "".join(ElementTree.parse(plot).getroot().itertext())
+
+
+@pytest.mark.parametrize(
+    ("name", "escaped"),
+    [
+        ("$x_{$", r"\$x\_{\$"),
+        ("=1+1", "=1+1"),
+        ("<img src=x>", "&lt;img src=x&gt;"),
+        ("_hidden", r"\_hidden"),
+    ],
+)
+def test_a_dumps_name_is_no_formula_and_no_tag(tmp_path: Path, name: str, escaped: str) -> None:
+    deviations = [Deviation(method, "uniad", "pixel_ap", 0.5, 1.0, "", None) for method in (name, "other")]
+    csv, markdown, plot = write_audit(tmp_path, deviations)
+    assert pd.read_csv(csv)["method"][0] == csv_text(name)
+    assert markdown.read_text(encoding="utf-8").splitlines()[2].startswith(f"| {escaped} ")
+    assert name in "".join(ElementTree.parse(plot).getroot().itertext())
 
 
 def test_a_crop_is_named_with_its_numbers(tmp_path: Path) -> None:
