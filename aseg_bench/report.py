@@ -1,7 +1,7 @@
 """From finished runs to what is printed and written: tables, diagnosis, figures, the page, and comparisons."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from aseg_bench.datasets import DATASETS, count_deviations
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
 from aseg_bench.methods import MethodFacts, near_matches
 from aseg_bench.progress import track
-from aseg_bench.records import Case
+from aseg_bench.records import MEAN, Case, Score
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
 from aseg_bench.reporting.comparison import Comparison, compare, comparison_csv, comparison_tables
 from aseg_bench.reporting.diagnosis import diagnose
@@ -28,6 +29,7 @@ from aseg_bench.results import Results
 
 Place = tuple[str, str]  # data set and category
 CATEGORIES = "categories"
+_N_SHOWN = 3  # categories named in a sentence
 TABLES = (*map(str, PAPER_TABLES), CATEGORIES)
 
 
@@ -136,7 +138,26 @@ def report(
         chosen += category_tables(results, methods, datasets)
     diagnoses = [] if mixed else diagnose(results, methods, datasets, alarms)
     findings = [text for diagnosis in diagnoses for text in diagnosis.findings]
+    findings += _other_images(chain.from_iterable(run.scores for run in runs))
     return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside)
+
+
+def _other_images(scores: Iterable[Score]) -> list[str]:
+    """What to know of data sets whose test images are not as many as published."""
+    n_test: dict[str, dict[str, int]] = {}
+    for score in scores:
+        if score.case.category != MEAN:
+            n_test.setdefault(score.case.dataset, {})[score.case.category] = score.n_images
+    texts = []
+    for key, by_category in n_test.items():
+        known = key in DATASETS and DATASETS[key].counts.keys() >= by_category.keys()
+        if known and (deviations := count_deviations(DATASETS[key], by_category)):
+            first = ", ".join(deviations[:_N_SHOWN])
+            texts.append(
+                f"{DATASETS[key].label}: {len(deviations)} of {len(by_category)} categories do not have the published "
+                f"test images ({first}); published numbers are of other images."
+            )
+    return texts
 
 
 def paper_report(tables: Sequence[str] | None = None) -> Report:

@@ -15,6 +15,7 @@ from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.records import MEAN, Sample, Score
 from aseg_bench.reporting.scores import read_scores
 
+_CONDITIONS = ("preset", "settings", "all_settings", "backbone", "backbone_weights", "max_minutes", "half")
 _DATA_FACTS = {"root", "categories", "checksum"}  # of a data set in run.json
 
 
@@ -84,7 +85,7 @@ def read_results(folders: Sequence[Path], mixed: bool = False) -> list[Results]:
         mixed: accept runs on different data.
 
     Raises:
-        InputError: no run there, one named twice or not finished, or data that differ between runs.
+        InputError: no run there, one named twice or not finished, or data, settings or one seed twice between runs.
     """
     for number, folder in enumerate(folders):
         if folder.resolve() in [other.resolve() for other in folders[:number]]:
@@ -99,7 +100,26 @@ def read_results(folders: Sequence[Path], mixed: bool = False) -> list[Results]:
                     f"{folder} and {result.folder} were scored on different images of {dataset}; "
                     "score the same images, or pass --mixed"
                 )
+    _refuse_other_settings(results)
     return results
+
+
+def _refuse_other_settings(results: Sequence[Results]) -> None:
+    """Only seeds of one method are merged: other settings are another method, and one seed twice is no repetition."""
+    seen: dict[tuple[str, str, str], list[tuple[dict[str, Any], Path]]] = {}
+    for result in results:
+        protocols = {f"{score.case.method}/{score.case.dataset}": score.protocol for score in result.scores}
+        for name, case in result.record.get("cases", {}).items():
+            before = seen.setdefault((name, protocols[name], case.get("data", "")), [])
+            for other, folder in before:
+                both = f"{result.folder} and {folder} both hold {name}"
+                for key in _CONDITIONS:
+                    if case.get(key) != other.get(key):
+                        said = f"with {key} {case.get(key)} and {other.get(key)}"
+                        raise InputError(f"{both}, {said}; only seeds can be merged, so report on one of them")
+                if "maps" not in case and case.get("seed") == other.get("seed"):
+                    raise InputError(f"{both} with seed {case.get('seed')}; report on one of them")
+            before.append((case, result.folder))
 
 
 def _read(folder: Path) -> Results:
@@ -116,7 +136,7 @@ def _read(folder: Path) -> Results:
     categories = [score for score in scores if score.case.category != MEAN]
     scores = mean_scores(categories) if categories else scores
     scored = {f"{score.case.method}/{score.case.dataset}" for score in scores}
-    unfinished = [case for case in record.get("cases", {}) if case not in scored]
+    unfinished = [name for name, case in record.get("cases", {}).items() if name not in scored or "seconds" not in case]
     if unfinished:
-        raise InputError(f"{folder} has maps but no scores of {', '.join(unfinished)}; run again with --out {folder}")
+        raise InputError(f"{folder} is not finished with {', '.join(unfinished)}; run again with --out {folder}")
     return Results(folder, scores, record)

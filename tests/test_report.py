@@ -59,6 +59,32 @@ def test_seeds_are_merged_into_mean_and_deviation(run: Callable[..., Path], call
     assert "say where with --out" in call("report", first, second).error
 
 
+def test_only_seeds_are_merged(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
+    first, same, other = run("a"), run("b"), run("c", "--seed", 1)
+    edit(other / "run.json", '"half": false', '"half": true')
+    report = ("--out", tmp_path / "both", "--no-page")
+    assert "both hold near/mvtec_ad with seed 0; report on one" in call("report", first, same, *report).error
+    assert "both hold near/mvtec_ad, with half True and False; only" in call("report", first, other, *report).error
+
+
+def test_a_case_that_is_made_anew_is_not_finished(run: Callable[..., Path], call: Call) -> None:
+    folder = run("a")
+    record = json.loads((folder / "run.json").read_text())
+    del record["cases"]["far/mvtec_ad"]["seconds"]
+    (folder / "run.json").write_text(json.dumps(record))
+    assert "is not finished with far/mvtec_ad; run again" in call("report", folder).error
+
+
+def test_other_numbers_of_test_images_than_published_are_told(call: Call, tiny: Path, installed: Installed) -> None:
+    for category, name in (("bolt", "screw"), ("nut", "wood")):
+        (tiny / category).rename(tiny / name)
+    where = ("--dataset", "mvtec_ad", "--data-root", tiny, "--out", tiny.parent / "out", "--no-page")
+    said = " ".join(call("run", "--methods", "near", *where).out.split())
+    assert (
+        "2 of 2 categories do not have the published test images (screw 5 instead of 160, wood 5 instead of 79)" in said
+    )
+
+
 def test_runs_on_other_images_are_refused_unless_asked_for(
     run: Callable[..., Path], call: Call, tmp_path: Path
 ) -> None:
@@ -91,7 +117,7 @@ def test_an_empty_and_a_half_written_run_are_named(run: Callable[..., Path], cal
     folder = run("a")
     lines = (folder / "scores.csv").read_text().splitlines(keepends=True)
     (folder / "scores.csv").write_text("".join(line for line in lines if not line.startswith("far,")))
-    assert "has maps but no scores of far/mvtec_ad" in call("report", folder).error
+    assert "is not finished with far/mvtec_ad" in call("report", folder).error
     (folder / "scores.csv").write_text(lines[0])
     assert "holds no score" in call("report", folder).error
     for damaged in ("{", "[]", '{"datasets": {"mvtec_ad": {}}}'):

@@ -23,7 +23,7 @@ def beside_published(
     """Every measured number with every published one-for-all number of the same method, category and metric.
 
     A data set takes part if all its categories are published ones: a custom set in the layout of MVTec-AD is not
-    MVTec-AD. Its mean takes part if it has all of them.
+    MVTec-AD. A method's mean takes part if it covers all of them.
 
     Args:
         results: from ``merge_runs``.
@@ -33,19 +33,20 @@ def beside_published(
     Returns:
         The columns of ``published``, and measured_as, measured and deviation (measured - published), in percent.
     """
-    places = {(key.dataset, key.category) for key in results}
     rows = []
     everything = published(setting=SETTING)
     everything["plain"] = everything["method"].map(normalised)
     for dataset in dict.fromkeys(key.dataset for key in results if key.dataset in datasets):
         there = everything[everything["dataset"] == dataset]
         categories = set(there["category"]) - {MEAN}
-        run = {category for place, category in places if place == dataset} - {MEAN}
+        here = {key: result for key, result in results.items() if key.dataset == dataset}
+        run = {key.category for key in here} - {MEAN}
         if not run or not run <= categories:
             continue
-        wanted = run | ({MEAN} if run == categories else set())
-        for key, result in results.items():
-            if key.dataset != dataset or key.category not in wanted or result.value is None:
+        for key, result in here.items():
+            own = {other.category for other in here if other.method == key.method} - {MEAN}
+            is_whole = own == categories and not result.note
+            if result.value is None or (key.category == MEAN and not is_whole):
                 continue
             facts = methods.get(key.method)
             name = facts.published if facts and facts.published else key.method

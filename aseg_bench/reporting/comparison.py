@@ -26,6 +26,7 @@ from aseg_bench.statistics import (
 
 Place = tuple[str, str]  # data set and category; the mean of all data sets is (MEAN, MEAN)
 LEVEL = 0.95
+_NO_RANKS = "no tests of ranks: they need two categories where every method has a value"
 N_FEW = 5  # anomalous images; coverage was not simulated with fewer
 CSV_COLUMNS = (
     *("dataset", "category", "metric", "method", "second"),
@@ -186,8 +187,8 @@ def _intervals(
     error = max((number.error for by_method in numbers.values() for number in by_method.values()), default=0.0)
     caption = (
         f"{METRICS[metric].label} (%) with {100 * LEVEL:.0f} % intervals from {comparison.n_replicates} resampled sets "
-        "of images, normal and anomalous ones apart. The grid of thresholds moves a standard error by at most "
-        f"{100 * error:.2f} points."
+        "of images, normal and anomalous ones apart. The grid of thresholds moves these by at most "
+        f"{100 * error:.2f} points (root mean square)."
     )
     beats = {letter: f"significantly better than {names[name]} (paired, Holm)" for name, letter in letters.items()}
     left_out = "; ".join(f"{category}: {reason}" for (_, category), reason in comparison.skipped.items())
@@ -222,17 +223,14 @@ def _differences(comparison: Comparison, metric: str, places: Mapping[Place, str
         f"{100 * LEVEL:.0f} % intervals. * p < {1 - LEVEL:.2f} after Holm's correction over the pairs of a column."
     )
     header = [Cell("Pair"), *(Cell(label) for label in places.values())]
-    return Table(f"differences_{metric}", caption, header, [("", body)])
+    notes = {} if _complete(comparison, metric, names) else {"ranks": _NO_RANKS}
+    return Table(f"differences_{metric}", caption, header, [("", body)], notes)
 
 
 def _ranks(comparison: Comparison, metric: str, names: Mapping[str, str]) -> Table | None:
     """Rank tests over the categories where every method has a value; None with fewer than two."""
-    complete = [
-        by_metric[metric]
-        for (_, category), by_metric in comparison.numbers.items()
-        if category != MEAN and len(by_metric.get(metric, {})) == len(names)
-    ]
-    if len(complete) < 2:
+    complete = _complete(comparison, metric, names)
+    if not complete:
         return None
     values = {name: [place[name].estimate for place in complete] for name in names}
     tests = rank_tests(values, METRICS[metric].higher_is_better is not False)
@@ -254,6 +252,16 @@ def _ranks(comparison: Comparison, metric: str, names: Mapping[str, str]) -> Tab
     )
     titles = ("Pair", "Mean rank", "against", "Difference", "Wilcoxon p (Holm)", "Nemenyi p")
     return Table(f"ranks_{metric}", caption, [Cell(title) for title in titles], [("", rows)])
+
+
+def _complete(comparison: Comparison, metric: str, names: Mapping[str, str]) -> list[Mapping[str, Resampled]]:
+    """The categories where every method has a value; none where they are too few to rank the methods over them."""
+    found = [
+        by_metric[metric]
+        for (_, category), by_metric in comparison.numbers.items()
+        if category != MEAN and len(by_metric.get(metric, {})) == len(names)
+    ]
+    return found if len(found) > 1 else []
 
 
 def _paired(by_method: Mapping[str, Resampled]) -> list[tuple[str, str, Resampled, float]]:

@@ -106,7 +106,7 @@ def _findings(label: str, rows: Sequence[_Row]) -> list[str]:
         auroc, ap = (_value(best.results[metric]) for metric in RANKED[:2])
         if auroc is not None and ap is not None:
             lift = f", {best.lift:.0f} times chance" if best.lift else ""
-            text = f"{best.label} leads in pixel AUROC with {100 * auroc:.1f} %; its pixel AP is {100 * ap:.1f} %{lift}"
+            text = f"{best.label} leads in pixel AUROC with {100 * auroc:.2f} %; its pixel AP is {100 * ap:.2f} %{lift}"
             alarms = "" if best.false_alarms is None else f"; it marks {best.false_alarms:.0f} pixels of a normal image"
             findings.append(f"{text}{alarms}.")
     findings += _rank_changes(label, rows)
@@ -125,7 +125,7 @@ def _rank_changes(label: str, rows: Sequence[_Row]) -> list[str]:
         ]
         if moved:
             changes.append(f"{label}: from pixel AUROC to {name} the rank changes of {', '.join(moved)}.")
-    if not changes and len(by_auroc) > 1:
+    if len(by_auroc) > 1 and all(_ranks(rows, metric) == by_auroc for metric in RANKED):
         return [f"{label}: pixel AUROC, pixel AP and DSC rank the methods alike."]
     return changes
 

@@ -16,12 +16,12 @@ from markupsafe import Markup
 from PIL import Image
 
 from aseg_bench.files import written_whole
-from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN, Score
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.pixels import ScoredMaps, codes, in_processes, small
-from aseg_bench.reporting.tables import DASH, Table
+from aseg_bench.reporting.scores import Result
+from aseg_bench.reporting.tables import Table, heading, printed
 
 _ON_SCREEN = 1.5  # times the size in print
 _TRUTH_CODE = 255  # in the green channel of a map's picture
@@ -86,7 +86,7 @@ def write_page(
         notes=notes,
         summary=Markup(html(table for table in tables if table.key.startswith("table"))),
         details=Markup(html(table for table in tables if not table.key.startswith("table"))),
-        score_heads=["Data set", "Category", "Method", *(_heading(metric) for metric in metrics)],
+        score_heads=["Data set", "Category", "Method", *(heading(metric) for metric in metrics)],
         score_rows=_score_rows(scores, metrics, labels),
         figures=[_shown(figure, out) for figure in figures],
         galleries=[f"{category[0].case.dataset} / {category[0].case.category}" for category in categories],
@@ -101,10 +101,6 @@ def _own(name: str) -> Markup:
     return Markup(files("aseg_bench.reporting").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
-def _heading(metric: str) -> str:
-    return f"{METRICS[metric].label} (%)" if metric in METRICS else metric
-
-
 def _score_rows(scores: Sequence[Score], metrics: Sequence[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """A row per data set, category and method; an undefined score is a dash that says why."""
     rows: dict[tuple[str, str, str], dict[str, Score]] = {}
@@ -115,17 +111,15 @@ def _score_rows(scores: Sequence[Score], metrics: Sequence[str], labels: Mapping
         {
             "names": (dataset, category, labels.get(method, method)),
             "is_mean": category == MEAN,
-            "cells": [_cell(found.get(metric)) for metric in metrics],
+            "cells": [_cell(found.get(metric), metric) for metric in metrics],
         }
         for (dataset, category, method), found in rows.items()
     ]
 
 
-def _cell(score: Score | None) -> dict[str, str]:
-    if score is None:
-        return {"text": DASH, "note": "not scored"}
-    text = DASH if score.value is None else f"{100 * score.value:.2f}"
-    return {"text": text, "note": score.undefined_because}
+def _cell(score: Score | None, metric: str) -> dict[str, str]:
+    result = None if score is None or score.value is None else Result({1: score.value})
+    return {"text": printed(result, metric), "note": "not scored" if score is None else score.undefined_because}
 
 
 def _shown(figure: WrittenFigure, out: Path) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """Tables as data: what stands in which cell, which is best, and which footnote it carries. Renderers print them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from string import ascii_lowercase
@@ -100,14 +100,14 @@ def paper_tables(
     tables = []
     for number, metric in PAPER_TABLES.items():
         entries = _entries(results, methods, metric, lambda key: key.dataset if key.category == MEAN else None)
-        entries = [_with_mean(entry, list(places)) for entry in entries]
+        entries = [_with_mean(entry, places) for entry in entries]
         if not entries:
             continue
         caption = f"{heading(metric)} by data set, each the mean over its categories."
         columns = {**places, **({MEAN: "Mean"} if len(places) > 1 else {})}
         if metric == PAPER_TABLES[1]:
             rates = _rates(results, lambda key: key.dataset if key.category == MEAN else None)
-            rates[MEAN] = _mean([rates.get(place) for place in places])
+            rates[MEAN] = _mean({label: rates.get(place) for place, label in places.items()})
             tables.append(_by_place(f"table{number}", caption, entries, columns, "Data set", metric, rates))
         else:
             tables.append(_by_method(f"table{number}", caption, entries, columns, metric))
@@ -182,7 +182,9 @@ def printed(result: Result | None, metric: str) -> str:
 
 
 def heading(metric: str) -> str:
-    """A metric's label with its unit in print."""
+    """A metric's label with its unit in print; a metric that is not installed prints as its key."""
+    if metric not in METRICS:
+        return metric
     unit = {"fraction": " (%)", "ratio": "", "pixels": " (pixels)"}[METRICS[metric].unit]
     return f"{METRICS[metric].label}{unit}"
 
@@ -244,20 +246,22 @@ def _rates(results: Mapping[Key, Result], place_of: Callable[[Key], str | None])
     return rates
 
 
-def _mean(results: Iterable[Result | None]) -> Result:
-    """Unweighted mean over data sets, run by run; says how many it covers."""
-    listed = list(results)
-    defined = [result for result in listed if result and result.by_run]
+def _mean(results: Mapping[str, Result | None]) -> Result:
+    """Unweighted mean over data sets, run by run; says how many it covers, and which of them are not whole."""
+    defined = [result for result in results.values() if result and result.by_run]
     if not defined:
         return Result({}, "no data set has a value")
-    note = "" if len(defined) == len(listed) else f"mean of {len(defined)} of {len(listed)} data sets"
+    notes = [f"{place} {result.note}" for place, result in results.items() if result and result.by_run and result.note]
+    if len(defined) < len(results):
+        notes.insert(0, f"mean of {len(defined)} of {len(results)} data sets")
+    note = "; ".join(notes)
     if any(result.by_run.keys() != defined[0].by_run.keys() for result in defined):
         return Result({1: fmean(result.value or 0.0 for result in defined)}, note)  # no spread: runs differ
     return Result({run: fmean(result.by_run[run] for result in defined) for run in defined[0].by_run}, note)
 
 
-def _with_mean(entry: Entry, places: Sequence[str]) -> Entry:
-    mean = _mean([entry.results.get(place) for place in places])
+def _with_mean(entry: Entry, places: Mapping[str, str]) -> Entry:
+    mean = _mean({label: entry.results.get(place) for place, label in places.items()})
     return Entry(entry.label, entry.venue, {**entry.results, MEAN: mean})
 
 

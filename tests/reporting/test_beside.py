@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,14 @@ def test_deviations_are_measured_minus_published() -> None:
 def test_a_subset_of_categories_has_no_published_mean() -> None:
     frame = beside_published(results_on(VISA[:2]), {}, DATASETS)
     assert set(frame["category"]) == set(VISA[:2])
+
+
+def test_a_mean_of_a_method_on_a_part_or_undefined_somewhere_has_no_published_mean() -> None:
+    part = results_on(VISA[:2], "rd4ad")
+    frame = beside_published({**results_on(VISA), **part}, {}, DATASETS)
+    assert set(frame.loc[frame["category"] == "mean", "measured_as"]) == {"uniad"}
+    gap = {key: replace(result, note="defined in 11 of 12 categories") for key, result in results_on(VISA).items()}
+    assert "mean" not in set(beside_published(gap, {}, DATASETS)["category"])
 
 
 def test_a_custom_set_in_the_same_layout_has_no_published_numbers() -> None:

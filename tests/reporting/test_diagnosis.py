@@ -33,7 +33,7 @@ def test_findings_say_what_auroc_hides_and_how_ranks_change() -> None:
     (diagnosis,) = diagnose(merge_runs([scores(VALUES)]), {}, {"toys": "Toys"})
     assert list(diagnosis.findings) == [
         "Toys: 2 % of the pixels are anomalous.",
-        "blurred leads in pixel AUROC with 98.0 %; its pixel AP is 30.0 %, 15 times chance.",
+        "blurred leads in pixel AUROC with 98.00 %; its pixel AP is 30.00 %, 15 times chance.",
         "Toys: from pixel AUROC to pixel AP the rank changes of sharp from 2 to 1, blurred from 1 to 2.",
         "Toys: from pixel AUROC to DSC the rank changes of sharp from 2 to 1, blurred from 1 to 2.",
     ]
@@ -42,6 +42,11 @@ def test_findings_say_what_auroc_hides_and_how_ranks_change() -> None:
 def test_an_order_that_stays_is_said_to_stay() -> None:
     (diagnosis,) = diagnose(merge_runs([scores({**VALUES, "sharp": (0.99, 0.6, 0.5)})]), {}, {})
     assert diagnosis.findings[-1] == "toys: pixel AUROC, pixel AP and DSC rank the methods alike."
+
+
+def test_an_order_by_auroc_alone_is_compared_with_nothing() -> None:
+    only = [score for score in scores(VALUES) if score.metric == "pixel_auroc"]
+    assert diagnose(merge_runs([only]), {}, {})[0].findings == []
 
 
 def test_an_undefined_mean_is_a_dash_and_has_no_rank() -> None:

@@ -177,6 +177,14 @@ def test_gaps_of_a_half_written_run_are_marked(tmp_path):
     assert '<td title="why">–</td>' in text
 
 
+def test_values_are_printed_in_their_unit(tmp_path):
+    case = Case("m", "toys", "c")
+    values = (("pixel_ap", 0.25), ("pixel_ap_lift", 15.0), ("fp_pixels", 12.5), ("of my own", 0.5))
+    text = write_page(tmp_path, [Score(case, key, value, 3, "exact") for key, value in values]).read_text()
+    assert re.findall(r"<td>([\d.]+)</td>", text) == ["25.00", "15.00", "12.50", "50.00"]
+    assert "AP lift (%)" not in text
+
+
 def test_a_new_page_replaces_the_old_gallery(tmp_path, category):
     write_page(tmp_path / "report", [], [category, category])
     write_page(tmp_path / "report", [], [category])

@@ -1,6 +1,7 @@
 import csv
 import io
 from collections.abc import Mapping
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -89,6 +90,20 @@ def test_categories_stand_in_their_own_table_above_their_mean() -> None:
 def test_seeds_show_their_deviation_in_every_column() -> None:
     runs = [scores_of({("uni_as", data, "mean"): value for data in "ab"}) for value in (0.2, 0.4)]
     assert texts(table_named("table2", *runs)) == [["UniAS", *["30.00 ± 14.14"] * 3]]
+
+
+def test_a_mean_over_data_sets_says_which_are_not_whole_and_is_not_ranked_with_whole_ones() -> None:
+    scores = scores_of({(method, data, "mean"): 0.2 for method in ("uni_as", "x") for data in "ab"})
+    gap = [
+        replace(score, value=0.9, undefined_because="defined in 6 of 12 categories")
+        if (score.case.method, score.case.dataset) == ("x", "b")
+        else score
+        for score in scores
+    ]
+    table = table_named("table2", gap)
+    ours, theirs = (row[-1] for row in table.blocks[0][1])
+    assert (ours.text, ours.notes, theirs.text, theirs.rank) == ("20.00", "", "55.00", "")
+    assert table.notes[theirs.notes] == "b defined in 6 of 12 categories"
 
 
 def test_one_data_set_has_no_mean_over_data_sets() -> None:
