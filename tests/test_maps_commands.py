@@ -80,9 +80,11 @@ def test_audit_writes_table_csv_and_plot(
     tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _, dump = data
-    out = tmp_path / "audit"
+    out = tmp_path / "[b]" / "a[/x]"
     assert call(monkeypatch, "audit", dump, "--protocols", "exact,uniad,adeval1000", "--out", out) == 0
-    assert "adeval1000" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "adeval1000" in said
+    assert f"written: {out / 'audit.csv'}" in said
     assert {path.name for path in out.iterdir()} == {"audit.csv", "audit.md", "audit.svg"}
 
 

@@ -20,7 +20,7 @@ from aseg_bench.cli.options import (
     ReaderKey,
     names_in,
 )
-from aseg_bench.cli.printing import console, finish
+from aseg_bench.cli.printing import finish
 from aseg_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def audit_command(
     paths = write_audit(out, deviations)
     if not quiet:
         print(as_markdown(deviations))
-        console.print("written: " + "   ".join(str(path) for path in paths), highlight=False)
+        print("written: " + "   ".join(map(str, paths)))
 
 
 def _test_samples(dataset: str | None, root: Path | None) -> "list[Sample] | None":

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from aseg_bench.cli.options import Checkpoint, Device, Quiet
-from aseg_bench.cli.printing import console
 
 
 def predict_command(
@@ -23,7 +22,7 @@ def predict_command(
 
     count = picture_maps(TrainedModel.from_checkpoint(checkpoint, device), images, out, levels, quiet)
     if not quiet:
-        console.print(f"maps and overlays of {count} pictures: {out}", highlight=False)
+        print(f"maps and overlays of {count} pictures: {out}")
 
 
 def export_command(
@@ -34,4 +33,4 @@ def export_command(
     from aseg_bench.training.trained import TrainedModel
 
     TrainedModel.from_checkpoint(checkpoint, "cpu").export(out)
-    console.print(f"written: {out}", highlight=False)
+    print(f"written: {out}")

@@ -90,9 +90,10 @@ def test_checkpoints_of_other_methods_and_versions_are_refused(checkpoint, tmp_p
 
 
 def test_predict_writes_maps_overlays_and_levels_of_any_folder(call, checkpoint, pictures, trained, tmp_path):
-    out = tmp_path / "out"
+    out = tmp_path / "[b]" / "out[/x]"
     outcome = call("predict", pictures, "--checkpoint", checkpoint, "--out", out, "--levels", "--device", "cpu")
     assert outcome.code == 0, outcome.err
+    assert outcome.out == f"maps and overlays of 3 pictures: {out}\n"
     names = {"a", "deep/b", "deep/c"}
     for folder, ending in (
         ("maps", "tiff"),
@@ -119,9 +120,10 @@ def test_predict_names_what_is_missing(call, checkpoint, tmp_path):
 def test_onnx_gives_the_maps_of_torch_for_any_number_of_images(call, checkpoint, model, tmp_path):
     pytest.importorskip("onnx", reason="export needs the extra `export`")
     runtime = pytest.importorskip("onnxruntime", reason="the comparison needs onnxruntime")
-    file = tmp_path / "model.onnx"
+    file = tmp_path / "model[/x].onnx"
     outcome = call("export", "--checkpoint", checkpoint, "--out", file)
     assert outcome.code == 0, outcome.err
+    assert outcome.out.splitlines()[-1] == f"written: {file}"
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     for batch in (1, 3):
         images = torch.rand(batch, 3, 64, 64) * 255
