@@ -7,7 +7,6 @@ processes.
 
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import FirstPass, Needs, Ranking, SaturatedRegion
-from aseg_bench.metrics.image import PooledMax, TopMean, deviation, highest
 from aseg_bench.metrics.measure import Measured, defined, evaluate_maps, finish, measure, needs_of
 from aseg_bench.metrics.second_pass import SecondPass
 from aseg_bench.metrics.stream import MetricStream
@@ -23,17 +22,13 @@ __all__ = [
     "Metric",
     "MetricStream",
     "Needs",
-    "PooledMax",
     "Ranking",
     "SaturatedRegion",
     "SecondPass",
     "Sweep",
-    "TopMean",
     "defined",
-    "deviation",
     "evaluate_maps",
     "finish",
-    "highest",
     "measure",
     "needs_of",
 ]

@@ -15,6 +15,12 @@ def test_pooling_is_torchs_average_pool(edge: int, padding: int) -> None:
     np.testing.assert_allclose(pooled(scores, edge, padding), expected[0, 0].numpy(), atol=1e-12)
 
 
+def test_pooling_takes_the_mean_of_every_window() -> None:
+    scores = np.random.default_rng(0).normal(size=(20, 17)).astype(np.float32)
+    windows = [scores[i : i + 16, j : j + 16].mean(dtype=np.float64) for i in range(5) for j in range(2)]
+    assert image_score(scores, "pool_16_max") == pytest.approx(max(windows), rel=1e-12)
+
+
 def test_eight_pools_are_eight_pools() -> None:
     torch = pytest.importorskip("torch")
     scores = np.random.default_rng(0).random((70, 64))
