@@ -279,8 +279,11 @@ def _build(plan: RunPlan, store: MapStore, name: str, test: Sequence[Sample]) ->
         path, folder = plan.maps[name], store.folder(name, plan.dataset)
         if _overlap(path, folder):
             raise InputError(f"{path} overlaps {folder}, where the run puts its own copy; choose another --out")
-        if problems := import_maps(path, test).problem_text:
-            raise InputError(f"{name}: {problems}")
+        imported = import_maps(path, test)
+        if imported.problems.keys() - (
+            {""} if plan.categories else ()
+        ):  # maps of unwanted categories are in no one's way
+            raise InputError(f"{name}: {imported.problem_text}")
         return MapsMethod(name, path)
     facts = find_method(name)
     assert facts.build is not None, "_check_names has seen to it"

@@ -237,6 +237,17 @@ def test_maps_of_other_code_stand_beside_live_methods(call: Call, installed: Ins
     assert {score.case.method for score in scores} == {"far", "mapped"}
 
 
+def test_a_run_of_some_categories_takes_theirs_from_a_dump_of_all(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny, out="other"))
+    maps = tiny.parent / "other/maps/near/mvtec_ad"
+    some = run_on(tiny, "--categories", "bolt", methods=f"mapped=maps:{maps}")
+    outcome = call(*some)
+    assert outcome.code == 0
+    assert "warning: mapped: maps of no image in the data set: nut/test/good/000.tiff" in outcome.err
+    (maps / "bolt/test/good/000.tiff").unlink()
+    assert "bolt: images without a map: bolt/test/good/000" in call(*some, "--overwrite").error
+
+
 def test_protocols_do_not_mix_unasked(call: Call, installed: Installed, tiny: Path) -> None:
     call(*run_on(tiny))
     installed.diary.clear()
