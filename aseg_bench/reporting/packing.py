@@ -28,6 +28,15 @@ RENAMED_VALUES = {
 }
 PLACES = {"MVTec": "mvtec_ad", "VisA": "visa", "Mean": "mvtec_ad+visa"}
 TABLE_METRICS = {"1": "pixel_auroc", "2": "pixel_ap", "3": "dsc"}
+BY_TRAPEZOIDS = "area under the precision-recall curve by trapezoids, not average precision"
+EVALUATORS = (  # rows of a source -> how its evaluator departs from the metric's definition
+    ({"source_key": "aupimo_*", "metric": "pixel_ap"}, BY_TRAPEZOIDS),
+    *(
+        ({"source_key": source, "metric": metric}, f"from 50 bins of ADEval{addition}")
+        for source in ("ader_benchmark_*", "ader_log_*")
+        for metric, addition in (("pixel_auroc", ""), ("aupro_0.3", ""), ("pixel_ap", f": {BY_TRAPEZOIDS}"))
+    ),
+)
 ERRATA = {  # start of the errata's ``where``: the rows it is about
     "appendix Tables A3/A4": {"source_key": "mambaad_appendix", "method": "UniAD", "dataset": "visa"},
     "VisA, HVQ-Trans + CostFilter, image AUROC": {
@@ -51,6 +60,8 @@ def pack(folder: Path, out: Path = DATA) -> None:
     _caution_means(results, _read(folder / "mean_check.csv"))
     _caution_paper(results, _read(folder / "seed_inconsistencies.csv"))
     _caution_errata(results, _read(folder / "source_errata.csv"))
+    for rows, text in EVALUATORS:
+        _caution(results, rows, text)
     with written_whole(out / "published.csv.xz") as path:
         results.to_csv(path, index=False, compression={"method": "xz", "preset": 9})
     for name, new_name in RENAMED_FILES.items():
@@ -65,6 +76,7 @@ def _read(path: Path) -> pd.DataFrame:
         (r"^seeds/.*", "Ma et al., Towards Accurate Unified Anomaly Segmentation, WACV 2025"),
         (r"^index file id \d+$", "not recorded"),
         (r"; index file id \d+", ""),
+        (r"; (text )?stored in index as file id \d+", ""),
         (r"\bseed_|(?<=_)seed_", "paper_"),
         (r"\bthe seed\b", "the paper"),
     ):

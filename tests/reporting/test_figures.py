@@ -117,6 +117,12 @@ def test_published_points_stand_in_one_source():
     runs = ["method", "dataset", "setting", "source_key", "variant", "reproduced_by"]
     n_kinds = points.assign(mean=points["category"] == "mean").groupby(runs)["mean"].nunique()
     assert (n_kinds == 1).all()
+    assert not points["reproduced_by"].str.contains("reprinted").any()
+    logged = points[points["source_key"] == "ader_log_100e"]["method"].unique()
+    repeated = points["method"].isin(logged) & (points["source_key"] == "ader_benchmark_readme_100e")
+    assert len(logged) > 10
+    assert not points[repeated & (points["dataset"] == "mvtec_ad")].shape[0]
+    assert points.loc[points["source_key"] == "aupimo_benchmark", "caution"].str.contains("trapezoids").all()
 
 
 def test_published_numbers_show_the_papers_point(tmp_path):

@@ -50,4 +50,4 @@ def test_a_caution_about_a_row_that_is_not_there_is_our_own_mistake(collected: P
 
 def test_no_place_of_the_collector_is_packed() -> None:
     for name in ("sources.csv", "published.csv.xz"):
-        assert not read(DATA / name).map(lambda text: text.startswith("seeds/") or "index file" in text).any(axis=None)
+        assert not read(DATA / name).map(lambda text: text.startswith("seeds/") or "file id" in text).any(axis=None)

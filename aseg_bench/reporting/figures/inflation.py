@@ -22,6 +22,7 @@ PREVALENCES = (0.1, 0.01, 0.001)
 N_HIGHLIGHTED = 8  # methods with a colour of their own; the rest is grey
 HIGH = 0.97  # a pixel AUROC that reads like a solved problem
 _REPLICATES = 1000
+_REPRINTED = "reprinted|quoted|collected"
 _SHOWN = (0.01, 0.9997)  # a pixel AUROC beyond is drawn at the end of the logit axis
 _TICKS = (0.02, 0.1, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999)
 
@@ -47,23 +48,27 @@ def published_points(frame: pd.DataFrame) -> pd.DataFrame:
     """Pairs of pixel AUROC and pixel AP from one publication, in the columns of ``score_points``.
 
     Both numbers share method, setting, data set, category, source, variant and whoever ran it; the tables of one paper
-    count as one source. A mean over categories is left out where the same source gives the categories.
+    count as one source. Reprints are left out, and a mean over categories where its categories are given: in the same
+    source, or in the log that goes with a repository's page.
 
     Args:
         frame: from ``published.published``.
 
     Returns:
-        The columns of ``score_points``, the rate NaN, and setting, source_key, variant, reproduced_by.
+        The columns of ``score_points``, the rate NaN, and setting, source_key, variant, reproduced_by and caution: what is
+        known to be wrong with either number.
     """
     keys = ["method", "dataset", "category", "setting", "source_key", "variant", "reproduced_by"]
-    long = frame[frame["metric"].isin([X, Y])].astype({"value_percent": float})
+    long = frame[frame["metric"].isin([X, Y]) & ~frame["reproduced_by"].str.contains(_REPRINTED)]
+    long = long.astype({"value_percent": float})
     long["source_key"] = long["source_key"].str.replace(r"_t\d(?=_star$|$)", "", regex=True)
     wide = long.pivot_table(index=keys, columns="metric", values="value_percent", sort=False) / 100
-    points = wide.dropna().reset_index().rename_axis(columns=None).assign(**{RATE: np.nan})
+    cautions = long.groupby(keys)["caution"].agg(lambda texts: "; ".join(dict.fromkeys(filter(None, texts))))
+    points = wide.dropna().assign(**{RATE: np.nan}).join(cautions).reset_index().rename_axis(columns=None)
     is_mean = points["category"] == MEAN
-    runs = [key for key in keys if key != "category"]
-    has_categories = points[runs].apply(tuple, axis=1).isin(points.loc[~is_mean, runs].apply(tuple, axis=1))
-    return points[~(is_mean & has_categories)].reset_index(drop=True)
+    points["run"] = points["source_key"].str.replace(r"(_benchmark)?_(readme|log)", "", regex=True)
+    runs = points[["method", "dataset", "setting", "run"]].apply(tuple, axis=1)
+    return points[~(is_mean & runs.isin(runs[~is_mean]))].drop(columns="run").reset_index(drop=True)
 
 
 def binormal_ap(auroc: NDArray[np.float64], prevalence: float) -> NDArray[np.float64]:
