@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sys
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -31,6 +32,7 @@ from aseg_bench.files import written_whole
 from aseg_bench.methods import Method, MethodOptions, find_method, find_methods, near_matches
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.predictions.imported import MapsMethod, import_maps
+from aseg_bench.predictions.loading import checksum as checksum_of_maps
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track, working
 from aseg_bench.protocols import Protocol, find_protocol
@@ -39,6 +41,7 @@ from aseg_bench.reporting import read_scores, write_scores, write_tables
 from aseg_bench.reporting.scores import merge_runs
 
 SCORES, RECORD, REPORT = "scores.csv", "run.json", "report"
+_CHECKSUM = "maps_checksum"  # in the conditions of maps that other code made; unlike the others, it may change
 _VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
 
 
@@ -78,6 +81,8 @@ class RunPlan:
 def run(plan: RunPlan) -> list[Score]:
     """Make, keep and score the maps of every method on the data set; what is finished is not done again.
 
+    Maps that other code made are taken anew where their files have changed since, which is said in a warning.
+
     Returns:
         All scores in ``<out>/scores.csv``: those of this run, and those of other data sets or methods kept there. None
         in a process of ``torchrun`` other than the first.
@@ -91,13 +96,13 @@ def run(plan: RunPlan) -> list[Score]:
     protocol = find_protocol(plan.protocol)
     _check_names(plan)
     samples = find_samples(plan.dataset, plan.data_root, plan.categories)
-    with working("checking the images", plan.options.quiet):
+    with working("checking images and maps", plan.options.quiet):
         check_images(samples)
         data = _data_facts(plan, samples)
+        conditions = _conditions(plan, data)
     test = [sample for sample in samples if sample.split == "test"]
     store = MapStore(plan.out / "maps")
     record = _read_record(plan.out)
-    conditions = _conditions(plan, data)
     _refuse_other_data(plan, record, data)
     _rehearse_tables(plan, test, protocol)
     due = [name for name in plan.methods if _is_due(plan, record, store, name, conditions[name], test)]
@@ -179,6 +184,8 @@ def _check_names(plan: RunPlan) -> None:
                 f"{facts.label} has no live model here; score the maps of its official code with "
                 f"--methods {name}=maps:PATH (`aseg-bench methods --show {name}` says how to write them)"
             )
+    for name in plan.maps:
+        MapStore(plan.out).folder(name, plan.dataset)  # refuses what is no folder name
     for name in plan.settings:
         if name not in live:
             raise InputError(f"--set {name}.… sets nothing: no such method is trained; {near_matches(name, live)}")
@@ -197,11 +204,9 @@ def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, A
         "precision": options.precision,
         "half": plan.half,
     }
-    own = {
-        name: {"maps": str(plan.maps[name])} if name in plan.maps else {"settings": dict(plan.settings.get(name, {}))}
-        for name in plan.methods
-    }
-    return {name: shared | own[name] for name in plan.methods}
+    maps = {name: {"maps": str(path), _CHECKSUM: checksum_of_maps(path)} for name, path in plan.maps.items()}
+    settings = {name: {"settings": dict(plan.settings.get(name, {}))} for name in plan.methods}
+    return {name: shared | maps.get(name, settings[name]) for name in plan.methods}
 
 
 def _refuse_other_data(plan: RunPlan, record: Mapping[str, Any], data: Mapping[str, Any]) -> None:
@@ -243,7 +248,7 @@ def _is_due(
             raise InputError(f"{folder} is of a run without record; move it away, or give --overwrite")
         return True
     for key, value in conditions.items():
-        if done.get(key) != value:
+        if done.get(key) != value and key != _CHECKSUM:
             raise InputError(
                 f"{plan.out} already holds {name} on {plan.dataset} with {key} {done.get(key)}, not {value}; "
                 "choose another --out, or give --overwrite"
@@ -262,6 +267,9 @@ def _is_due(
             f"{len(left_over)} maps of {name} belong to no test image, first {left_over[0]}; remove them, "
             "or give --overwrite"
         )
+    if _CHECKSUM in done and done[_CHECKSUM] != conditions[_CHECKSUM]:
+        warnings.warn(f"{plan.maps[name]} has changed: the maps of {name} are taken from it anew", stacklevel=3)
+        return True
     return "seconds" not in done or bool(store.missing(name, test))
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import typer
 from PIL import Image
 
@@ -235,6 +236,32 @@ def test_maps_of_other_code_stand_beside_live_methods(call: Call, installed: Ins
     assert call(*run_on(tiny, methods=f"far,mapped=maps:{maps}")).code == 0
     scores = read_scores(tiny.parent / "out/scores.csv")
     assert {score.case.method for score in scores} == {"far", "mapped"}
+
+
+def test_maps_that_have_changed_are_taken_anew(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny, out="other"))
+    maps = tiny.parent / "other/maps/near/mvtec_ad"
+    words, scores = run_on(tiny, methods=f"mapped=maps:{maps}"), tiny.parent / "out/scores.csv"
+    assert call(*words) == call(*words) == Outcome(0, "", "")
+    for file in maps.rglob("*.tiff"):
+        tifffile.imwrite(file, -tifffile.imread(file))
+    first = read_scores(scores)
+    outcome = call(*words)
+    assert outcome.code == 0
+    assert f"warning: {maps} has changed: the maps of mapped are taken from it anew\n" in outcome.err
+    assert read_scores(scores)[0].value == pytest.approx(1 - first[0].value)  # type: ignore[operator]
+    assert "anew" not in call(*words).err
+
+
+def test_a_record_without_a_checksum_of_the_maps_is_still_one(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny, out="other"))
+    words = run_on(tiny, methods=f"mapped=maps:{tiny.parent / 'other/maps/near/mvtec_ad'}")
+    call(*words)
+    path = tiny.parent / "out/run.json"
+    record = json.loads(path.read_text())
+    del record["cases"]["mapped/mvtec_ad"]["maps_checksum"]
+    path.write_text(json.dumps(record))
+    assert call(*words) == Outcome(0, "", "")
 
 
 def test_a_run_of_some_categories_takes_theirs_from_a_dump_of_all(call: Call, installed: Installed, tiny: Path) -> None:

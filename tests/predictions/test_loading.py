@@ -13,6 +13,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.predictions.loading import (
     all_files,
     check_inside,
+    checksum,
     npz_members,
     read_npy,
     read_npz,
@@ -139,3 +140,17 @@ def test_a_link_out_of_the_folder_is_never_followed(tmp_path: Path) -> None:
     check_inside(inside / "alias.npy", inside)
     with pytest.raises(InputError, match="is a link out of"):
         check_inside(inside / "link.npy", inside)
+
+
+def test_a_checksum_is_that_of_names_and_contents_wherever_they_lie(tmp_path: Path) -> None:
+    for folder in ("one", "two"):
+        for name in ("a/0.npy", "b/0.npy"):
+            (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / folder / name).write_text(name)
+    first = checksum(tmp_path / "one")
+    assert first == checksum(tmp_path / "two")
+    (tmp_path / "two/b/0.npy").write_text("b/1.npy")
+    assert checksum(tmp_path / "two") != first
+    (tmp_path / "one/b/0.npy").rename(tmp_path / "one/b/1.npy")
+    assert checksum(tmp_path / "one") not in {first, checksum(tmp_path / "two")}
+    assert checksum(tmp_path / "one/a/0.npy") == checksum(tmp_path / "two/a/0.npy")
