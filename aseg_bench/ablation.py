@@ -21,6 +21,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores, score_category
 from aseg_bench.images import read_image
 from aseg_bench.methods import MethodFacts, Segmenter, find_method
+from aseg_bench.pixels import scored_maps
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
 from aseg_bench.protocols import find_protocol
@@ -28,7 +29,6 @@ from aseg_bench.records import MEAN, AnomalyMap, Case, Sample, Score
 from aseg_bench.reporting import Table, write_scores
 from aseg_bench.reporting.figures import write_levels_figures
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.pixels import scored_maps
 from aseg_bench.reporting.scores import merge_runs, merged_scores
 from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,7 +10,10 @@ from PIL import Image
 from aseg_bench import cli, methods
 from aseg_bench.images import read_image
 from aseg_bench.methods import MethodFacts, MethodOptions
+from aseg_bench.pixels import ScoredMaps, scored_maps
+from aseg_bench.predictions.store import MapStore
 from aseg_bench.records import AnomalyMap, Sample
+from tests.categories import make_category
 
 
 class Outcome(NamedTuple):
@@ -140,3 +143,23 @@ def write_category(root: Path, category: str, n_train: int = 4, n_good: int = 2,
 def save(path: Path, pixels: Any, dtype: type = np.uint8) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(pixels).astype(dtype)).save(path)
+
+
+@pytest.fixture(scope="session")
+def category(tmp_path_factory: pytest.TempPathFactory) -> list[ScoredMaps]:
+    return make_category(tmp_path_factory.mktemp("images"))
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> list[list[ScoredMaps]]:
+    """Four categories read from a store of maps."""
+    folder = tmp_path_factory.mktemp("stored")
+    store, samples = MapStore(folder / "maps"), []
+    for name in ("bottle", "cable", "grid", "screw"):
+        maps = make_category(folder, name, n_images=3, size=32, methods=("good",))[0]
+        for i, sample in enumerate(maps.samples):
+            path = folder / f"{name}{i}_mask.png"
+            Image.fromarray(maps.masks[i]).save(path)
+            samples.append(replace(sample, mask_path=path if sample.is_anomalous else None))
+            store.write("good", AnomalyMap(samples[-1], maps.scores[i]))
+    return scored_maps(store, ["good"], samples)

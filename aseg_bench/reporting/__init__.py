@@ -1,4 +1,4 @@
-"""Scores in, text and pictures out. This room computes no metric."""
+"""Scores and counted maps in, text and pictures out. No metric of a run is computed in this room."""
 
 from aseg_bench.reporting.scores import read_scores, write_scores
 from aseg_bench.reporting.tables import Table

@@ -16,10 +16,10 @@ from markupsafe import Markup
 from PIL import Image
 
 from aseg_bench.files import written_whole
+from aseg_bench.pixels import ScoredMaps, codes, in_processes, small
 from aseg_bench.records import MEAN, Score
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
-from aseg_bench.reporting.pixels import ScoredMaps, codes, in_processes, small
 from aseg_bench.reporting.scores import Result
 from aseg_bench.reporting.tables import Table, heading, printed
 

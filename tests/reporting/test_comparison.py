@@ -5,14 +5,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aseg_bench.comparison import Comparison, compare
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import evaluate_maps
+from aseg_bench.pixels import ScoredMaps
 from aseg_bench.records import Case, Score
-from aseg_bench.reporting.comparison import Comparison, compare, comparison_csv, comparison_tables
+from aseg_bench.reporting.comparison import comparison_csv, comparison_tables
 from aseg_bench.reporting.latex import latex
-from aseg_bench.reporting.pixels import ScoredMaps
 from aseg_bench.statistics import RESAMPLED
-from tests.reporting.conftest import WICKED, make_category
+from tests.categories import WICKED, make_category
 
 
 @pytest.fixture(scope="module")

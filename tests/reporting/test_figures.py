@@ -26,7 +26,7 @@ from aseg_bench.reporting.figures.slices import slice_scores
 from aseg_bench.reporting.figures.style import file_name, looks, new_figure, printed, save, style
 from aseg_bench.reporting.figures.toy import EXCESS, toy_predictions, toy_truth
 from aseg_bench.reporting.published import published
-from tests.reporting.conftest import WICKED, make_category
+from tests.categories import WICKED, make_category
 
 
 def scores_of(values: dict[tuple[str, str, str], float | None]) -> list[Score]:

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aseg_bench.pixels import ScoredMaps, codes
 from aseg_bench.records import Case, Sample, Score
 from aseg_bench.reporting import report_tables
 from aseg_bench.reporting.figures import write_figures
 from aseg_bench.reporting.page import Note, write_page
-from aseg_bench.reporting.pixels import ScoredMaps, codes
 from benchmarks.browser import chromium, why_not
-from tests.reporting.conftest import WICKED, make_category
+from tests.categories import WICKED, make_category
 
 EVIL = "</script><img src=x onerror=window.broken=1>"
 COLOURS = {"tp": (0.94, 0.89, 0.26), "fp": (0.84, 0.37, 0.0), "fn": (0.0, 0.45, 0.7)}

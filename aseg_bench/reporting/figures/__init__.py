@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
+from aseg_bench.pixels import ScoredMaps, in_processes
 from aseg_bench.records import Score
 from aseg_bench.reporting.figures.curves import curves_figure, distributions_figure
 from aseg_bench.reporting.figures.inflation import agreement, inflation_figure, published_points, score_points
@@ -19,7 +20,6 @@ from aseg_bench.reporting.figures.ranks import ranks_figure
 from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
 from aseg_bench.reporting.figures.style import FORMATS, Look, file_name, looks, save
 from aseg_bench.reporting.figures.toy import toy_figure
-from aseg_bench.reporting.pixels import ScoredMaps, in_processes
 from aseg_bench.reporting.published import PAPER_DATASETS, published
 from aseg_bench.reporting.scores import csv_text
 

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
+from aseg_bench.pixels import ScoredMaps
 from aseg_bench.reporting.figures.style import ANOMALOUS, NORMAL, PAGE, Look, new_figure, printed, style
-from aseg_bench.reporting.pixels import ScoredMaps
 
 _PRO_LIMIT = 30  # per cent: where the area under the PRO curve ends, Bergmann et al. (2021), section 5.1
 _LEVELS_PER_BIN = 5

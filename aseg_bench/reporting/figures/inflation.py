@@ -55,8 +55,8 @@ def published_points(frame: pd.DataFrame) -> pd.DataFrame:
         frame: from ``published.published``.
 
     Returns:
-        The columns of ``score_points``, the rate NaN, and setting, source_key, variant, reproduced_by and caution: what is
-        known to be wrong with either number.
+        The columns of ``score_points``, the rate NaN, and setting, source_key, variant, reproduced_by and caution
+        (what is known to be wrong with either number).
     """
     keys = ["method", "dataset", "category", "setting", "source_key", "variant", "reproduced_by"]
     long = frame[frame["metric"].isin([X, Y]) & ~frame["reproduced_by"].str.contains(_REPRINTED)]

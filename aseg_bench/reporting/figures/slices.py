@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aseg_bench.metrics import METRICS
+from aseg_bench.pixels import ScoredMaps
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
-from aseg_bench.reporting.pixels import ScoredMaps
 
 _SPREAD = 0.6  # share of a row's height over which the methods are spread
 

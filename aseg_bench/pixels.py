@@ -19,7 +19,7 @@ from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
 from aseg_bench.protocols.meeting import LazySequence, Meeting
 from aseg_bench.records import Case, Sample
-from aseg_bench.reporting.slices import Swept, sweep
+from aseg_bench.slices import Swept, sweep
 
 EDGE = 256  # pixels of the longer edge of a picture that is only looked at
 _N_LOOKED_AT = 12  # images of each kind from which the levels are chosen

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from aseg_bench.metrics import measure
+from aseg_bench.pixels import ScoredMaps, _Recent, codes, small
 from aseg_bench.records import Case, Sample
-from aseg_bench.reporting.pixels import ScoredMaps, _Recent, codes, small
-from tests.reporting.conftest import make_category
+from tests.categories import make_category
 
 
 @given(arrays(np.float32, (4, 5), elements=st.integers(0, 4)), arrays(np.float64, 3, elements=st.integers(0, 4)))

@@ -1,14 +1,13 @@
-from dataclasses import replace
+"""A made-up category with scored maps."""
+
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from aseg_bench.predictions.store import MapStore
-from aseg_bench.records import AnomalyMap, Case, Sample
-from aseg_bench.reporting.pixels import ScoredMaps, scored_maps
+from aseg_bench.pixels import ScoredMaps
+from aseg_bench.records import Case, Sample
 
 KINDS = ("good", "scratch", "hole & <b>")
 WICKED = "a_b & <script>$x$"
@@ -47,23 +46,3 @@ def make_category(
         )
         for worse, method in enumerate(methods)
     ]
-
-
-@pytest.fixture(scope="session")
-def category(tmp_path_factory: pytest.TempPathFactory) -> list[ScoredMaps]:
-    return make_category(tmp_path_factory.mktemp("images"))
-
-
-@pytest.fixture(scope="session")
-def stored(tmp_path_factory: pytest.TempPathFactory) -> list[list[ScoredMaps]]:
-    """Four categories read from a store of maps."""
-    folder = tmp_path_factory.mktemp("stored")
-    store, samples = MapStore(folder / "maps"), []
-    for name in ("bottle", "cable", "grid", "screw"):
-        maps = make_category(folder, name, n_images=3, size=32, methods=("good",))[0]
-        for i, sample in enumerate(maps.samples):
-            path = folder / f"{name}{i}_mask.png"
-            Image.fromarray(maps.masks[i]).save(path)
-            samples.append(replace(sample, mask_path=path if sample.is_anomalous else None))
-            store.write("good", AnomalyMap(samples[-1], maps.scores[i]))
-    return scored_maps(store, ["good"], samples)

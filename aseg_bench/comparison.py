@@ -1,0 +1,109 @@
+"""Methods compared on the same images: resampled numbers of every method at every place."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from aseg_bench.errors import InputError
+from aseg_bench.pixels import ScoredMaps
+from aseg_bench.records import MEAN, Score
+from aseg_bench.statistics import (
+    RESAMPLED,
+    Resampled,
+    category_rng,
+    count_images,
+    image_weights,
+    mean_of,
+    resample,
+)
+
+Place = tuple[str, str]  # data set and category; the mean of all data sets is (MEAN, MEAN)
+_N_FEW = 5  # anomalous images; coverage was not simulated with fewer
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Resampled numbers of every method at every place.
+
+    Attributes:
+        methods: in the order of the tables.
+        numbers: place -> metric -> method -> number; places are categories, data-set means and the overall mean.
+        skipped: place -> why it has no intervals.
+        few: place -> its number of anomalous images, where that is too low for an interval to be trusted.
+        n_replicates: of each number.
+    """
+
+    methods: Sequence[str]
+    numbers: Mapping[Place, Mapping[str, Mapping[str, Resampled]]]
+    skipped: Mapping[Place, str]
+    few: Mapping[Place, int]
+    n_replicates: int
+
+
+def compare(
+    categories: Iterable[Sequence[ScoredMaps]], scores: Iterable[Score], *, n_replicates: int = 1000, seed: int = 0
+) -> Comparison:
+    """Resample the images of every category, the same ones for all methods.
+
+    Args:
+        categories: for each category, the maps of every method.
+        scores: hold the exact values.
+        n_replicates: resampled sets of images.
+        seed: of the resampling.
+
+    Raises:
+        InputError: no category has an anomalous pixel, or a method is missing somewhere.
+    """
+    exact = {(score.case, score.metric): score.value for score in scores}
+    numbers: dict[Place, dict[str, dict[str, Resampled]]] = {}
+    skipped: dict[Place, str] = {}
+    few: dict[Place, int] = {}
+    methods: list[str] = []
+    for category in categories:
+        case = category[0].case
+        place = (case.dataset, case.category)
+        methods = [maps.case.method for maps in category]
+        weights = None
+        for maps in category:
+            try:
+                counts = count_images(maps.scores, maps.masks)
+            except InputError as error:
+                skipped[place] = str(error)
+                break
+            if weights is None:
+                weights = image_weights(counts.is_anomalous, n_replicates, category_rng(seed, *place))
+                if (n_anomalous := int(counts.is_anomalous.sum())) < _N_FEW:
+                    few[place] = n_anomalous
+            values = {key: value for key in RESAMPLED if (value := exact.get((maps.case, key))) is not None}
+            for metric, number in resample(counts, values, weights).items():
+                numbers.setdefault(place, {}).setdefault(metric, {})[maps.case.method] = number
+    if not numbers:
+        raise InputError("no category has an anomalous pixel and scores; there is nothing to compare")
+    return Comparison(methods, _with_means(numbers), skipped, few, n_replicates)
+
+
+def _with_means(
+    numbers: Mapping[Place, Mapping[str, Mapping[str, Resampled]]],
+) -> dict[Place, dict[str, dict[str, Resampled]]]:
+    """The places with the mean of each data set behind its categories, and the mean of several data sets last."""
+    datasets = list(dict.fromkeys(dataset for dataset, _ in numbers))
+    result: dict[Place, dict[str, dict[str, Resampled]]] = {}
+    for dataset in datasets:
+        inside = {place: dict(by_metric) for place, by_metric in numbers.items() if place[0] == dataset}
+        result |= {place: {metric: dict(found) for metric, found in by.items()} for place, by in inside.items()}
+        result[dataset, MEAN] = _mean(list(inside.values()))
+    if len(datasets) > 1:
+        result[MEAN, MEAN] = _mean([result[dataset, MEAN] for dataset in datasets])
+    return result
+
+
+def _mean(parts: Sequence[Mapping[str, Mapping[str, Resampled]]]) -> dict[str, dict[str, Resampled]]:
+    """Means of the metrics and methods that every part has."""
+    return {
+        metric: {
+            method: mean_of([part[metric][method] for part in parts])
+            for method in parts[0][metric]
+            if all(method in part.get(metric, {}) for part in parts)
+        }
+        for metric in parts[0]
+        if all(metric in part for part in parts)
+    }
