@@ -16,13 +16,13 @@ import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 from aseg_bench import __version__
 from aseg_bench.datasets import DATASETS, check_images, checksum
@@ -59,7 +59,7 @@ class RunPlan:
         settings: method -> field -> value, as the user typed them.
         protocol: key of ``PROTOCOLS``.
         half: keep maps in half precision.
-        overwrite: compute finished (method, data set) pairs again.
+        overwrite: discard what there is of the methods on the data set, and compute it again.
         mixed: tables may mix protocols, if the folder holds scores under others.
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
     """
@@ -93,37 +93,60 @@ def run(plan: RunPlan) -> list[Score]:
         MissingWeightsError: the weights of a backbone cannot be had; before any work.
         TrainingError: a training cannot go on; what is finished stays.
     """
-    protocol = find_protocol(plan.protocol)
-    _check_names(plan)
-    samples = find_samples(plan.dataset, plan.data_root, plan.categories)
-    with working("checking images and maps", plan.options.quiet):
-        check_images(samples)
-        data = _data_facts(plan, samples)
-        conditions = _conditions(plan, data)
-    test = [sample for sample in samples if sample.split == "test"]
+    ready = _ready(plan)
     store = MapStore(plan.out / "maps")
-    record = _read_record(plan.out)
-    _refuse_other_data(plan, record, data)
-    _rehearse_tables(plan, test, protocol)
-    due = [name for name in plan.methods if _is_due(plan, record, store, name, conditions[name], test)]
-    competitors = {name: _build(plan, store, name, test) for name in due}
-    if int(os.environ.get("RANK", "0")) > 0:  # torchrun's other processes help to train, and write nothing
-        for method in competitors.values():
-            method.fit([sample for sample in samples if sample.split == "train"])
+    if is_helper():
+        for method in ready.due.values():
+            method.fit([sample for sample in ready.samples if sample.split == "train"])
         return []
     _make_folder(plan.out)
+    if plan.overwrite:
+        discard(plan)
+    _drop_scores(plan, lambda score: score.case.method in ready.due or score.protocol != ready.protocol.stamp)
+    record = _read_record(plan.out)
     everything: list[Score] = []
     for name in plan.methods:
-        if name in competitors:
-            _discard(plan, store, name)
-            record["datasets"][plan.dataset] = data
-            case = record["cases"][f"{name}/{plan.dataset}"] = dict(conditions[name])
+        if name in ready.due:
+            shutil.rmtree(store.folder(name, plan.dataset), ignore_errors=True)  # of a crashed run
+            record["datasets"][plan.dataset] = ready.data
+            case = record["cases"][f"{name}/{plan.dataset}"] = dict(ready.conditions[name])
             _write_record(plan.out, record)  # before the work, so that what a crash leaves is known for what it is
-            case |= _make_maps(plan, competitors.pop(name), samples, store)
+            case |= _make_maps(plan, ready.due.pop(name), ready.samples, store)
             _write_record(plan.out, record)
-        scores = _score(plan, store, name, test, protocol)
+        scores = _score(plan, store, name, ready.test, ready.protocol)
         everything = keep_scores(plan.out, mean_scores(scores), mixed=plan.mixed)
     return everything
+
+
+def check(plan: RunPlan) -> None:
+    """Refuse what ``run`` would refuse before any work.
+
+    Raises:
+        InputError: as ``run``.
+        MissingWeightsError: as ``run``.
+    """
+    _ready(plan)
+
+
+def discard(plan: RunPlan) -> None:
+    """Take back what the folder of a run holds of the plan's methods on its data set: scores, trainings, maps, record.
+
+    All of them before the first is made again, so that after a stop the same plan goes on without ``overwrite``.
+    """
+    _drop_scores(plan, lambda score: True)
+    if (plan.out / RECORD).exists():
+        record = _read_record(plan.out)
+        for name in plan.methods:
+            record["cases"].pop(f"{name}/{plan.dataset}", None)
+        _write_record(plan.out, record)
+    for name in plan.methods:
+        for folder in (_training_folder(plan, name), MapStore(plan.out / "maps").folder(name, plan.dataset)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_helper() -> bool:
+    """Whether this is a process of ``torchrun`` other than the first: it helps to train, and writes nothing."""
+    return int(os.environ.get("RANK", "0")) > 0
 
 
 def keep_scores(out: Path, scores: Sequence[Score], *, mixed: bool = False) -> list[Score]:
@@ -169,6 +192,34 @@ def dataset_labels(scores: Iterable[Score]) -> dict[str, str]:
         if score.case.category != MEAN:
             categories.setdefault(score.case.dataset, set()).add(score.case.category)
     return {key: DATASETS[key].label_of(found) for key, found in categories.items() if key in DATASETS}
+
+
+class _Ready(NamedTuple):
+    """What a run knows before any work: its images and what becomes of each method; ``due`` are those to be made."""
+
+    protocol: Protocol
+    samples: Sequence[Sample]
+    test: Sequence[Sample]
+    data: Mapping[str, Any]
+    conditions: Mapping[str, Mapping[str, Any]]
+    due: dict[str, Method]
+
+
+def _ready(plan: RunPlan) -> _Ready:
+    protocol = find_protocol(plan.protocol)
+    _check_names(plan)
+    samples = find_samples(plan.dataset, plan.data_root, plan.categories)
+    with working("checking images and maps", plan.options.quiet):
+        check_images(samples)
+        data = _data_facts(plan, samples)
+        conditions = _conditions(plan, data)
+    test = [sample for sample in samples if sample.split == "test"]
+    store = MapStore(plan.out / "maps")
+    record = _read_record(plan.out)
+    _refuse_other_data(plan, record, data)
+    _rehearse_tables(plan, test, protocol)
+    due = [name for name in plan.methods if _is_due(plan, record, store, name, conditions[name], test)]
+    return _Ready(protocol, samples, test, data, conditions, {name: _build(plan, store, name, test) for name in due})
 
 
 def _check_names(plan: RunPlan) -> None:
@@ -308,12 +359,6 @@ def _training_folder(plan: RunPlan, name: str) -> Path:
     return plan.out / "training" / name / plan.dataset
 
 
-def _discard(plan: RunPlan, store: MapStore, name: str) -> None:
-    shutil.rmtree(store.folder(name, plan.dataset), ignore_errors=True)  # of a crashed run
-    if plan.overwrite:
-        shutil.rmtree(_training_folder(plan, name), ignore_errors=True)
-
-
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -353,6 +398,20 @@ def _merged(path: Path, scores: Sequence[Score]) -> list[Score]:
     pairs = {(score.case.method, score.case.dataset) for score in scores}
     kept = read_scores(path) if path.exists() else []
     return [score for score in kept if (score.case.method, score.case.dataset) not in pairs] + list(scores)
+
+
+def _drop_scores(plan: RunPlan, is_stale: Callable[[Score], bool]) -> None:
+    """Take stale scores of the plan's methods on its data set out of ``scores.csv``: none outlives its maps."""
+    path = plan.out / SCORES
+    kept = [
+        score
+        for score in (read_scores(path) if path.exists() else [])
+        if score.case.dataset != plan.dataset or score.case.method not in plan.methods or not is_stale(score)
+    ]
+    if kept:
+        write_scores(path, kept)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _data_facts(plan: RunPlan, samples: Sequence[Sample]) -> dict[str, Any]:

@@ -210,6 +210,19 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
     assert installed.diary == ["far fit 8", "far predict 10"]
 
 
+def test_ctrl_c_while_overwriting_says_how_to_go_on(call: Call, installed: Installed, tiny: Path) -> None:
+    words = run_on(tiny, methods="near,far")
+    call(*words)
+    installed.interrupt = "near fit"
+    stopped = call(*words, "--seed", 1, "--overwrite")
+    assert stopped.code == 130
+    assert stopped.err.strip().endswith("goes on from there, without --overwrite if the work had begun")
+    installed.diary.clear()
+    installed.interrupt = ""
+    assert call(*words, "--seed", 1) == Outcome(0, "", "")
+    assert installed.diary == ["near fit 8", "near predict 10", "far fit 8", "far predict 10"]
+
+
 def test_maps_of_another_data_set_are_refused_before_any_work(call: Call, installed: Installed, tiny: Path) -> None:
     (tiny / "bolt").rename(tiny / "screw")
     call(*run_on(tiny, out="other"))

@@ -55,6 +55,36 @@ def test_a_method_is_scored_before_the_next_is_trained(plan: RunPlan, installed:
     assert {key: "seconds" in case for key, case in cases.items()} == {"near/mvtec_ad": True, "far/mvtec_ad": False}
 
 
+def test_methods_may_change_the_protocol_together(plan: RunPlan, installed: Installed) -> None:
+    both = replace(plan, methods=["near", "far"])
+    run(both)
+    scores = run(replace(both, protocol="native"))
+    assert {(score.case.method, score.protocol) for score in scores} == {("near", "native"), ("far", "native")}
+    assert len(installed.diary) == 4
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("place", ["near fit", "far predict"])
+def test_overwriting_that_was_stopped_goes_on_without_it(
+    plan: RunPlan, installed: Installed, seed: int, place: str
+) -> None:
+    first = run(replace(plan, methods=["near", "far"]))
+    other = run(replace(plan, methods=["far"], dataset="visa"))[len(first) :]
+    anew = replace(plan, methods=["near", "far"], options=replace(plan.options, seed=seed))
+    installed.interrupt = place
+    with pytest.raises(KeyboardInterrupt):
+        run(replace(anew, overwrite=True))
+    done = [] if place == "near fit" else ["near"]
+    kept = read_scores(plan.out / "scores.csv")
+    assert [score for score in kept if score.case.dataset == "visa"] == other
+    assert list(dict.fromkeys(score.case.method for score in kept if score.case.dataset != "visa")) == done
+    installed.diary.clear()
+    installed.interrupt = ""
+    assert set(run(anew)) == {*first, *other}
+    again = [name for name in ("near", "far") if name not in done]
+    assert installed.diary == [f"{name} {work}" for name in again for work in ("fit 8", "predict 10")]
+
+
 def test_a_lost_map_is_made_again(plan: RunPlan, installed: Installed) -> None:
     first = run(plan)
     next((plan.out / "maps").rglob("*.tiff")).unlink()

@@ -1,6 +1,5 @@
 """Commands that train: run and ablate."""
 
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -124,15 +123,14 @@ def ablate_command(
 def _plan(given: Mapping[str, Any], **own: Any) -> "RunPlan":
     """What run and ablate do alike with their parameters, which are named like the fields of MethodOptions."""
     from aseg_bench.methods import MethodOptions
-    from aseg_bench.runner import RunPlan
+    from aseg_bench.runner import RunPlan, is_helper
 
     told = {item.name: given[item.name] for item in fields(MethodOptions) if item.name in given}
-    is_helper = int(os.environ.get("RANK", "0")) > 0  # torchrun's other processes only help to train
     return RunPlan(
         dataset=given["dataset"],
         data_root=given["data_root"],
         categories=names_in(given["categories"]),
-        options=MethodOptions(**told | {"settings": {}, "quiet": given["quiet"] or is_helper}),
+        options=MethodOptions(**told | {"settings": {}, "quiet": given["quiet"] or is_helper()}),
         settings=settings_in(given["settings"] or ()),
         protocol=given["protocol"],
         overwrite=given["overwrite"],
@@ -146,6 +144,6 @@ def stoppable(out: Path, overwrite: bool) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        again = "the same command without --overwrite" if overwrite else "the same command"
-        print(f"stopped; {out} keeps what is finished, and {again} goes on from there", file=sys.stderr)
+        once = ", without --overwrite if the work had begun" if overwrite else ""
+        print(f"stopped; {out} keeps what is finished, and the same command goes on from there{once}", file=sys.stderr)
         raise typer.Exit(130) from None
