@@ -144,7 +144,9 @@ def _ranks(comparison: Comparison, metric: str, names: Mapping[str, str]) -> Tab
         ]
         for pair in tests.pairs
     ]
-    friedman = "" if tests.friedman is None else f" Friedman: p = {_p(tests.friedman)}."
+    friedman = (
+        "" if tests.friedman is None else f" Friedman: p {'' if tests.friedman < 0.001 else '= '}{_p(tests.friedman)}."
+    )
     caption = (
         f"Rank tests on {METRICS[metric].label} over {tests.n_categories} categories.{friedman} Mean ranks that lie "
         f"{tests.critical_difference:.2f} or more apart differ (Nemenyi, 5 %)."
@@ -198,4 +200,4 @@ def _range(number: Resampled) -> str:
 
 
 def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"

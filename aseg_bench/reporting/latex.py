@@ -2,12 +2,38 @@ r"""Tables as LaTeX for ``\input`` into a document that loads booktabs."""
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from itertools import zip_longest
+from typing import NamedTuple
 from unicodedata import category as unicode_category
+
+import numpy as np
 
 from aseg_bench.reporting.tables import Cell, Table
 
-N_COLUMNS_ACROSS = 7  # a wider table spans both columns of a paper, in small print
 N_FLOATS = 16  # LaTeX holds 18 floats in older releases, 52 in newer ones, before it must print a page
+_ACROSS = {"table": 235, "table*": 495}  # points in a paper of two columns, the narrowest of the common ones
+_ASIDE = 0.75  # size of what stands in parentheses or raised, in that of the text
+
+
+class _Layout(NamedTuple):
+    """How a table is set: the first of the layouts into which it fits."""
+
+    environment: str
+    size: str
+    points: float  # of a digit
+    gap: float  # points between two columns
+    is_stacked: bool = False  # what stands in parentheses has a line of its own
+
+
+_SMALL = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+_LAYOUTS = (
+    _Layout("table", "", 5, 12),
+    _Layout("table", _SMALL, 4.3, 6),
+    _Layout("table*", "", 5, 12),
+    _Layout("table*", _SMALL, 4.3, 6),
+    _Layout("table*", _SMALL, 4.3, 6, is_stacked=True),
+)
 _SPECIAL = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
     **{character: rf"{{{character}}}" for character in "[*"},  # else the end of the row before takes an argument
@@ -51,44 +77,87 @@ def _character(character: str) -> str:
 
 
 def _table(table: Table) -> str:
-    n_columns = len(table.header)
-    is_wide = n_columns > N_COLUMNS_ACROSS
-    environment = "table*" if is_wide else "table"
+    layout = next((layout for layout in _LAYOUTS if _fits(table, layout)), _LAYOUTS[-1])
     label = re.sub(r"[^A-Za-z0-9]+", "-", table.key)
-    columns = "".join("r" if right else "l" for right in table.right_aligned)
-    lines = [_row(table.header)]
-    for title, rows in table.blocks:
-        lines.append(r"\midrule")
-        if title:
-            lines.append(rf"\multicolumn{{{n_columns}}}{{l}}{{\emph{{{escape(title)}}}}} \\")
-        lines += [_row(row) for row in rows]
+    tabulars = [_tabular(part, layout) for part in _parts(table, layout)]
     notes = [rf"$^{{{letter}}}$ {escape(text)}" for letter, text in table.notes.items()]
     return "\n".join(
         [
-            rf"\begin{{{environment}}}[tbp]",
+            rf"\begin{{{layout.environment}}}[tbp]",
             r"  \centering",
             rf"  \caption{{{escape(table.caption)}}}",
             rf"  \label{{tab:{label}}}\par\smallskip",
-            *([r"  \footnotesize\setlength{\tabcolsep}{3pt}"] if is_wide else []),
-            rf"  \begin{{tabular}}{{{columns}}}",
-            r"    \toprule",
-            *(f"    {line}" for line in lines),
-            r"    \bottomrule",
-            r"  \end{tabular}",
+            *([f"  {layout.size}"] if layout.size else []),
+            "\n  \\par\\smallskip\n".join(tabulars),
             *([r"  \par\smallskip", rf"  {{\footnotesize {'; '.join(notes)}\par}}"] if notes else []),
-            rf"\end{{{environment}}}",
+            rf"\end{{{layout.environment}}}",
             "",
         ]
     )
 
 
-def _row(cells: Sequence[Cell]) -> str:
-    return " & ".join(_cell(cell) for cell in cells) + r" \\"
+def _tabular(table: Table, layout: _Layout) -> str:
+    n_columns = len(table.header)
+    columns = "".join("r" if right else "l" for right in table.right_aligned)
+    lines = _rows(table.header, layout)
+    for title, rows in table.blocks:
+        lines.append(r"\midrule")
+        if title:
+            lines.append(rf"\multicolumn{{{n_columns}}}{{l}}{{\emph{{{escape(title)}}}}} \\")
+        for row in rows:
+            lines += _rows(row, layout)
+    begin = rf"  \begin{{tabular}}{{{columns}}}"
+    return "\n".join([begin, *(f"    {line}" for line in (r"\toprule", *lines, r"\bottomrule")), r"  \end{tabular}"])
 
 
-def _cell(cell: Cell) -> str:
+def _parts(table: Table, layout: _Layout) -> list[Table]:
+    """The table, or where it is too wide its columns in as few parts as fit, each with the first column."""
+    n_columns = len(table.header)
+    for n_parts in range(1, n_columns):
+        groups = [[0, *map(int, group)] for group in np.array_split(np.arange(1, n_columns), n_parts)]
+        parts = [_columns(table, group) for group in groups]
+        if all(_fits(part, layout) for part in parts):
+            return parts
+    return [table]
+
+
+def _columns(table: Table, places: Sequence[int]) -> Table:
+    blocks = [(title, [[row[place] for place in places] for row in rows]) for title, rows in table.blocks]
+    return replace(table, header=[table.header[place] for place in places], blocks=blocks)
+
+
+def _fits(table: Table, layout: _Layout) -> bool:
+    return _width(table, layout) <= _ACROSS[layout.environment]
+
+
+def _width(table: Table, layout: _Layout) -> float:
+    """About how wide a table is in a layout, in points."""
+
+    def digits(cell: Cell) -> float:
+        aside = _ASIDE * (len(cell.aside) + 3) if cell.aside else 0.0
+        text = len(cell.text) + _ASIDE * len(cell.notes)
+        return max(text, aside) if layout.is_stacked else text + aside
+
+    rows = [table.header, *(row for _, rows in table.blocks for row in rows)]
+    return sum(
+        layout.points * max(map(digits, column)) + layout.gap for column in zip_longest(*rows, fillvalue=Cell(""))
+    )
+
+
+def _rows(cells: Sequence[Cell], layout: _Layout) -> list[str]:
+    """A row as one line, or as two where what stands in parentheses goes below."""
+    texts, asides = [_text(cell) for cell in cells], [_aside(cell) for cell in cells]
+    if not layout.is_stacked or not any(asides):
+        texts = [f"{text} {aside}".rstrip() for text, aside in zip(texts, asides, strict=True)]
+        return [" & ".join(texts) + r" \\"]
+    return [" & ".join(texts) + r" \\[-2pt]", " & ".join(asides) + r" \\"]
+
+
+def _text(cell: Cell) -> str:
     text = escape(cell.text)
     text = {"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}", "": text}[cell.rank]
-    notes = rf"$^{{{cell.notes}}}$" if cell.notes else ""
-    aside = rf" {{\scriptsize ({escape(cell.aside)})}}" if cell.aside else ""
-    return f"{text}{notes}{aside}"
+    return text + (rf"$^{{{cell.notes}}}$" if cell.notes else "")
+
+
+def _aside(cell: Cell) -> str:
+    return rf"{{\scriptsize ({escape(cell.aside)})}}" if cell.aside else ""

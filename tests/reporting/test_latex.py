@@ -1,3 +1,4 @@
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,10 +15,13 @@ EVERY_CHARACTER = "".join(map(chr, range(32, 127))) + "äöß– ± × é 中 \n
 needs_pdflatex = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 
 
-def compile_tables(folder: Path, text: str) -> str:
+def compile_tables(folder: Path, text: str, options: str = "") -> str:
     """Compile a text as ``\\input`` by a bare article; the words of the page, or its log where it fails."""
     (folder / "tables.tex").write_text(text, encoding="utf-8")
-    document = r"\documentclass{article}\usepackage{booktabs}\begin{document}\input{tables}\end{document}"
+    document = rf"\documentclass{options}{{article}}\usepackage{{booktabs}}"
+    if options:
+        document += r"\setlength{\textwidth}{6.875in}\setlength{\columnsep}{0.3125in}"  # as most conferences have it
+    document += r"\begin{document}\input{tables}\end{document}"
     (folder / "paper.tex").write_text(document)
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
     run = subprocess.run(command, cwd=folder, capture_output=True, text=True, errors="replace", check=False)
@@ -44,6 +48,30 @@ def test_a_hundred_tables_compile(tmp_path: Path) -> None:
         "table1", "Caption.", [Cell("Method"), Cell("Mean")], [("", rows), ("Published", rows)], {"a": "note"}
     )
     assert "Warning: Float too large" not in compile_tables(tmp_path, latex([table] * 100))
+
+
+@needs_pdflatex
+@pytest.mark.parametrize("n_methods", [2, 4, 6, 9])
+def test_tables_stay_in_their_column(tmp_path: Path, n_methods: int) -> None:
+    names = [f"Method {number}" for number in range(n_methods)]
+    header = [Cell("Category"), Cell("AR (%)"), *(Cell(name, notes="a") for name in names)]
+    plain = [[Cell("metal_nut"), Cell("1.82"), *(Cell("97.51 ± 0.22", "best") for _ in names)]] * 3
+    intervals = [
+        [Cell("metal_nut"), Cell("1.82"), *(Cell("97.51", notes="b,c", aside="96.51 to 98.32") for _ in names)]
+    ]
+    notes = {"a": "a note that is long enough to be broken into several lines of a column"}
+    tables = [
+        Table(key, "Caption.", header, [("", rows)], notes) for key, rows in (("plain", plain), ("in", intervals))
+    ]
+    log = compile_tables(tmp_path, latex(tables), "[twocolumn]")
+    assert [float(width) for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(width) > 5] == []
+
+
+def test_what_stands_in_parentheses_gets_a_line_of_its_own_where_it_is_too_wide() -> None:
+    row = [Cell("bottle"), *[Cell("97.51", aside="96.51 to 98.32")] * 6]
+    text = latex([Table("t", "Caption.", [Cell(str(i)) for i in range(7)], [("", [row])])])
+    assert r"bottle & 97.51 & 97.51" in text
+    assert r" & {\scriptsize (96.51 to 98.32)} & {\scriptsize (96.51" in text
 
 
 @pytest.mark.parametrize(
