@@ -32,8 +32,9 @@ from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.scores import merge_runs, merged_scores
 from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats
-from aseg_bench.runner import SCORES, RunPlan, dataset_labels, find_samples, run
+from aseg_bench.runner import SCORES, RunPlan, check, dataset_labels, discard, find_samples, is_helper, run
 
+LEVEL_MAPS = "level_maps"
 METRICS_SHOWN = ("pixel_ap", "dsc")
 PAPER_LEVELS = ((4,), (3,), (2,), (1,), (4, 3), (4, 1), (4, 3, 2), (4, 3, 2, 1))
 _TABLE_4, _TABLE_5 = 3, 4  # places in paper_own_tables
@@ -56,13 +57,18 @@ def ablate_components(plan: RunPlan, seeds: Sequence[int]) -> list[Table]:
     if not facts.ablation:
         raise InputError(f"{facts.label} names no components to leave out")
     labels = [f"line {number}" for number in range(1, len(facts.ablation) + 1)]
+    runs = [
+        [_plan_of_line(plan, facts.name, *line, seed) for line in zip(labels, facts.ablation, strict=True)]
+        for seed in seeds
+    ]
+    _take_back(list(chain.from_iterable(runs)))
     by_seed = [
         [
-            score
-            for label, settings in zip(labels, facts.ablation, strict=True)
-            for score in _scores_of_line(plan, facts.name, label, settings, seed)
+            replace(score, case=replace(score.case, method=label))
+            for label, own in zip(labels, of_seed, strict=True)
+            for score in run(own)
         ]
-        for seed in seeds
+        for of_seed in runs
     ]
     paper = paper_own_tables()[_TABLE_4]
     heads = [row[:-2] for _, rows in paper.blocks for row in rows]
@@ -88,7 +94,9 @@ def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int,
     if facts.model is None or not facts.ablation:
         raise InputError(f"{facts.label} has no maps by level")
     labels = [_braced(levels) for levels in sets]
-    by_seed = [_scores_of_sets(plan, facts, sets, seed) for seed in seeds]
+    runs = [replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed)) for seed in seeds]
+    _take_back(runs)
+    by_seed = [_scores_of_sets(own, facts, sets) for own in runs]
     paper = paper_own_tables()[_TABLE_5]
     known = {row[1].text: row[-2:] for _, rows in paper.blocks for row in rows}
     heads = [[Cell(str(len(levels))), Cell(label)] for levels, label in zip(sets, labels, strict=True)]
@@ -102,30 +110,35 @@ def _only_method(plan: RunPlan) -> MethodFacts:
     return find_method(plan.methods[0])
 
 
-def _scores_of_line(plan: RunPlan, method: str, label: str, settings: Mapping[str, str], seed: int) -> list[Score]:
+def _plan_of_line(plan: RunPlan, method: str, label: str, settings: Mapping[str, str], seed: int) -> RunPlan:
     clash = sorted(set(settings) & set(plan.settings.get(method, {})))
     if clash:
         raise InputError(f"--set {method}.{clash[0]} is what this ablation changes; leave it out")
-    own = replace(
+    return replace(
         plan,
         out=plan.out / label.replace(" ", "") / f"seed{seed}",
         options=replace(plan.options, seed=seed),
         settings={**plan.settings, method: {**plan.settings.get(method, {}), **settings}},
     )
-    return [replace(score, case=replace(score.case, method=label)) for score in run(own)]
 
 
-def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int, ...]], seed: int) -> list[Score]:
+def _take_back(runs: Sequence[RunPlan]) -> None:
+    """Discard what the runs shall overwrite, all of it before the first, so that after a stop they go on without it."""
+    if any(own.overwrite for own in runs) and not is_helper():
+        check(runs[0])  # the others differ in the seed, and in the settings that the method itself names
+        for own in runs:
+            discard(own)
+            rmtree(own.out / LEVEL_MAPS, ignore_errors=True)
+
+
+def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int, ...]]) -> list[Score]:
     from aseg_bench.training.trained import TrainedModel
 
-    own = replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed))
-    if not run(own):
+    if not run(plan):
         return []
     test = [sample for sample in find_samples(plan.dataset, plan.data_root, plan.categories) if sample.split == "test"]
-    store = MapStore(own.out / "level_maps")
-    if plan.overwrite:
-        rmtree(store.root, ignore_errors=True)
-    checkpoint = own.out / "training" / facts.name / plan.dataset / "checkpoint.pt"
+    store = MapStore(plan.out / LEVEL_MAPS)
+    checkpoint = plan.out / "training" / facts.name / plan.dataset / "checkpoint.pt"
     n_levels = _keep_level_maps(
         store, TrainedModel.from_checkpoint(checkpoint, plan.options.device), test, plan.options.quiet
     )
@@ -133,7 +146,7 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
         if not levels or not set(levels) <= set(range(1, n_levels + 1)):
             raise InputError(f"levels {_braced(levels)}: numbers from 1 to {n_levels}")
     coarse_to_fine = [str(level) for level in range(n_levels, 0, -1)]
-    write_levels_figures(own.out / "figures", scored_maps(store, coarse_to_fine, test))
+    write_levels_figures(plan.out / "figures", scored_maps(store, coarse_to_fine, test))
     protocol = find_protocol(plan.protocol)
     scores: list[Score] = []
     for levels in track(sets, "scoring level sets", len(sets), plan.options.quiet):

@@ -74,6 +74,26 @@ def test_level_sets_are_products_of_maps_of_one_training(call, words, tiny, tmp_
     assert {score.case.method for score in read_scores(out / "scores.csv")} == {"{2,1}", "{4}"}
 
 
+def test_no_result_outlives_an_overwriting_that_was_stopped(call, words, tiny, tmp_path, monkeypatch):
+    def stop(*given):
+        raise KeyboardInterrupt
+
+    out = tmp_path / "levels"
+    words = ["levels", *words, "--out", out, "--levels", "2,1", "--seeds", "0,1", "--quiet"]
+    words += ["--set", "uni_as.combination=product"]
+    assert call("ablate", *words).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr("aseg_bench.runner._make_maps", stop)
+        assert call("ablate", *words, "--overwrite", "--set", "uni_as.learning_rate=0.01").code == 130
+    again = call("ablate", *words, "--set", "uni_as.learning_rate=0.01")
+    assert again.code == 0, again.err
+    test = [sample for sample in find_samples("mvtec_ad", tiny) if sample.split == "test"]
+    for run in (out / "seed0", out / "seed1"):
+        levels = [MapStore(run / "level_maps").maps(str(level), test)[3] for level in range(1, 5)]
+        scores = MapStore(run / "maps").maps("uni_as", test)[3]
+        np.testing.assert_allclose(np.prod(levels, axis=0), scores, rtol=1e-4, atol=1e-7)
+
+
 def test_of_the_processes_of_torchrun_all_train_and_one_writes(words, tmp_path):
     from aseg_bench.training.checkpoints import read_checkpoint
 
