@@ -70,23 +70,40 @@ def coverage(
 
 
 @app.command()
+def paper(out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports")) -> None:
+    """Print the source paper's tables with recomputed means, and draw the inflation of published numbers."""
+    with tempfile.TemporaryDirectory() as work:
+        _aseg_bench("report", "--paper", "--format", "md", "--out", work, "--quiet")
+        _keep(
+            Path(work),
+            out / "paper",
+            "tables.md",
+            "figures/inflation_published_mvtec_ad.png",
+            "figures/inflation_published_visa.png",
+            "figures/inflation_published_summary.csv",
+        )
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     run: Annotated[Path, typer.Option(help="Folder of the run; a finished one is not done again.")] = Path("runs/demo"),
 ) -> None:
     """Train UniAS and UniAD on the embedded data set, as `make demo` does; keep scores, tables and a figure."""
-    command = [Path(sys.executable).with_name("aseg-bench"), "run", "--methods", "uni_as,uniad", "--dataset", "demo"]
-    subprocess.run([*command, "--out", run], check=True)
-    (out / "demo").mkdir(parents=True, exist_ok=True)
-    for name in (
-        "scores.csv",
-        "run.json",
-        "report/tables.md",
-        "report/tables.tex",
-        "report/figures/inflation_demo.png",
-    ):
-        shutil.copy(run / name, out / "demo")
-    print(f"wrote {out}/demo")
+    _aseg_bench("run", "--methods", "uni_as,uniad", "--dataset", "demo", "--out", run)
+    report = ("report/tables.md", "report/tables.tex", "report/figures/inflation_demo.png")
+    _keep(run, out / "demo", "scores.csv", "run.json", *report)
+
+
+def _aseg_bench(*arguments: object) -> None:
+    subprocess.run([Path(sys.executable).with_name("aseg-bench"), *map(str, arguments)], check=True)
+
+
+def _keep(folder: Path, out: Path, *names: str) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        shutil.copy(folder / name, out)
+    print(f"wrote {out}")
 
 
 if __name__ == "__main__":

@@ -74,11 +74,6 @@ def paper_data(name: str) -> pd.DataFrame:
     return _read(f"paper_{name}.csv").copy()
 
 
-def known(method: str) -> bool:
-    """Whether a method has published numbers."""
-    return normalised(method) in {normalised(name) for name in _read("published.csv.xz")["method"].unique()}
-
-
 def normalised(name: str) -> str:
     """A name without case and punctuation, ``+`` apart."""
     plain = re.sub(r"[^a-z0-9+]", "", name.lower())
