@@ -55,7 +55,7 @@ def ablate_components(plan: RunPlan, seeds: Sequence[int]) -> list[Table]:
     """
     facts = _only_method(plan)
     if not facts.ablation:
-        raise InputError(f"{facts.label} names no components to leave out")
+        raise InputError(f"{facts.label} names no components to leave out; choose another --method")
     labels = [f"line {number}" for number in range(1, len(facts.ablation) + 1)]
     runs = [
         [_plan_of_line(plan, facts.name, *line, seed) for line in zip(labels, facts.ablation, strict=True)]
@@ -92,7 +92,7 @@ def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int,
     """
     facts = _only_method(plan)
     if facts.model is None or not facts.ablation:
-        raise InputError(f"{facts.label} has no maps by level")
+        raise InputError(f"{facts.label} has no maps by level; choose another --method")
     labels = [_braced(levels) for levels in sets]
     runs = [replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed)) for seed in seeds]
     _take_back(runs)
@@ -106,7 +106,7 @@ def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int,
 
 def _only_method(plan: RunPlan) -> MethodFacts:
     if len(plan.methods) != 1:
-        raise InputError("an ablation is of one method")
+        raise InputError(f"an ablation is of one method, not of {len(plan.methods)}; name one")
     return find_method(plan.methods[0])
 
 
@@ -144,7 +144,7 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
     )
     for levels in sets:
         if not levels or not set(levels) <= set(range(1, n_levels + 1)):
-            raise InputError(f"levels {_braced(levels)}: numbers from 1 to {n_levels}")
+            raise InputError(f"there are no levels {_braced(levels)}; choose --levels from 1 to {n_levels}")
     coarse_to_fine = [str(level) for level in range(n_levels, 0, -1)]
     write_levels_figures(plan.out / "figures", scored_maps(store, coarse_to_fine, test))
     protocol = find_protocol(plan.protocol)

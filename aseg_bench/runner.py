@@ -226,7 +226,7 @@ def _check_names(plan: RunPlan) -> None:
     if not plan.methods:
         raise InputError("no method named; `aseg-bench methods` lists them")
     if len(set(plan.methods)) < len(plan.methods):
-        raise InputError(f"a method is named twice in {', '.join(plan.methods)}")
+        raise InputError(f"a method is named twice in {', '.join(plan.methods)}; name each once")
     live = [name for name in plan.methods if name not in plan.maps]
     for name in live:
         facts = find_method(name)
@@ -379,7 +379,10 @@ def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: 
         store.write(method.name, anomaly_map, half=plan.half)
     missing = store.missing(method.name, test)
     if missing:
-        raise InputError(f"{method.name} gave no map for {len(missing)} images, first {missing[0].name}")
+        raise InputError(
+            f"{method.name} gave no map for {len(missing)} images, first {missing[0].name}; "
+            "its predict must yield one for each"
+        )
     seconds = {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
     return {**getattr(method, "about", {}), "seconds": seconds}
 

@@ -137,6 +137,8 @@ def _test_samples(dataset: str | None, root: Path | None) -> "list[Sample] | Non
 
     if dataset is None:
         if root is not None:
-            raise InputError("--data-root needs --dataset")
+            raise InputError(
+                "--data-root needs --dataset KEY, which says what lies there; `aseg-bench datasets` lists them"
+            )
         return None
     return [sample for sample in find_samples(dataset, root) if sample.split == "test"]

@@ -46,7 +46,7 @@ def finite_map(scores: NDArray[np.generic], where: str) -> NDArray[np.floating]:
     if flat.ndim != 2:
         raise InputError(f"the map of {where} has shape {scores.shape}; one (height, width) array is needed")
     if flat.dtype.kind not in "fiub":
-        raise InputError(f"the map of {where} holds {flat.dtype}, no real numbers")
+        raise InputError(f"the map of {where} holds {flat.dtype}, no real numbers; write floating-point scores")
     if flat.dtype.kind == "f":
         is_finite = np.isfinite(flat)
         if not is_finite.all():

@@ -193,7 +193,10 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """The few names that an array needs."""
         if (module, name) not in _ALLOWED:
-            raise InputError(f"{self._where} asks for {module}.{name}, no array or plain container: it is not loaded")
+            raise InputError(
+                f"{self._where} asks for {module}.{name}, no array or plain container: it is not loaded; "
+                "write plain arrays"
+            )
         return _ALLOWED[module, name]
 
 

@@ -176,7 +176,7 @@ def _anomalib_classes() -> list[tuple[type, str]]:
 
 def _paired(file: Path, maps: Sequence[Any] | NDArray[Any], places: Sequence[Any]) -> list[FoundMap]:
     if len(maps) != len(places):
-        raise InputError(f"{file} has {len(maps)} maps but {len(places)} image paths")
+        raise InputError(f"{file} has {len(maps)} maps but {len(places)} image paths; write one path per map")
     return [FoundMap(file, partial(np.asarray, scores), str(place)) for scores, place in zip(maps, places, strict=True)]
 
 

@@ -118,7 +118,7 @@ def find_stacks(
         stack = as_stack(arrays.pop("maps"), file, edge)
         for role, array in arrays.items():
             if len(array) != len(stack):
-                raise InputError(f"{file} has {len(stack)} maps but {len(array)} {names[role]}")
+                raise InputError(f"{file} has {len(stack)} maps but {len(array)} {names[role]}; write one per map")
         return [_item(file, index, stack, arrays) for index in range(len(stack))]
 
     return found_in(path, (".npz",), maps_of, order)

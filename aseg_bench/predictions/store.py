@@ -36,7 +36,9 @@ class MapStore:
             InputError: the method's name is no folder name.
         """
         if not is_folder_name(method):
-            raise InputError(f"{method!r} cannot name a method: its maps lie in a folder of that name")
+            raise InputError(
+                f"{method!r} cannot name a method: its maps lie in a folder of that name; leave out slashes"
+            )
         return self.root / method / dataset
 
     def path(self, method: str, sample: Sample) -> Path:
@@ -82,7 +84,9 @@ class MapStore:
         except Exception as error:  # a damaged TIFF can raise nearly anything
             raise InputError(f"cannot read the map {path} ({error}); remove it and run again") from error
         if not np.issubdtype(scores.dtype, np.floating):
-            raise InputError(f"{path} holds {scores.dtype}, not anomaly scores as floating-point numbers")
+            raise InputError(
+                f"{path} holds {scores.dtype}, not anomaly scores as floating-point numbers; remove it and run again"
+            )
         _check(f"the map {path}", scores)
         return scores.astype(np.float32, copy=False)
 

@@ -38,7 +38,10 @@ def pooled(scores: Scores, edge: int, padding: int = 0) -> NDArray[np.float64]:
     """
     padded = np.pad(scores.astype(np.float64), padding)
     if min(padded.shape) < edge:
-        raise InputError(f"a map of {scores.shape} is smaller than the {edge} x {edge} window of the image score")
+        raise InputError(
+            f"a map of {scores.shape} is smaller than the {edge} x {edge} window of the image score; "
+            "choose another protocol"
+        )
     sums = np.pad(padded.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
     windows: NDArray[np.float64] = sums[edge:, edge:] - sums[:-edge, edge:] - sums[edge:, :-edge] + sums[:-edge, :-edge]
     return windows / edge**2

@@ -136,7 +136,8 @@ def _read_state(file: Path) -> Mapping[str, Tensor]:
         raise InputError(f"no weights at {file}") from error
     except Exception as error:  # torch.load raises many kinds for a broken or unsafe file
         raise InputError(
-            f"{file} is no plain state dict that torch can load safely ({type(error).__name__})"
+            f"{file} is no plain state dict that torch can load safely ({type(error).__name__}); "
+            "save model.state_dict()"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
