@@ -205,7 +205,7 @@ class _Recent:
     Meetings, which may keep all they read, are as many as one category has methods.
     """
 
-    def __init__(self, n_meetings: int, n_bytes: int = 2**29) -> None:
+    def __init__(self, n_meetings: int, n_bytes: int = 2**27) -> None:
         self._n_meetings, self._room, self._lock = n_meetings, n_bytes, Lock()
         self._items: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
         self._meetings: OrderedDict[Case, Meeting] = OrderedDict()
