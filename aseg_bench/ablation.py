@@ -3,14 +3,19 @@
 <out>/<line>/seed<n>/            one run of the runner per line of the table and seed
 <out>/seed<n>/level_maps/        every level's maps, kept once and multiplied in any combination
 <out>/seed<n>/figures/           some of them beside their product and the truth, as in Figure 5
-<out>/scores.csv                 every score, with the line or the set of levels in the place of the method
+<out>/by_seed/seed<n>.csv        every score, with the line or the set of levels in the place of the method
+<out>/scores.csv                 their means over the seeds
+<out>/ablation.json              what was varied: kind, method, lines, seeds
 <out>/tables.md, .tex, .csv
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import chain, groupby
+from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
@@ -19,6 +24,7 @@ from PIL import Image
 
 from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores, score_category
+from aseg_bench.files import written_whole
 from aseg_bench.images import read_image
 from aseg_bench.methods import MethodFacts, Segmenter, find_method
 from aseg_bench.pixels import scored_maps
@@ -26,10 +32,11 @@ from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
 from aseg_bench.protocols import find_protocol
 from aseg_bench.records import MEAN, AnomalyMap, Case, Sample, Score
-from aseg_bench.reporting import Table, write_scores
+from aseg_bench.report import CATEGORIES, Report, known_names
+from aseg_bench.reporting import Table, read_scores, write_scores
 from aseg_bench.reporting.figures import write_levels_figures
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.scores import merge_runs, merged_scores
+from aseg_bench.reporting.scores import Key, Result, merge_runs, merged_scores
 from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats
 from aseg_bench.runner import SCORES, RunPlan, check, dataset_labels, discard, find_samples, is_helper, run
@@ -37,7 +44,17 @@ from aseg_bench.runner import SCORES, RunPlan, check, dataset_labels, discard, f
 LEVEL_MAPS = "level_maps"
 METRICS_SHOWN = ("pixel_ap", "dsc")
 PAPER_LEVELS = ((4,), (3,), (2,), (1,), (4, 3), (4, 1), (4, 3, 2), (4, 3, 2, 1))
-_TABLE_4, _TABLE_5 = 3, 4  # places in paper_own_tables
+RECORD, BY_SEED = "ablation.json", "by_seed"
+
+
+class Kind(StrEnum):
+    """What an ablation varies."""
+
+    COMPONENTS = "components"
+    LEVELS = "levels"
+
+
+_NUMBERS = {Kind.COMPONENTS: "4", Kind.LEVELS: "5"}  # of the paper's tables
 
 
 def ablate_components(plan: RunPlan, seeds: Sequence[int]) -> list[Table]:
@@ -70,10 +87,7 @@ def ablate_components(plan: RunPlan, seeds: Sequence[int]) -> list[Table]:
         ]
         for of_seed in runs
     ]
-    paper = paper_own_tables()[_TABLE_4]
-    heads = [row[:-2] for _, rows in paper.blocks for row in rows]
-    printed_before = [row[-2:] for _, rows in paper.blocks for row in rows]
-    return _written(plan, facts, by_seed, labels, "components", paper, heads, printed_before)
+    return _written(plan, Kind.COMPONENTS, labels, dict(zip(seeds, by_seed, strict=True)))
 
 
 def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int, ...]] = PAPER_LEVELS) -> list[Table]:
@@ -97,11 +111,66 @@ def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int,
     runs = [replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed)) for seed in seeds]
     _take_back(runs)
     by_seed = [_scores_of_sets(own, facts, sets) for own in runs]
-    paper = paper_own_tables()[_TABLE_5]
-    known = {row[1].text: row[-2:] for _, rows in paper.blocks for row in rows}
-    heads = [[Cell(str(len(levels))), Cell(label)] for levels, label in zip(sets, labels, strict=True)]
-    printed_before = [known.get(label, [Cell(DASH), Cell(DASH)]) for label in labels]
-    return _written(plan, facts, by_seed, labels, "levels", paper, heads, printed_before)
+    return _written(plan, Kind.LEVELS, labels, dict(zip(seeds, by_seed, strict=True)))
+
+
+def is_ablation(folder: Path) -> bool:
+    """Whether a finished ablation lies in the folder."""
+    return (folder / RECORD).is_file()
+
+
+def ablation_report(folder: Path, tables: Sequence[str] | None = None) -> Report:
+    """The table of a finished ablation beside the paper's numbers, and pixel AP by category.
+
+    Args:
+        folder: that an ablation has written.
+        tables: ``4`` or ``5``, whichever it is, and ``categories``; None takes both.
+
+    Raises:
+        InputError: the folder is damaged, or there is no such table.
+    """
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        kind, labels = Kind(record["kind"]), list(record["lines"])
+        files = [folder / BY_SEED / f"seed{seed}.csv" for seed in record["seeds"]]
+        label = find_method(record["method"]).label
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / RECORD} is damaged ({error}); run the ablation again with --out {folder}"
+        ) from None
+    by_seed = [read_scores(file) for file in files]
+    results = merge_runs(by_seed)
+    ((key, data),) = dataset_labels(chain.from_iterable(by_seed)).items()
+    n_seeds = f", mean of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
+    caption = (
+        f"{label} by {kind} on {data}{n_seeds}, the gap to the last line in parentheses; beside it the paper's "
+        "numbers on MVTec-AD, other images and another budget."
+    )
+    number = _NUMBERS[kind]
+    categories = [table for table in category_tables(results, {}, {key: data}) if table.key.endswith("_pixel_ap")]
+    made = {number: [_beside_paper(number, caption, labels, results)], CATEGORIES: categories}
+    return Report([table for name in known_names(tables, list(made)) for table in made[name]])
+
+
+def _beside_paper(number: str, caption: str, labels: Sequence[str], results: Mapping[Key, Result]) -> Table:
+    """Table 4 or 5 with our numbers and the paper's behind them."""
+    paper = paper_own_tables()[int(number) - 1]
+    (_, printed_rows), *_ = paper.blocks
+    if number == _NUMBERS[Kind.COMPONENTS]:
+        heads, theirs = [row[:-2] for row in printed_rows], [row[-2:] for row in printed_rows]
+    else:
+        known = {row[1].text: row[-2:] for row in printed_rows}
+        heads = [[Cell(str(1 + label.count(","))), Cell(label)] for label in labels]
+        theirs = [known.get(label, [Cell(DASH), Cell(DASH)]) for label in labels]
+    found = {(key.method, key.metric): result for key, result in results.items() if key.category == MEAN}
+    columns = {
+        heading(metric): [printed(found.get((label, metric)), metric) for label in labels] for metric in METRICS_SHOWN
+    }
+    ours = ablation_table(f"table{number}", caption, paper.header[:-2], heads, columns)
+    (_, own_rows), *_ = ours.blocks
+    rows = [[*own, *other] for own, other in zip(own_rows, theirs, strict=True)]
+    header = [*ours.header, Cell("paper pAP"), Cell("paper DSC")]
+    return replace(ours, header=header, blocks=[("", rows)], notes=paper.notes)
 
 
 def _only_method(plan: RunPlan) -> MethodFacts:
@@ -188,41 +257,18 @@ class _Product(Sequence[NDArray[np.float32]]):
         return product
 
 
-def _written(
-    plan: RunPlan,
-    facts: MethodFacts,
-    by_seed: Sequence[Sequence[Score]],
-    labels: Sequence[str],
-    kind: str,
-    paper: Table,
-    heads: Sequence[Sequence[Cell]],
-    printed_before: Sequence[Sequence[Cell]],
-) -> list[Table]:
-    if not any(by_seed):  # a process of torchrun that only helps to train
+def _written(plan: RunPlan, kind: Kind, labels: Sequence[str], by_seed: Mapping[int, Sequence[Score]]) -> list[Table]:
+    if not any(by_seed.values()):  # a process of torchrun that only helps to train
         return []
-    results = merge_runs(by_seed)
-    found = {(key.method, key.metric): result for key, result in results.items() if key.category == MEAN}
-    columns = {
-        heading(metric): [printed(found.get((label, metric)), metric) for label in labels] for metric in METRICS_SHOWN
-    }
-    data = dataset_labels(chain.from_iterable(by_seed))[plan.dataset]
-    n_seeds = f", mean of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
-    caption = (
-        f"{facts.label} by {kind} on {data}{n_seeds}, the gap to the last line in parentheses; beside it the paper's "
-        "numbers on MVTec-AD, other images and another budget."
-    )
-    ours = ablation_table(kind, caption, paper.header[:-2], heads, columns)
-    (_, own_rows), *_ = ours.blocks
-    rows = [[*own, *theirs] for own, theirs in zip(own_rows, printed_before, strict=True)]
-    table = replace(
-        ours, header=[*ours.header, Cell("paper pAP"), Cell("paper DSC")], blocks=[("", rows)], notes=paper.notes
-    )
-    by_category = [
-        table for table in category_tables(results, {}, {plan.dataset: data}) if table.key.endswith("_pixel_ap")
-    ]
-    write_scores(plan.out / SCORES, merged_scores(by_seed))
-    write_formats(plan.out, [table, *by_category], ("md", "tex", "csv"))
-    return [table, *by_category]
+    for seed, scores in by_seed.items():
+        write_scores(plan.out / BY_SEED / f"seed{seed}.csv", scores)
+    write_scores(plan.out / SCORES, merged_scores(list(by_seed.values())))
+    record = {"kind": kind, "method": plan.methods[0], "lines": labels, "seeds": list(by_seed)}
+    with written_whole(plan.out / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    made = ablation_report(plan.out)
+    write_formats(plan.out, made.tables, ("md", "tex", "csv"))
+    return list(made.tables)
 
 
 def parse_levels(text: str) -> list[tuple[int, ...]]:

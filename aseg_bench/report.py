@@ -130,7 +130,9 @@ def report(
     Raises:
         InputError: the runs do not belong in one table, or there is no such table.
     """
-    wanted = _known(tables, TABLES)
+    if {"4", "5"} & set(tables or ()):
+        raise InputError("Tables 4 and 5 are of ablations; report on the folder that `aseg-bench ablate` has written")
+    wanted = known_names(tables, TABLES)
     results = merge_runs([run.scores for run in runs], mixed)
     beside = beside_published(results, methods, datasets)
     chosen = [*paper_tables(results, methods, datasets), *published_tables(beside, results, methods, datasets)]
@@ -172,7 +174,7 @@ def paper_report(tables: Sequence[str] | None = None) -> Report:
     """
     own = paper_own_tables()
     numbers = [str(number) for number in range(1, len(own) + 1)]
-    return Report([own[int(number) - 1] for number in _known(tables, numbers)])
+    return Report([own[int(number) - 1] for number in known_names(tables, numbers)])
 
 
 def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
@@ -181,7 +183,7 @@ def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS
     Raises:
         InputError: there is no such format.
     """
-    paths = write_formats(out, made.tables, _known(formats, list(FORMATS)))
+    paths = write_formats(out, made.tables, known_names(formats, list(FORMATS)))
     texts = {
         "findings.txt": "".join(f"{text}\n" for text in made.findings),
         "published.csv": published_csv(made.beside) if made.beside is not None and len(made.beside) else "",
@@ -286,7 +288,12 @@ def false_alarms(maps: Sequence[Sequence[ScoredMaps]]) -> dict[Case, float]:
     return alarms
 
 
-def _known(names: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
+def known_names(names: Sequence[str] | None, known: Sequence[str]) -> Sequence[str]:
+    """The names; all known ones where there are none.
+
+    Raises:
+        InputError: one is not known.
+    """
     for name in names or ():
         if name not in known:
             raise InputError(f"no {name} here; {near_matches(name, known)}")

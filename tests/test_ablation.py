@@ -67,6 +67,17 @@ def test_level_sets_are_products_of_maps_of_one_training(call, words, tiny, tmp_
     assert f"{100 * single:.2f} ({gap:.2f})" in plain
     assert "not scored" not in (out / "tables.md").read_text()
 
+    report = call("report", out, "--tables", "5", "--format", "md", "--out", tmp_path / "again")
+    assert report.code == 0, report.err
+    again = (tmp_path / "again" / "tables.md").read_text()
+    assert (out / "tables.md").read_text().startswith(again.rstrip("\n"))
+    assert "no 4 here; known: 5, categories" in call("report", out, "--tables", "4").error
+    assert "is an ablation; report on it by itself" in call("report", out, run, "--out", tmp_path / "both").error
+    assert "Tables 4 and 5 are of ablations" in call("report", run, "--tables", "4").error
+    (tmp_path / "damaged").mkdir()
+    (tmp_path / "damaged" / "ablation.json").write_text("{}")
+    assert "ablation.json is damaged" in call("report", tmp_path / "damaged").error
+
     before = (run / "training" / "uni_as" / "mvtec_ad" / "checkpoint.pt").stat().st_mtime_ns
     again = call("ablate", "levels", *words, "--out", out, "--levels", "2,1;4", "--quiet")
     assert again.code == 0, again.err

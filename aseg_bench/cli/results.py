@@ -11,9 +11,13 @@ from aseg_bench.errors import InputError
 
 
 def report_command(
-    runs: Annotated[list[Path] | None, typer.Argument(help="Folders of finished runs; seeds are merged.")] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Argument(help="Folders of finished runs, whose seeds are merged, or of an ablation.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; of one run, RUN/report.")] = None,
-    tables: Annotated[str | None, typer.Option(help="Of 1, 2, 3, 4, 5 and categories, separated by commas.")] = None,
+    tables: Annotated[
+        str | None, typer.Option(help="Of 1 to 5 and categories, separated by commas; 4 and 5 are of ablations.")
+    ] = None,
     formats: Annotated[str, typer.Option("--format", help="Of md, tex, html and csv.")] = "md,tex,html,csv",
     paper: Annotated[
         bool, typer.Option("--paper", help="The source paper's own Tables 1-5, recomputed; published inflation.")
@@ -24,7 +28,8 @@ def report_command(
     ] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Print and write tables, diagnosis, figures and page of finished runs, or those of published numbers."""
+    """Print and write tables, diagnosis, figures and page of finished runs; or an ablation's tables, or the paper's."""
+    from aseg_bench.ablation import ablation_report, is_ablation
     from aseg_bench.methods import find_methods
     from aseg_bench.progress import working
     from aseg_bench.report import paper_report, write_report, write_run_report
@@ -34,7 +39,13 @@ def report_command(
 
     if bool(runs) == paper:
         raise InputError("name one or several runs, or give --paper")
-    if paper:
+    ablations = [run for run in runs or () if is_ablation(run)]
+    if ablations and len(runs or ()) > 1:
+        raise InputError(f"{ablations[0]} is an ablation; report on it by itself")
+    if ablations:
+        made = ablation_report(ablations[0], names_in(tables))
+        paths = write_report(out or ablations[0], made, names_in(formats) or ())
+    elif paper:
         made = paper_report(names_in(tables))
         paths = write_report(out, made, names_in(formats) or ()) if out else []
         if out and page:
