@@ -242,6 +242,7 @@ def write_run_report(
             conditions=runs[0].record if len(runs) == 1 else {str(run.folder): run.record for run in runs},
             notes=[*notes, *(Note(text) for text in made.findings)],
             labels=labels,
+            datasets=datasets,
         )
         paths += [out / "figures", written]
     return made, paths

@@ -174,7 +174,7 @@ def measure_page(page: Path, size: Size) -> list[Measured]:
         tab.locator("#summary table").first.wait_for()
         opened = time.perf_counter() - clock
         clock = time.perf_counter()
-        tab.select_option("#category", label=f"mvtec_ad / {largest}")
+        tab.select_option("#category", label=f"MVTec-AD / {largest}")
         tab.locator("#gallery").scroll_into_view_if_needed()
         tab.wait_for_function(
             "() => { const images = [...document.querySelectorAll('.card img')];"

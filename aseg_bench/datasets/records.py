@@ -41,4 +41,4 @@ class Dataset:
     def label_of(self, categories: Collection[str]) -> str:
         """Name in print of images found: a set of one's own in a published layout does not bear its name."""
         own = self.counts and not set(categories) <= self.counts.keys()
-        return "own images" if own else self.label
+        return "Own images" if own else self.label

@@ -86,7 +86,7 @@ def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:
             note = notes.letter(result.note if result else "not scored")
             numbers.append(Cell(printed(result, metric), notes=note, aside=str(rank) if rank else ""))
         lift = DASH if row.lift is None else f"{row.lift:.1f}"
-        alarms = DASH if row.false_alarms is None else f"{row.false_alarms:.0f}"
+        alarms = DASH if row.false_alarms is None else f"{row.false_alarms:,.0f}"
         cells.append([Cell(row.label), *numbers, Cell(lift), Cell(alarms)])
     header = ("Method", "AR (%)", "Pixel AUROC (%)", "Pixel AP (%)", "DSC (%)", "AP lift", "False-positive pixels")
     caption = (
@@ -107,7 +107,9 @@ def _findings(label: str, rows: Sequence[_Row]) -> list[str]:
         if auroc is not None and ap is not None:
             lift = f", {best.lift:.0f} times chance" if best.lift else ""
             text = f"{best.label} leads in pixel AUROC with {100 * auroc:.2f} %; its pixel AP is {100 * ap:.2f} %{lift}"
-            alarms = "" if best.false_alarms is None else f"; it marks {best.false_alarms:.0f} pixels of a normal image"
+            alarms = (
+                "" if best.false_alarms is None else f"; it marks {best.false_alarms:,.0f} pixels of a normal image"
+            )
             findings.append(f"{text}{alarms}.")
     findings += _rank_changes(label, rows)
     return findings

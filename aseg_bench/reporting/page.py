@@ -50,6 +50,7 @@ def write_page(
     conditions: Mapping[str, Any] | None = None,
     notes: Sequence[Note] = (),
     labels: Mapping[str, str] | None = None,
+    datasets: Mapping[str, str] | None = None,
     title: str = "Anomaly segmentation benchmark",
 ) -> Path:
     """Write ``report.html`` and, beside it, ``gallery/`` with the pictures and pixel counts of every category.
@@ -65,12 +66,13 @@ def write_page(
         conditions: how the run was made, nested as in ``run.json``; None where unknown.
         notes: what a reader should know first.
         labels: names of methods in print; a missing one prints as it is.
+        datasets: names of data sets in print; a missing one prints as it is.
         title: heading of the page.
 
     Returns:
         The page.
     """
-    labels = labels or {}
+    labels, datasets = labels or {}, datasets or {}
     rmtree(out / "gallery", ignore_errors=True)
     if categories:
         with written_whole(out / "gallery") as temporary:
@@ -87,9 +89,9 @@ def write_page(
         summary=Markup(html(table for table in tables if table.key.startswith("table"))),
         details=Markup(html(table for table in tables if not table.key.startswith("table"))),
         score_heads=["Data set", "Category", "Method", *(heading(metric) for metric in metrics)],
-        score_rows=_score_rows(scores, metrics, labels),
-        figures=[_shown(figure, out) for figure in figures],
-        galleries=[f"{category[0].case.dataset} / {category[0].case.category}" for category in categories],
+        score_rows=_score_rows(scores, metrics, labels, datasets),
+        figures=[_shown(figure, out, datasets) for figure in figures],
+        galleries=[_place(category[0].case.dataset, category[0].case.category, datasets) for category in categories],
         conditions=conditions,
     )
     with written_whole(out / "report.html") as temporary:
@@ -101,7 +103,13 @@ def _own(name: str) -> Markup:
     return Markup(files("aseg_bench.reporting").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
-def _score_rows(scores: Sequence[Score], metrics: Sequence[str], labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def _place(dataset: str, category: str, datasets: Mapping[str, str]) -> str:
+    return " / ".join(filter(None, (datasets.get(dataset, dataset), category)))
+
+
+def _score_rows(
+    scores: Sequence[Score], metrics: Sequence[str], labels: Mapping[str, str], datasets: Mapping[str, str]
+) -> list[dict[str, Any]]:
     """A row per data set, category and method; an undefined score is a dash that says why."""
     rows: dict[tuple[str, str, str], dict[str, Score]] = {}
     for score in scores:
@@ -109,7 +117,7 @@ def _score_rows(scores: Sequence[Score], metrics: Sequence[str], labels: Mapping
         rows.setdefault((case.dataset, case.category, case.method), {})[score.metric] = score
     return [
         {
-            "names": (dataset, category, labels.get(method, method)),
+            "names": (datasets.get(dataset, dataset), category, labels.get(method, method)),
             "is_mean": category == MEAN,
             "cells": [_cell(found.get(metric), metric) for metric in metrics],
         }
@@ -122,7 +130,7 @@ def _cell(score: Score | None, metric: str) -> dict[str, str]:
     return {"text": printed(result, metric), "note": "not scored" if score is None else score.undefined_because}
 
 
-def _shown(figure: WrittenFigure, out: Path) -> dict[str, Any]:
+def _shown(figure: WrittenFigure, out: Path, datasets: Mapping[str, str]) -> dict[str, Any]:
     """A figure as the template needs it; the smaller of PNG and SVG is shown.
 
     Its size on the page keeps the place of a picture that is not loaded yet, so that nothing below moves when it is.
@@ -130,9 +138,8 @@ def _shown(figure: WrittenFigure, out: Path) -> dict[str, Any]:
     pictures = [path for path in figure.paths if path.suffix in (".png", ".svg")]
     return {
         "title": figure.title,
-        "dataset": figure.dataset,
         "category": figure.category,
-        "place": f"{figure.dataset} / {figure.category}",
+        "place": _place(figure.dataset, figure.category, datasets),
         "size": next((_css_size(path) for path in pictures if path.suffix == ".png"), None),
         "source": min(pictures, key=lambda path: path.stat().st_size).relative_to(out).as_posix(),
         "links": {path.suffix[1:].upper(): path.relative_to(out).as_posix() for path in figure.paths},

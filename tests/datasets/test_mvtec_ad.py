@@ -21,7 +21,7 @@ def test_the_published_counts_add_up():
 
 def test_only_published_categories_bear_the_name_of_the_data_set():
     assert DATASETS["mvtec_ad"].label_of({"screw", "wood"}) == "MVTec-AD"
-    assert DATASETS["mvtec_ad"].label_of({"screw", "cookie"}) == "own images"
+    assert DATASETS["mvtec_ad"].label_of({"screw", "cookie"}) == "Own images"
     assert DATASETS["demo"].label_of({"anything"}) == DATASETS["demo"].label
 
 
