@@ -23,5 +23,5 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def is_folder_name(text: str) -> bool:
-    """Whether a text names a folder by itself: no path, and no step up."""
-    return text not in {"", ".", ".."} and not {"/", "\\"} & set(text)
+    """Whether a text names a folder by itself: no path, no step up, and nothing that cannot be seen."""
+    return text.strip() not in {"", ".", ".."} and not {"/", "\\"} & set(text) and text.isprintable()

@@ -169,6 +169,17 @@ def keep_scores(out: Path, scores: Sequence[Score], *, mixed: bool = False) -> l
     return everything
 
 
+def check_name(out: Path, name: str) -> None:
+    """Refuse a name under which maps cannot be evaluated into a folder.
+
+    Raises:
+        InputError: it is no folder name, or that of a method which a run has made there.
+    """
+    is_taken = MapStore(out / "maps").folder(name).exists()
+    if is_taken or any(key.split("/")[0] == name for key in _read_record(out)["cases"]):
+        raise InputError(f"{out} holds the maps of a method {name} already; choose another --name or --out")
+
+
 def find_samples(dataset: str, root: Path | None, categories: Sequence[str] | None = None) -> list[Sample]:
     """The samples of a data set by its key, sorted.
 
@@ -236,7 +247,7 @@ def _check_names(plan: RunPlan) -> None:
                 f"--methods {name}=maps:PATH (`aseg-bench methods --show {name}` says how to write them)"
             )
     for name in plan.maps:
-        MapStore(plan.out).folder(name, plan.dataset)  # refuses what is no folder name
+        MapStore(plan.out).folder(name)  # refuses what is no folder name
     for name in plan.settings:
         if name not in live:
             raise InputError(f"--set {name}.… sets nothing: no such method is trained; {near_matches(name, live)}")

@@ -48,4 +48,4 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
 
 def test_a_folder_name_is_no_path() -> None:
     assert all(map(is_folder_name, ["bolt", "..bolt", "a b", "=1+1"]))
-    assert not any(map(is_folder_name, ["", ".", "..", "/", "a/b", "a/", "../a", "a\\b"]))
+    assert not any(map(is_folder_name, ["", " ", ".", "..", "/", "a/b", "a/", "../a", "a\\b", "a\nb", "\x1b[1m"]))

@@ -76,6 +76,37 @@ def test_a_folder_of_scores_refuses_a_second_protocol_unless_mixed(
     assert {(score.case.method, score.protocol) for score in scores} == {("a", "exact"), ("b", "rd4ad")}
 
 
+@pytest.mark.parametrize("name", ["", " ", "a/b", "../a", "a\nb", "\x1b[1m"])
+def test_what_names_no_folder_names_no_evaluated_maps(
+    tmp_path: Path,
+    data: tuple[Path, Path],
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _, dump = data
+    assert call(monkeypatch, "eval", dump, "--name", name, "--out", tmp_path / "out") == 2
+    assert f"{name!r} cannot name a method" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluated_maps_do_not_take_the_name_of_a_method_of_the_run(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, dump = data
+    out = tmp_path / "out"
+    place = ("--dataset", "mvtec_ad", "--data-root", root, "--out", out, "--quiet")
+    assert call(monkeypatch, "run", "--methods", f"mine=maps:{dump}", "--no-page", *place) == 0
+    before = (out / "scores.csv").read_bytes()
+    assert call(monkeypatch, "eval", dump, "--name", "mine", *place) == 2
+    assert "holds the maps of a method mine already; choose another --name or --out" in capsys.readouterr().err
+    (out / "run.json").unlink()
+    assert call(monkeypatch, "eval", dump, "--name", "mine", *place) == 2
+    assert (out / "scores.csv").read_bytes() == before
+    assert call(monkeypatch, "eval", dump, "--name", "other", *place) == 0
+    assert call(monkeypatch, "eval", dump, "--name", "other", *place) == 0  # evaluated maps may be evaluated again
+
+
 def test_audit_writes_table_csv_and_plot(
     tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

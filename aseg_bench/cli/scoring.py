@@ -54,9 +54,10 @@ def eval_command(
     from aseg_bench.predictions.records import Limits
     from aseg_bench.progress import progress_bar
     from aseg_bench.protocols import find_protocol
-    from aseg_bench.runner import keep_scores
+    from aseg_bench.runner import check_name, keep_scores
 
     rules = find_protocol(protocol)
+    check_name(out, name)
     imported = import_maps(
         maps,
         _test_samples(dataset, data_root),

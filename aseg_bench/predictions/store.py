@@ -29,15 +29,16 @@ class MapStore:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def folder(self, method: str, dataset: str) -> Path:
-        """Where the maps of a method on a data set lie, whether or not there are any.
+    def folder(self, method: str, dataset: str = "") -> Path:
+        """Where the maps of a method on a data set, or on all of them, lie, whether or not there are any.
 
         Raises:
             InputError: the method's name is no folder name.
         """
         if not is_folder_name(method):
             raise InputError(
-                f"{method!r} cannot name a method: its maps lie in a folder of that name; leave out slashes"
+                f"{method!r} cannot name a method: its maps lie in a folder of that name; "
+                "leave out slashes and what cannot be seen"
             )
         return self.root / method / dataset
 
