@@ -39,6 +39,7 @@ from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.scores import Key, Result, merge_runs, merged_scores
 from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats
+from aseg_bench.runner import RECORD as RUN_RECORD
 from aseg_bench.runner import SCORES, RunPlan, check, dataset_labels, discard, find_samples, is_helper, run
 
 LEVEL_MAPS = "level_maps"
@@ -68,11 +69,12 @@ def ablate_components(plan: RunPlan, seeds: Sequence[int]) -> list[Table]:
         Table 4 beside the paper's numbers, and pixel AP by category. Both are also written into ``plan.out``.
 
     Raises:
-        InputError: the method has no such lines, or whatever ``run`` refuses.
+        InputError: the method has no such lines, ``out`` holds a run, or whatever ``run`` refuses.
     """
     facts = _only_method(plan)
     if not facts.ablation:
         raise InputError(f"{facts.label} names no components to leave out; choose another --method")
+    _refuse_other_results(plan.out)
     labels = [f"line {number}" for number in range(1, len(facts.ablation) + 1)]
     runs = [
         [_plan_of_line(plan, facts.name, *line, seed) for line in zip(labels, facts.ablation, strict=True)]
@@ -102,11 +104,12 @@ def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int,
         Table 5 beside the paper's numbers, and pixel AP by category. Both are also written into ``plan.out``.
 
     Raises:
-        InputError: the method has no levels, there is no such level, or whatever ``run`` refuses.
+        InputError: the method has no levels, there is no such level, ``out`` holds a run, or whatever ``run`` refuses.
     """
     facts = _only_method(plan)
     if facts.model is None or not facts.ablation:
         raise InputError(f"{facts.label} has no maps by level; choose another --method")
+    _refuse_other_results(plan.out)
     labels = [_braced(levels) for levels in sets]
     runs = [replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed)) for seed in seeds]
     _take_back(runs)
@@ -177,6 +180,12 @@ def _only_method(plan: RunPlan) -> MethodFacts:
     if len(plan.methods) != 1:
         raise InputError(f"an ablation is of one method, not of {len(plan.methods)}; name one")
     return find_method(plan.methods[0])
+
+
+def _refuse_other_results(out: Path) -> None:
+    for name in (SCORES, RUN_RECORD):
+        if (out / name).exists() and not is_ablation(out):
+            raise InputError(f"{out / name} is of a run, which an ablation would replace; choose another --out")
 
 
 def _plan_of_line(plan: RunPlan, method: str, label: str, settings: Mapping[str, str], seed: int) -> RunPlan:
@@ -262,10 +271,10 @@ def _written(plan: RunPlan, kind: Kind, labels: Sequence[str], by_seed: Mapping[
         return []
     for seed, scores in by_seed.items():
         write_scores(plan.out / BY_SEED / f"seed{seed}.csv", scores)
-    write_scores(plan.out / SCORES, merged_scores(list(by_seed.values())))
     record = {"kind": kind, "method": plan.methods[0], "lines": labels, "seeds": list(by_seed)}
     with written_whole(plan.out / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_scores(plan.out / SCORES, merged_scores(list(by_seed.values())))  # after what says that they are its own
     made = ablation_report(plan.out)
     write_formats(plan.out, made.tables, ("md", "tex", "csv"))
     return list(made.tables)

@@ -146,6 +146,16 @@ def test_component_lines_are_trained_apart_and_averaged_over_seeds(call, words, 
     assert "24.98" in text  # the paper's own gap of the first line
 
 
+@pytest.mark.parametrize("what", ["components", "levels"])
+@pytest.mark.parametrize("name", ["scores.csv", "run.json"])
+def test_an_ablation_does_not_replace_a_run(call, words, tmp_path, what, name):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("of a run")
+    assert "is of a run" in call("ablate", what, *words, "--out", tmp_path / "out").error
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+    assert (tmp_path / "out" / name).read_text() == "of a run"
+
+
 def test_what_an_ablation_changes_cannot_be_set(call, words, tmp_path):
     own = ("--set", "uni_as.local=mg", "--out", tmp_path / "out")
     assert "uni_as.local" in call("ablate", "components", *words, *own).error
