@@ -149,13 +149,16 @@ def is_helper() -> bool:
     return int(os.environ.get("RANK", "0")) > 0
 
 
-def keep_scores(out: Path, scores: Sequence[Score], *, mixed: bool = False) -> list[Score]:
+def keep_scores(
+    out: Path, scores: Sequence[Score], *, mixed: bool = False, data: Mapping[str, Mapping[str, Any]] | None = None
+) -> list[Score]:
     """Write scores and tables into a folder, beside those of other methods and data sets that it holds.
 
     Args:
         out: folder of the run.
         scores: with their means.
         mixed: tables may mix protocols.
+        data: from ``data_facts`` by data set, where the record of the folder shall tell them.
 
     Returns:
         All scores that the folder now holds.
@@ -165,6 +168,10 @@ def keep_scores(out: Path, scores: Sequence[Score], *, mixed: bool = False) -> l
     """
     everything = _merged(out / SCORES, scores)
     write_tables(out / REPORT, everything, methods=find_methods(), datasets=dataset_labels(everything), mixed=mixed)
+    if data:
+        record = _read_record(out)
+        record["datasets"] |= data
+        _write_record(out, record)
     write_scores(out / SCORES, everything)
     return everything
 
@@ -178,6 +185,41 @@ def check_name(out: Path, name: str) -> None:
     is_taken = MapStore(out / "maps").folder(name).exists()
     if is_taken or any(key.split("/")[0] == name for key in _read_record(out)["cases"]):
         raise InputError(f"{out} holds the maps of a method {name} already; choose another --name or --out")
+
+
+def check_data(
+    out: Path, dataset: str, data: Mapping[str, Any], methods: Sequence[str], *, overwrite: bool = False
+) -> None:
+    """Refuse a folder that holds methods on other images of a data set.
+
+    Args:
+        out: folder of the run.
+        dataset: its key.
+        data: from ``data_facts``.
+        methods: those that shall enter.
+        overwrite: what there is of them does not stay.
+
+    Raises:
+        InputError: it does.
+    """
+    for name, checksum_of_images in _data_by_method(out, dataset).items():
+        is_replaced = overwrite and name in methods
+        if not is_replaced and checksum_of_images != data["checksum"]:
+            raise InputError(
+                f"{out} holds {name} on other images or categories of {dataset}; choose another --out"
+                + (", or give --overwrite" if name in methods else "")
+            )
+
+
+def data_facts(root: Path | None, samples: Sequence[Sample]) -> dict[str, Any]:
+    """What the record of a folder tells of a data set: where it lies, and which images it holds."""
+    return {
+        "root": str(root.absolute()) if root else None,
+        "categories": sorted({sample.category for sample in samples}),
+        "n_train": sum(sample.split == "train" for sample in samples),
+        "n_test": sum(sample.split == "test" for sample in samples),
+        "checksum": checksum(samples),
+    }
 
 
 def find_samples(dataset: str, root: Path | None, categories: Sequence[str] | None = None) -> list[Sample]:
@@ -222,12 +264,12 @@ def _ready(plan: RunPlan) -> _Ready:
     samples = find_samples(plan.dataset, plan.data_root, plan.categories)
     with working("checking images and maps", plan.options.quiet):
         check_images(samples)
-        data = _data_facts(plan, samples)
+        data = data_facts(plan.data_root, samples)
         conditions = _conditions(plan, data)
     test = [sample for sample in samples if sample.split == "test"]
     store = MapStore(plan.out / "maps")
     record = _read_record(plan.out)
-    _refuse_other_data(plan, record, data)
+    check_data(plan.out, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
     _rehearse_tables(plan, test, protocol)
     due = [name for name in plan.methods if _is_due(plan, record, store, name, conditions[name], test)]
     return _Ready(protocol, samples, test, data, conditions, {name: _build(plan, store, name, test) for name in due})
@@ -269,17 +311,6 @@ def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, A
     maps = {name: {"maps": str(path), _CHECKSUM: checksum_of_maps(path)} for name, path in plan.maps.items()}
     settings = {name: {"settings": dict(plan.settings.get(name, {}))} for name in plan.methods}
     return {name: shared | maps.get(name, settings[name]) for name in plan.methods}
-
-
-def _refuse_other_data(plan: RunPlan, record: Mapping[str, Any], data: Mapping[str, Any]) -> None:
-    for key, case in record["cases"].items():
-        name, dataset = key.split("/")
-        is_replaced = plan.overwrite and name in plan.methods
-        if dataset == plan.dataset and not is_replaced and case.get("data") != data["checksum"]:
-            raise InputError(
-                f"{plan.out} holds {name} on other images or categories of {dataset}; choose another --out"
-                + (", or give --overwrite" if name in plan.methods else "")
-            )
 
 
 def _rehearse_tables(plan: RunPlan, test: Sequence[Sample], protocol: Protocol) -> None:
@@ -428,14 +459,14 @@ def _drop_scores(plan: RunPlan, is_stale: Callable[[Score], bool]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _data_facts(plan: RunPlan, samples: Sequence[Sample]) -> dict[str, Any]:
-    return {
-        "root": str(plan.data_root.absolute()) if plan.data_root else None,
-        "categories": sorted({sample.category for sample in samples}),
-        "n_train": sum(sample.split == "train" for sample in samples),
-        "n_test": sum(sample.split == "test" for sample in samples),
-        "checksum": checksum(samples),
-    }
+def _data_by_method(out: Path, dataset: str) -> dict[str, str]:
+    """Checksums of the images by method of a folder; evaluated maps, which are no case of the record, share one."""
+    record, path = _read_record(out), out / SCORES
+    scores = read_scores(path) if path.exists() else []
+    shared = record["datasets"].get(dataset, {}).get("checksum")
+    evaluated = {score.case.method: shared for score in scores if shared and score.case.dataset == dataset}
+    cases = {tuple(key.split("/")): case.get("data") for key, case in record["cases"].items()}
+    return evaluated | {name: data for (name, key), data in cases.items() if key == dataset}
 
 
 def _read_record(out: Path) -> dict[str, Any]:

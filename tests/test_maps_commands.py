@@ -1,5 +1,7 @@
 """eval, audit and ``run NAME=maps:PATH`` on the command line."""
 
+import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -105,6 +107,30 @@ def test_evaluated_maps_do_not_take_the_name_of_a_method_of_the_run(
     assert (out / "scores.csv").read_bytes() == before
     assert call(monkeypatch, "eval", dump, "--name", "other", *place) == 0
     assert call(monkeypatch, "eval", dump, "--name", "other", *place) == 0  # evaluated maps may be evaluated again
+
+
+def test_evaluated_maps_of_other_images_do_not_enter_one_folder(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, dump = data
+    out, other = tmp_path / "out", tmp_path / "other"
+    words = ("--dataset", "mvtec_ad", "--quiet", "--out", out, "--data-root")
+    shutil.copytree(root, other)
+    Image.new("RGB", (32, 32)).save(other / "bottle/test/good/0.png")
+    assert call(monkeypatch, "eval", dump, *words, root, "--name", "a") == 0
+    facts = json.loads((out / "run.json").read_text())["datasets"]["mvtec_ad"]
+    assert (facts["root"], facts["categories"], facts["n_train"], facts["n_test"]) == (str(root), ["bottle"], 1, 5)
+    before = (out / "scores.csv").read_bytes()
+    for command in (["eval", dump, "--name", "b"], ["run", "--methods", f"b=maps:{dump}"]):
+        assert call(monkeypatch, *command, *words, other) == 2
+        assert "holds a on other images or categories of mvtec_ad; choose another --out" in capsys.readouterr().err
+    assert (out / "scores.csv").read_bytes() == before
+    assert call(monkeypatch, "run", "--methods", f"b=maps:{dump}", "--no-page", *words, root) == 0
+    assert call(monkeypatch, "report", out, "--quiet", "--no-page") == 0
+    assert call(monkeypatch, "eval", dump, *words, other, "--name", "a") == 2
+    assert "holds b on other images" in capsys.readouterr().err
+    assert call(monkeypatch, "eval", dump, "--quiet", "--out", tmp_path / "own") == 0
+    assert not (tmp_path / "own" / "run.json").exists()  # the truth came with the maps
 
 
 def test_audit_writes_table_csv_and_plot(

@@ -52,20 +52,26 @@ def eval_command(
     from aseg_bench.dumps import score_dump
     from aseg_bench.predictions.imported import import_maps
     from aseg_bench.predictions.records import Limits
-    from aseg_bench.progress import progress_bar
+    from aseg_bench.progress import progress_bar, working
     from aseg_bench.protocols import find_protocol
-    from aseg_bench.runner import check_name, keep_scores
+    from aseg_bench.runner import check_data, check_name, data_facts, keep_scores
 
-    rules = find_protocol(protocol)
+    rules, chosen = find_protocol(protocol), names_in(categories)
     check_name(out, name)
+    samples = _samples(dataset, data_root)
     imported = import_maps(
         maps,
-        _test_samples(dataset, data_root),
-        categories=names_in(categories),
+        _of_test(samples),
+        categories=chosen,
         reader=reader,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
     )
+    data = {}
+    if dataset and samples:
+        with working("checking images", quiet):
+            data[dataset] = data_facts(data_root, [s for s in samples if chosen is None or s.category in chosen])
+        check_data(out, dataset, data[dataset], [name], overwrite=True)
     with progress_bar(quiet) as bar:
         task = bar.add_task("scoring", total=len(imported.found), note="")
         scored = score_dump(
@@ -78,7 +84,7 @@ def eval_command(
         )
     for text in (*scored.warnings, *scored.failures):
         print(f"warning: {text}", file=sys.stderr)
-    keep_scores(out, scored.scores, mixed=mixed)
+    keep_scores(out, scored.scores, mixed=mixed, data=data)
     finish(out, page=False, mixed=mixed, quiet=quiet)
 
 
@@ -106,7 +112,7 @@ def audit_command(
 
     names = list(PROTOCOLS) if protocols == "all" else list(names_in(protocols) or ())
     rules = [find_protocol(key) for key in names]
-    samples = _test_samples(dataset, data_root)
+    samples = _of_test(_samples(dataset, data_root))
     limits = Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle)
     dumps = [
         import_maps(
@@ -133,7 +139,7 @@ def audit_command(
         print("written: " + "   ".join(map(str, paths)))
 
 
-def _test_samples(dataset: str | None, root: Path | None) -> "list[Sample] | None":
+def _samples(dataset: str | None, root: Path | None) -> "list[Sample] | None":
     from aseg_bench.runner import find_samples
 
     if dataset is None:
@@ -142,4 +148,8 @@ def _test_samples(dataset: str | None, root: Path | None) -> "list[Sample] | Non
                 "--data-root needs --dataset KEY, which says what lies there; `aseg-bench datasets` lists them"
             )
         return None
-    return [sample for sample in find_samples(dataset, root) if sample.split == "test"]
+    return find_samples(dataset, root)
+
+
+def _of_test(samples: "list[Sample] | None") -> "list[Sample] | None":
+    return samples and [sample for sample in samples if sample.split == "test"]
