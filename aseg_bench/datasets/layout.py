@@ -13,7 +13,7 @@ from pathlib import Path
 from aseg_bench.errors import InputError
 from aseg_bench.images import IMAGE_SUFFIXES
 from aseg_bench.methods import near_matches
-from aseg_bench.records import GOOD, Sample
+from aseg_bench.records import GOOD, MEAN, Sample
 
 _N_SHOWN = 5
 
@@ -67,8 +67,10 @@ def select_categories(root: Path, found: Sequence[str], wanted: Sequence[str] | 
     """The wanted categories among those found, sorted; None wants all.
 
     Raises:
-        InputError: a wanted one is not there, or none is wanted.
+        InputError: a wanted one is not there, none is wanted, or one has the name that the mean of all has.
     """
+    if MEAN in found and (wanted is None or MEAN in wanted):
+        raise InputError(f"a category of {root} is named {MEAN}, as the mean of all is; rename it")
     if wanted is None:
         return sorted(found)
     for category in wanted:

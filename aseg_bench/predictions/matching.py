@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.records import Found, FoundMap, SortKey
-from aseg_bench.records import GOOD, Sample
+from aseg_bench.records import GOOD, MEAN, Sample
 
 _SHOWN = 5
 _NORMAL_NAMES = ("good", "normal", "ok")
@@ -46,13 +46,15 @@ def samples_of(found: Found, dataset: str) -> Match:
     """Images as the dump itself describes them; for dumps with which the truth travels.
 
     Raises:
-        InputError: a map has no mask or no category with it.
+        InputError: a map has no mask or no category with it, or one whose name the mean of all has.
     """
     maps: dict[str, list[tuple[Sample, FoundMap]]] = defaultdict(list)
     origins: dict[str, list[str]] = defaultdict(list)
     for index, item in enumerate(found.maps):
         if item.read_mask is None or item.category is None:
             raise InputError(f"{item.origin} carries no truth mask; name its data set with --dataset and --data-root")
+        if item.category == MEAN:
+            raise InputError(f"the category of {item.origin} is named {MEAN}, as the mean of all is; rename it")
         place = PurePosixPath((item.place or f"{item.category}/test/{index:05}").replace("\\", "/"))
         folder = place.parent.name or "defect"
         is_normal = folder.lower() in _NORMAL_NAMES if item.place else not (item.read_mask() > 0).any()

@@ -85,6 +85,14 @@ def test_an_unknown_category_lists_near_matches(layout):
         find(layout, ["nuts"])
 
 
+def test_no_category_has_the_name_of_the_mean(layout):
+    (layout / "bolt").rename(layout / "mean")
+    for wanted in (None, ["mean", "nut"]):
+        with pytest.raises(InputError, match=r"a category of .* is named mean, as the mean of all is; rename it"):
+            find(layout, wanted)
+    assert {sample.category for sample in find(layout, ["nut"])} == {"nut"}
+
+
 def test_an_unselected_category_may_be_broken(layout):
     (layout / "bolt/ground_truth/scratch/000_mask.png").unlink()
     assert len(find(layout, ["nut"])) == 6

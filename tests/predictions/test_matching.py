@@ -106,6 +106,12 @@ def test_sorted_folders_and_sorted_paths_differ_where_a_name_goes_on_after_a_hyp
     assert sorted(pair, key=by_glob) == pair[::-1]
 
 
+def test_no_category_of_a_dump_has_the_name_of_the_mean() -> None:
+    item = FoundMap(Path("a.npz"), np.empty, "mean/test/good/0.png", "mean", lambda: np.zeros(1))
+    with pytest.raises(InputError, match=r"the category of a\.npz is named mean, as the mean of all is; rename it"):
+        samples_of(Found([item]), "maps")
+
+
 def test_a_dump_with_its_own_truth_needs_masks_and_categories() -> None:
     with pytest.raises(InputError, match="carries no truth mask; name its data set"):
         samples_of(found("bottle/test/good/0.png", category="bottle"), "maps")
