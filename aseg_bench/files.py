@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
+
+from aseg_bench.errors import InputError
 
 
 @contextmanager
@@ -20,6 +22,31 @@ def written_whole(path: Path) -> Iterator[Path]:
         (folder / path.name).replace(path)
     finally:
         rmtree(folder, ignore_errors=True)
+
+
+def make_folder(out: Path) -> None:
+    """Make a folder for results, before the work that they take; it may be there already.
+
+    Raises:
+        InputError: it cannot be made, or not be written into.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(f"cannot write into {out} ({error.strerror}); choose another --out") from error
+
+
+def make_place(file: Path) -> None:
+    """Make the folder in which a file of results shall lie, before the work that it takes.
+
+    Raises:
+        InputError: as ``make_folder``, or a folder lies in the file's place.
+    """
+    if file.is_dir():
+        raise InputError(f"{file} is a folder; give --out the name of a file")
+    make_folder(file.parent)
 
 
 def is_folder_name(text: str) -> bool:

@@ -21,14 +21,13 @@ from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any, NamedTuple
 
 from aseg_bench import __version__
 from aseg_bench.datasets import DATASETS, check_images, checksum
 from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores, score_category
-from aseg_bench.files import written_whole
+from aseg_bench.files import make_folder, written_whole
 from aseg_bench.methods import Method, MethodOptions, find_method, find_methods, near_matches
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.predictions.imported import MapsMethod, import_maps
@@ -99,7 +98,7 @@ def run(plan: RunPlan) -> list[Score]:
         for method in ready.due.values():
             method.fit([sample for sample in ready.samples if sample.split == "train"])
         return []
-    _make_folder(plan.out)
+    make_folder(plan.out)
     if plan.overwrite:
         discard(plan)
     _drop_scores(plan, lambda score: score.case.method in ready.due or score.protocol != ready.protocol.stamp)
@@ -399,15 +398,6 @@ def _overlap(first: Path, second: Path) -> bool:
 
 def _training_folder(plan: RunPlan, name: str) -> Path:
     return plan.out / "training" / name / plan.dataset
-
-
-def _make_folder(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(f"cannot write into {out} ({error.strerror}); choose another --out") from error
 
 
 def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: MapStore) -> dict[str, Any]:

@@ -303,6 +303,59 @@ def test_an_out_that_is_a_file_is_an_error_before_any_work(call: Call, installed
     assert installed.diary == []
 
 
+@pytest.mark.parametrize("place", [("file",), ("file", "below"), ("x" * 300,)])
+@pytest.mark.parametrize(
+    ("words", "kept_from"),
+    [
+        (("report", "RUN"), "report.write_run_report"),
+        (("report", "--paper"), "report.write_report"),
+        (("compare", "RUN"), "report.compare_run"),
+        (("eval", "MAPS"), "dumps.score_dump"),
+        (("audit", "MAPS"), "audit.audit"),
+        (("ablate", "levels", "--method", "uni_as"), "runner._make_maps"),
+    ],
+)
+def test_no_command_works_for_a_place_that_cannot_be_written(
+    call: Call,
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: tuple[str, ...],
+    kept_from: str,
+    place: tuple[str, ...],
+) -> None:
+    def work(*given: object, **named: object) -> None:
+        raise AssertionError("this would be work in vain")
+
+    dump = tiny.parent / "dump"
+    for image in tiny.glob("*/test/*/*.png"):
+        scores = np.random.default_rng(0).random((24, 32)).astype(np.float32)
+        (dump / image.parent.relative_to(tiny)).mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(dump / image.relative_to(tiny).with_suffix(".tiff"), scores)
+    call(*run_on(tiny, methods=f"mapped=maps:{dump}"))
+    (tiny.parent / "file").write_text("in the way")
+    monkeypatch.setattr(f"aseg_bench.{kept_from}", work)
+    known = {"RUN": tiny.parent / "out", "MAPS": dump}
+    data = ("--dataset", "mvtec_ad", "--data-root", tiny) if words[0] in {"eval", "audit", "ablate"} else ()
+    error = call(*(known.get(word, word) for word in words), *data, "--out", tiny.parent.joinpath(*place)).error
+    assert any(said in error for said in ("cannot write into", "File name too long"))
+    assert len(error.splitlines()) == 1
+    assert (tiny.parent / "file").read_text() == "in the way"
+
+
+def test_published_numbers_do_not_replace_a_folder(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert "is a folder" in call("published", "--method", "uniad", "--out", tmp_path).error
+    assert "cannot write into" in call("published", "--method", "uniad", "--out", tmp_path / "file" / "new.csv").error
+
+
+def test_a_file_in_the_way_of_a_result_is_one_line(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny))
+    tables = tiny.parent / "out/report/tables.md"
+    tables.unlink()
+    (tables / "inside").mkdir(parents=True)
+    assert "tables.md" in call("report", tiny.parent / "out", "--quiet", "--no-page").error
+
+
 def test_a_full_disk_is_one_error(
     call: Call, installed: Installed, tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

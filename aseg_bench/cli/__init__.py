@@ -48,7 +48,8 @@ app = typer.Typer(
 for _command, _example in COMMANDS.items():
     app.command(_example.split()[0], epilog=f"Example: `aseg-bench {_example}`")(_command)
 
-_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}  # no bug of ours
+_IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENOTEMPTY, errno.ENAMETOOLONG}
+_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def main() -> None:
@@ -65,7 +66,7 @@ def main() -> None:
         print(f"error: this needs the package {error.name}: pip install 'aseg-bench[models]'", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _FULL_OR_FORBIDDEN:
+        if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY:  # no bug of ours
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -30,6 +30,7 @@ def report_command(
 ) -> None:
     """Print and write tables, diagnosis, figures and page of finished runs; or an ablation's tables, or the paper's."""
     from aseg_bench.ablation import ablation_report, is_ablation
+    from aseg_bench.files import make_folder
     from aseg_bench.methods import find_methods
     from aseg_bench.progress import working
     from aseg_bench.report import paper_report, write_report, write_run_report
@@ -44,9 +45,12 @@ def report_command(
         raise InputError(f"{ablations[0]} is an ablation; report on it by itself")
     if ablations:
         made = ablation_report(ablations[0], names_in(tables))
+        make_folder(out or ablations[0])
         paths = write_report(out or ablations[0], made, names_in(formats) or ())
     elif paper:
         made = paper_report(names_in(tables))
+        if out:
+            make_folder(out)
         paths = write_report(out, made, names_in(formats) or ()) if out else []
         if out and page:
             with working("drawing the published numbers", quiet):
@@ -55,6 +59,7 @@ def report_command(
         read = read_results(runs or (), mixed)
         if out is None and len(read) > 1:
             raise InputError("several runs make one report; say where with --out FOLDER")
+        make_folder(out or read[0].folder / REPORT)
         with working("writing the report", quiet):
             made, paths = write_run_report(
                 out or read[0].folder / REPORT,
@@ -79,12 +84,14 @@ def compare_command(
     quiet: Quiet = False,
 ) -> None:
     """Intervals and paired tests of pixel metrics over images, and rank tests over categories."""
+    from aseg_bench.files import make_folder
     from aseg_bench.methods import find_methods
     from aseg_bench.report import compare_run, write_comparison
     from aseg_bench.results import read_results
     from aseg_bench.runner import REPORT, dataset_labels
 
     (results,) = read_results([run])
+    make_folder(out or run / REPORT)
     comparison = compare_run(results, names_in(methods), n_replicates=replicates, seed=seed, quiet=quiet)
     tables, paths = write_comparison(out or run / REPORT, comparison, find_methods(), dataset_labels(results.scores))
     if not quiet:
@@ -101,11 +108,13 @@ def published_command(
     out: Annotated[Path | None, typer.Option(help="Write the numbers to this CSV file, and print no table.")] = None,
 ) -> None:
     """Look up published numbers: 62 methods, each number with its setting, variant, source and known errors."""
+    from aseg_bench.files import make_place
     from aseg_bench.reporting import terminal
     from aseg_bench.reporting.published import published, published_table, write_published
 
     found = published(method, dataset, None if category == "all" else category, metric, setting, source)
     if out:
+        make_place(out)
         write_published(out, found)
     else:
         console.print(terminal(published_table(found)))

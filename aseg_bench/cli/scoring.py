@@ -50,6 +50,7 @@ def eval_command(
 ) -> None:
     """Score maps that other code wrote, and write the same tables as `run`."""
     from aseg_bench.dumps import score_dump
+    from aseg_bench.files import make_folder
     from aseg_bench.predictions.imported import import_maps
     from aseg_bench.predictions.records import Limits
     from aseg_bench.progress import progress_bar, working
@@ -72,6 +73,7 @@ def eval_command(
         with working("checking images", quiet):
             data[dataset] = data_facts(data_root, [s for s in samples if chosen is None or s.category in chosen])
         check_data(out, dataset, data[dataset], [name], overwrite=True)
+    make_folder(out)
     with progress_bar(quiet) as bar:
         task = bar.add_task("scoring", total=len(imported.found), note="")
         scored = score_dump(
@@ -105,6 +107,7 @@ def audit_command(
 ) -> None:
     """Score the same maps under many protocols, and say which setting moves each number."""
     from aseg_bench.audit import as_markdown, audit, write_audit
+    from aseg_bench.files import make_folder
     from aseg_bench.predictions.imported import import_maps
     from aseg_bench.predictions.records import Limits
     from aseg_bench.progress import progress_bar
@@ -128,6 +131,7 @@ def audit_command(
     labels = [path.stem for path in maps]
     if len(set(labels)) < len(labels):
         labels = [str(path) for path in maps]
+    make_folder(out)
     deviations = []
     with progress_bar(quiet) as bar:
         task = bar.add_task("auditing", total=sum(len(dump.found) for dump in dumps), note="")

@@ -17,10 +17,13 @@ def predict_command(
     quiet: Quiet = False,
 ) -> None:
     """Map any pictures with a trained model: TIFF maps in the pictures' sizes, and overlays."""
+    from aseg_bench.files import make_folder
     from aseg_bench.pictures import picture_maps
     from aseg_bench.training.trained import TrainedModel
 
-    count = picture_maps(TrainedModel.from_checkpoint(checkpoint, device), images, out, levels, quiet)
+    model = TrainedModel.from_checkpoint(checkpoint, device)
+    make_folder(out)
+    count = picture_maps(model, images, out, levels, quiet)
     if not quiet:
         print(f"maps and overlays of {count} pictures: {out}")
 
@@ -30,7 +33,9 @@ def export_command(
     out: Annotated[Path, typer.Option(help="The ONNX file.")],
 ) -> None:
     """Write a trained model as ONNX: RGB images (B, 3, S, S) in [0, 255] to maps (B, S, S), for any B."""
+    from aseg_bench.files import make_place
     from aseg_bench.training.trained import TrainedModel
 
+    make_place(out)
     TrainedModel.from_checkpoint(checkpoint, "cpu").export(out)
     print(f"written: {out}")
