@@ -16,7 +16,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     Works for a file and for a folder. On an error, and on Ctrl-C, nothing of it stays and an older ``path`` is kept.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    folder = Path(mkdtemp(prefix=".new-", dir=path.parent))
     try:
         yield folder / path.name
         (folder / path.name).replace(path)

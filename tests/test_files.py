@@ -46,6 +46,12 @@ def test_a_folder_appears_whole(tmp_path: Path) -> None:
     assert (tmp_path / "set" / "inner").is_dir()
 
 
+def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path) -> None:
+    with written_whole(tmp_path / ("x" * 255)) as temporary:
+        temporary.write_text("whole")
+    assert (tmp_path / ("x" * 255)).read_text() == "whole"
+
+
 def test_a_folder_name_is_no_path() -> None:
     assert all(map(is_folder_name, ["bolt", "..bolt", "a b", "=1+1"]))
     assert not any(map(is_folder_name, ["", " ", ".", "..", "/", "a/b", "a/", "../a", "a\\b", "a\nb", "\x1b[1m"]))
