@@ -49,6 +49,11 @@ def make_place(file: Path) -> None:
     make_folder(file.parent)
 
 
+def is_utf8(name: str) -> bool:
+    """Whether the name of a file is text, which tables and pages can print."""
+    return name == name.encode(errors="ignore").decode()
+
+
 def is_folder_name(text: str) -> bool:
     """Whether a text names a folder by itself: no path, no step up, and nothing that cannot be seen."""
     return text.strip() not in {"", ".", ".."} and not {"/", "\\"} & set(text) and text.isprintable()

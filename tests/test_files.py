@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from aseg_bench.files import is_folder_name, written_whole
+from aseg_bench.files import is_folder_name, is_utf8, written_whole
 
 
 def test_a_file_appears_when_the_block_ends(tmp_path: Path) -> None:
@@ -50,6 +50,11 @@ def test_a_name_may_be_as_long_as_the_disk_allows(tmp_path: Path) -> None:
     with written_whole(tmp_path / ("x" * 255)) as temporary:
         temporary.write_text("whole")
     assert (tmp_path / ("x" * 255)).read_text() == "whole"
+
+
+def test_bytes_that_are_no_text_are_not_utf8() -> None:
+    assert all(map(is_utf8, ["", "café", "ネジ"]))
+    assert not is_utf8("caf\udce9")
 
 
 def test_a_folder_name_is_no_path() -> None:

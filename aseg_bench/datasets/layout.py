@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aseg_bench.errors import InputError
+from aseg_bench.files import is_utf8
 from aseg_bench.images import IMAGE_SUFFIXES
 from aseg_bench.methods import near_matches
 from aseg_bench.records import GOOD, MEAN, Sample
@@ -31,7 +32,7 @@ def find_in_layout(dataset: str, root: Path | None, categories: Sequence[str] | 
 
     Raises:
         InputError: no such root, no such category, an image without its mask, a mask without its image, a stem
-            twice, or no training images; all such problems at once.
+            twice, a name that is not UTF-8, or no training images; all such problems at once.
     """
     root = existing_root(dataset, root)
     found = sorted(folder.name for folder in _folders(root) if _is_category(folder))
@@ -41,6 +42,8 @@ def find_in_layout(dataset: str, root: Path | None, categories: Sequence[str] | 
     problems: list[str] = []
     for category in select_categories(root, found, categories):
         samples += _category_samples(dataset, root / category, problems)
+    problems += [f"the name of {sample.image_path} is not UTF-8; rename it" for sample in samples
+                 if not is_utf8(sample.name)]  # fmt: skip
     raise_problems(root, problems)
     return sorted(samples, key=sample_order)
 

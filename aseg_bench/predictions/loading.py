@@ -79,7 +79,7 @@ def checksum(root: Path) -> str:
     for file in all_files(root):
         with _reading(str(file)), file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        total.update("\0".join((file.relative_to(root).as_posix(), digest, "")).encode())
+        total.update("\0".join((file.relative_to(root).as_posix(), digest, "")).encode(errors="surrogateescape"))
     return total.hexdigest()
 
 

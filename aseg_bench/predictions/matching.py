@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 from aseg_bench.errors import InputError
+from aseg_bench.files import is_utf8
 from aseg_bench.predictions.records import Found, FoundMap, SortKey
 from aseg_bench.records import GOOD, MEAN, Sample
 
@@ -46,13 +47,15 @@ def samples_of(found: Found, dataset: str) -> Match:
     """Images as the dump itself describes them; for dumps with which the truth travels.
 
     Raises:
-        InputError: a map has no mask or no category with it, or one whose name the mean of all has.
+        InputError: a map has no mask or no category with it, or one whose name is not UTF-8 or that of the mean.
     """
     maps: dict[str, list[tuple[Sample, FoundMap]]] = defaultdict(list)
     origins: dict[str, list[str]] = defaultdict(list)
     for index, item in enumerate(found.maps):
         if item.read_mask is None or item.category is None:
             raise InputError(f"{item.origin} carries no truth mask; name its data set with --dataset and --data-root")
+        if not is_utf8(item.category):
+            raise InputError(f"the category of {item.origin} is no UTF-8 name; rename it")
         if item.category == MEAN:
             raise InputError(f"the category of {item.origin} is named {MEAN}, as the mean of all is; rename it")
         place = PurePosixPath((item.place or f"{item.category}/test/{index:05}").replace("\\", "/"))

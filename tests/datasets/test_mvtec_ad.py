@@ -1,5 +1,6 @@
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,15 @@ def test_no_category_has_the_name_of_the_mean(layout):
         with pytest.raises(InputError, match=r"a category of .* is named mean, as the mean of all is; rename it"):
             find(layout, wanted)
     assert {sample.category for sample in find(layout, ["nut"])} == {"nut"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_all_named(layout):
+    for category in ("bolt", "nut"):
+        image = layout / category / "test" / "good" / "000.png"
+        image.rename(image.with_name(os.fsdecode(b"caf\xe9.png")))
+    with pytest.raises(InputError, match=r"2 problems .*\n.*the name of .*bolt.*caf.*is not UTF-8; rename it"):
+        find(layout)
 
 
 def test_an_unselected_category_may_be_broken(layout):

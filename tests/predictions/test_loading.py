@@ -1,6 +1,8 @@
 """Files from strangers: limits hold before memory is taken, and no code from a file runs."""
 
+import os
 import pickle
+import sys
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile
@@ -154,3 +156,9 @@ def test_a_checksum_is_that_of_names_and_contents_wherever_they_lie(tmp_path: Pa
     (tmp_path / "one/b/0.npy").rename(tmp_path / "one/b/1.npy")
     assert checksum(tmp_path / "one") not in {first, checksum(tmp_path / "two")}
     assert checksum(tmp_path / "one/a/0.npy") == checksum(tmp_path / "two/a/0.npy")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_is_not_utf8_has_a_checksum(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.npy")).write_text("")
+    assert checksum(tmp_path) != checksum(tmp_path / os.fsdecode(b"caf\xe9.npy"))

@@ -106,9 +106,12 @@ def test_sorted_folders_and_sorted_paths_differ_where_a_name_goes_on_after_a_hyp
     assert sorted(pair, key=by_glob) == pair[::-1]
 
 
-def test_no_category_of_a_dump_has_the_name_of_the_mean() -> None:
-    item = FoundMap(Path("a.npz"), np.empty, "mean/test/good/0.png", "mean", lambda: np.zeros(1))
-    with pytest.raises(InputError, match=r"the category of a\.npz is named mean, as the mean of all is; rename it"):
+@pytest.mark.parametrize(
+    ("name", "said"), [("mean", "is named mean, as the mean of all is"), ("caf\udce9", "is no UTF-8 name")]
+)
+def test_no_category_of_a_dump_has_a_name_that_no_table_can_print(name: str, said: str) -> None:
+    item = FoundMap(Path("a.npz"), np.empty, f"{name}/test/good/0.png", name, lambda: np.zeros(1))
+    with pytest.raises(InputError, match=rf"the category of a\.npz {said}; rename it"):
         samples_of(Found([item]), "maps")
 
 
