@@ -54,14 +54,15 @@ def test_runs_of_one_data_set_share_a_folder_without_out(
     [
         (("--methods", "neer"), "no method neer; did you mean near?"),
         (("--methods", "mapped"), "Mapped has no live model here; score the maps of its official code"),
-        (("--methods", "near,near"), "a method is named twice in near, near"),
-        (("--methods", ","), "no method named"),
+        (("--methods", "near,near"), "--methods names near twice; name each once"),
+        (("--methods", ","), "--methods names nothing; give names separated by commas"),
+        (("--methods", "a=maps:x,a=maps:y"), "a method is named twice in a, a"),
         (("--methods", "near=model.pt"), "near=model.pt is not NAME or NAME=maps:PATH"),
         (("--methods", "other=maps:nowhere"), "there is no file or folder nowhere"),
         (("--methods", "../far=maps:nowhere"), "'../far' cannot name a method"),
         (("--dataset", "mvtec"), "no data set mvtec; did you mean mvtec_ad?"),
         (("--categories", "bolts"), "did you mean bolt?"),
-        (("--categories", ""), "no category chosen"),
+        (("--categories", ""), "--categories names nothing"),
         (("--data-root", "nowhere"), "the data root nowhere does not exist"),
         (("--protocol", "exakt"), "no protocol is named exakt; did you mean exact"),
         (("--set", "n_steps=3"), "--set n_steps=3 is not METHOD.FIELD=VALUE"),
@@ -340,6 +341,23 @@ def test_no_command_works_for_a_place_that_cannot_be_written(
     assert any(said in error for said in ("cannot write into", "File name too long"))
     assert len(error.splitlines()) == 1
     assert (tiny.parent / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        ("report", "--tables"),
+        ("report", "--format"),
+        ("compare", "--methods"),
+        ("eval", "--metrics"),
+        ("eval", "--categories"),
+        ("audit", "--protocols"),
+        ("audit", "--categories"),
+    ],
+)
+def test_lists_are_neither_empty_nor_name_anything_twice(call: Call, tmp_path: Path, command: str, option: str) -> None:
+    assert f"{option} names nothing" in call(command, tmp_path, option, " , ").error
+    assert f"{option} names x twice" in call(command, tmp_path, option, "x,y,x").error
 
 
 def test_published_numbers_do_not_replace_a_folder(call: Call, tmp_path: Path) -> None:

@@ -46,15 +46,27 @@ Overwrite = Annotated[
 Checkpoint = Annotated[Path, typer.Option(help="Of a training: RUN/training/METHOD/DATASET/checkpoint.pt.")]
 
 
-def names_in(text: str | None) -> tuple[str, ...] | None:
-    """The names in a text that separates them by commas; None where there is no text."""
-    return tuple(name.strip() for name in text.split(",") if name.strip()) if text is not None else None
+def names_in(option: str, text: str | None) -> tuple[str, ...] | None:
+    """The names in the text of an option, which separates them by commas; None where there is no text.
+
+    Raises:
+        InputError: the text holds no name, or one twice.
+    """
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names:
+        raise InputError(f"{option} names nothing; give names separated by commas")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise InputError(f"{option} names {twice[0]} twice; name each once")
+    return names
 
 
 def methods_in(text: str) -> tuple[list[str], dict[str, Path]]:
     """Names in order, and the paths of those whose maps are read: ``uni_as,patchcore=maps:dump``."""
     names, maps = [], {}
-    for item in names_in(text) or ():
+    for item in names_in("--methods", text) or ():
         name, equals, source = item.partition("=")
         if equals:
             kind, _, path = source.partition(":")

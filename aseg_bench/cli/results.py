@@ -38,20 +38,21 @@ def report_command(
     from aseg_bench.results import read_results
     from aseg_bench.runner import REPORT, dataset_labels
 
+    wanted, kinds = names_in("--tables", tables), names_in("--format", formats) or ()
     if bool(runs) == paper:
         raise InputError("name one or several runs, or give --paper")
     ablations = [run for run in runs or () if is_ablation(run)]
     if ablations and len(runs or ()) > 1:
         raise InputError(f"{ablations[0]} is an ablation; report on it by itself")
     if ablations:
-        made = ablation_report(ablations[0], names_in(tables))
+        made = ablation_report(ablations[0], wanted)
         make_folder(out or ablations[0])
-        paths = write_report(out or ablations[0], made, names_in(formats) or ())
+        paths = write_report(out or ablations[0], made, kinds)
     elif paper:
-        made = paper_report(names_in(tables))
+        made = paper_report(wanted)
         if out:
             make_folder(out)
-        paths = write_report(out, made, names_in(formats) or ()) if out else []
+        paths = write_report(out, made, kinds) if out else []
         if out and page:
             with working("drawing the published numbers", quiet):
                 paths += [path for figure in write_published_figures(out / "figures") for path in figure.paths[:1]]
@@ -66,8 +67,8 @@ def report_command(
                 read,
                 methods=find_methods(),
                 datasets=dataset_labels(score for run in read for score in run.scores),
-                tables=names_in(tables),
-                formats=names_in(formats) or (),
+                tables=wanted,
+                formats=kinds,
                 page=page and not mixed,
                 mixed=mixed,
             )
@@ -90,9 +91,10 @@ def compare_command(
     from aseg_bench.results import read_results
     from aseg_bench.runner import REPORT, dataset_labels
 
+    chosen = names_in("--methods", methods)
     (results,) = read_results([run])
     make_folder(out or run / REPORT)
-    comparison = compare_run(results, names_in(methods), n_replicates=replicates, seed=seed, quiet=quiet)
+    comparison = compare_run(results, chosen, n_replicates=replicates, seed=seed, quiet=quiet)
     tables, paths = write_comparison(out or run / REPORT, comparison, find_methods(), dataset_labels(results.scores))
     if not quiet:
         print_report(tables, (), paths)

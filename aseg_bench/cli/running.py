@@ -129,7 +129,7 @@ def _plan(given: Mapping[str, Any], **own: Any) -> "RunPlan":
     return RunPlan(
         dataset=given["dataset"],
         data_root=given["data_root"],
-        categories=names_in(given["categories"]),
+        categories=names_in("--categories", given["categories"]),
         options=MethodOptions(**told | {"settings": {}, "quiet": given["quiet"] or is_helper()}),
         settings=settings_in(given["settings"] or ()),
         protocol=given["protocol"],

@@ -57,7 +57,8 @@ def eval_command(
     from aseg_bench.protocols import find_protocol
     from aseg_bench.runner import check_data, check_name, data_facts, keep_scores
 
-    rules, chosen = find_protocol(protocol), names_in(categories)
+    rules = find_protocol(protocol)
+    chosen, measured = names_in("--categories", categories), names_in("--metrics", metrics)
     check_name(out, name)
     samples = _samples(dataset, data_root)
     imported = import_maps(
@@ -80,7 +81,7 @@ def eval_command(
             imported,
             name,
             protocols=[rules],
-            metrics=names_in(metrics),
+            metrics=measured,
             keep_going=keep_going,
             tell=lambda note: bar.update(task, advance=1, note=note),
         )
@@ -113,15 +114,16 @@ def audit_command(
     from aseg_bench.progress import progress_bar
     from aseg_bench.protocols import PROTOCOLS, find_protocol
 
-    names = list(PROTOCOLS) if protocols == "all" else list(names_in(protocols) or ())
+    names = list(PROTOCOLS) if protocols == "all" else list(names_in("--protocols", protocols) or ())
     rules = [find_protocol(key) for key in names]
+    chosen = names_in("--categories", categories)
     samples = _of_test(_samples(dataset, data_root))
     limits = Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle)
     dumps = [
         import_maps(
             path,
             samples,
-            categories=names_in(categories),
+            categories=chosen,
             reader=reader,
             limits=limits,
             allow_clamped=allow_clamped,
