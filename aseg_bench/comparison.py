@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.pixels import ScoredMaps
 from aseg_bench.records import MEAN, Score
 from aseg_bench.statistics import (
@@ -51,7 +51,7 @@ def compare(
         seed: of the resampling.
 
     Raises:
-        InputError: no category has an anomalous pixel, or a method is missing somewhere.
+        InputError: no category can be resampled, or a map cannot be read.
     """
     exact = {(score.case, score.metric): score.value for score in scores}
     numbers: dict[Place, dict[str, dict[str, Resampled]]] = {}
@@ -66,18 +66,23 @@ def compare(
         for maps in category:
             try:
                 counts = count_images(maps.scores, maps.masks)
-            except InputError as error:
+            except UndefinedMetricError as error:
                 skipped[place] = str(error)
+                break
+            n_anomalous = int(counts.is_anomalous.sum())
+            if 1 in (n_anomalous, counts.is_anomalous.size - n_anomalous):
+                skipped[place] = "a single normal or anomalous image, which cannot be resampled"
                 break
             if weights is None:
                 weights = image_weights(counts.is_anomalous, n_replicates, category_rng(seed, *place))
-                if (n_anomalous := int(counts.is_anomalous.sum())) < _N_FEW:
+                if n_anomalous < _N_FEW:
                     few[place] = n_anomalous
             values = {key: value for key in RESAMPLED if (value := exact.get((maps.case, key))) is not None}
             for metric, number in resample(counts, values, weights).items():
                 numbers.setdefault(place, {}).setdefault(metric, {})[maps.case.method] = number
     if not numbers:
-        raise InputError("no category has an anomalous pixel and scores; there is nothing to compare")
+        why = "; ".join(f"{category}: {reason}" for (_, category), reason in skipped.items())
+        raise InputError(f"no category has scores that can be resampled ({why or 'none is scored'})")
     return Comparison(methods, _with_means(numbers), skipped, few, n_replicates)
 
 

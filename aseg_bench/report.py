@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from shutil import rmtree
 
 import pandas as pd
 
@@ -30,6 +31,7 @@ from aseg_bench.results import Results
 
 Place = tuple[str, str]  # data set and category
 CATEGORIES = "categories"
+WRITTEN = ".written"  # in the folder of a report: what it wrote, to be removed where the next one does not
 _N_SHOWN = 3  # categories named in a sentence
 TABLES = (*map(str, PAPER_TABLES), CATEGORIES)
 
@@ -233,19 +235,40 @@ def write_run_report(
     if page:
         labels = {name: facts.label for name, facts in methods.items()}
         scores = merged_scores([run.scores for run in runs])
+        figures = write_figures(out / "figures", scores, maps, labels=labels, datasets=datasets)
         written = write_page(
             out,
             scores,
             maps,
             tables=made.tables,
-            figures=write_figures(out / "figures", scores, maps, labels=labels, datasets=datasets),
+            figures=figures,
             conditions=runs[0].record if len(runs) == 1 else {str(run.folder): run.record for run in runs},
             notes=[*notes, *(Note(text) for text in made.findings)],
             labels=labels,
             datasets=datasets,
         )
+        gallery = [out / "gallery"] if maps else []
+        _remove_stale(out, [*paths, *(path for figure in figures for path in figure.paths), *gallery, written])
         paths += [out / "figures", written]
+    else:
+        _remove_stale(out, paths)
     return made, paths
+
+
+def _remove_stale(out: Path, written: Iterable[Path]) -> None:
+    """Remove what an older report has written here and this one has not, and keep a list of what this one has."""
+    names = sorted(path.relative_to(out).as_posix() for path in written)
+    record = out / WRITTEN
+    before = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    for path in (out / name for name in set(before) - set(names)):
+        if not path.resolve().is_relative_to(out.resolve()):
+            continue
+        if path.is_dir():
+            rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    with written_whole(record) as temporary:
+        temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def compare_run(

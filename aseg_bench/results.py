@@ -1,13 +1,14 @@
 """Finished runs, read back: their scores, their conditions, and their maps beside the images they belong to."""
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from aseg_bench.datasets import DATASETS
+from aseg_bench.datasets import DATASETS, checksum
 from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores
 from aseg_bench.predictions.store import MapStore
@@ -16,6 +17,7 @@ from aseg_bench.records import MEAN, Sample, Score
 from aseg_bench.reporting.scores import read_scores
 
 _CONDITIONS = ("preset", "settings", "all_settings", "backbone", "backbone_weights", "max_minutes", "half")
+_REPEATED = ("seed", "maps", "maps_checksum")  # what differs between runs that may be merged
 _DATA_FACTS = {"root", "categories", "checksum"}  # of a data set in run.json
 
 
@@ -64,13 +66,19 @@ class Results:
         """The test images that were scored.
 
         Raises:
-            InputError: the run does not say where they lie, or they are not there any more.
+            InputError: the run does not say where they lie, they are not there any more, or they have changed.
         """
         facts = self.record.get("datasets", {}).get(dataset)
         if facts is None or dataset not in DATASETS:
             raise InputError(f"{self.folder / 'run.json'} does not say where the images of {dataset} lie; run it again")
         root = Path(facts["root"]) if facts["root"] else None
-        return [sample for sample in DATASETS[dataset].find(root, facts["categories"]) if sample.split == "test"]
+        samples = DATASETS[dataset].find(root, facts["categories"])
+        if checksum(samples) != facts["checksum"]:
+            raise InputError(
+                f"the images of {dataset} below {root} have changed since {self.folder} was scored; put them back, or "
+                "run again with --overwrite"
+            )
+        return [sample for sample in samples if sample.split == "test"]
 
     def checksums(self) -> dict[str, str]:
         """Checksum of the data by data set, as far as the run recorded it."""
@@ -93,13 +101,13 @@ def read_results(folders: Sequence[Path], mixed: bool = False) -> list[Results]:
     results = [_read(folder) for folder in folders]
     seen: dict[str, tuple[str, Path]] = {}
     for result in results:
-        for dataset, checksum in result.checksums().items():
-            first, folder = seen.setdefault(dataset, (checksum, result.folder))
-            if first != checksum and not mixed:
-                raise InputError(
-                    f"{folder} and {result.folder} were scored on different images of {dataset}; "
-                    "score the same images, or pass --mixed"
-                )
+        for dataset, found in result.checksums().items():
+            first, folder = seen.setdefault(dataset, (found, result.folder))
+            if first != found:
+                said = f"{folder} and {result.folder} were scored on different images of {dataset}"
+                if not mixed:
+                    raise InputError(f"{said}; score the same images, or pass --mixed")
+                warnings.warn(f"{said}; their numbers do not compare", stacklevel=2)
     _refuse_other_settings(results)
     return results
 
@@ -117,7 +125,7 @@ def _refuse_other_settings(results: Sequence[Results]) -> None:
                     if case.get(key) != other.get(key):
                         said = f"with {key} {case.get(key)} and {other.get(key)}"
                         raise InputError(f"{both}, {said}; only seeds can be merged, so report on one of them")
-                if "maps" not in case and case.get("seed") == other.get("seed"):
+                if all(case.get(key) == other.get(key) for key in _REPEATED):
                     raise InputError(f"{both} with seed {case.get('seed')}; report on one of them")
             before.append((case, result.folder))
 
@@ -130,13 +138,26 @@ def _read(folder: Path) -> Results:
             record = json.loads(path.read_text(encoding="utf-8"))
             if not all(facts.keys() >= _DATA_FACTS for facts in record.get("datasets", {}).values()):
                 raise ValueError(f"a data set lacks one of {', '.join(sorted(_DATA_FACTS))}")
-        except (ValueError, AttributeError) as error:
+            dict(record.get("cases", {}))
+        except (ValueError, AttributeError, TypeError) as error:
             raise InputError(f"{path} is damaged ({error}); run again with --out {folder}") from None
     scores = read_scores(folder / "scores.csv")
     categories = [score for score in scores if score.case.category != MEAN]
     scores = mean_scores(categories) if categories else scores
-    scored = {f"{score.case.method}/{score.case.dataset}" for score in scores}
-    unfinished = [name for name, case in record.get("cases", {}).items() if name not in scored or "seconds" not in case]
+    scored: dict[str, set[str]] = {}
+    for score in categories:
+        scored.setdefault(f"{score.case.method}/{score.case.dataset}", set()).add(score.case.category)
+    unfinished = [
+        name
+        for name, case in record.get("cases", {}).items()
+        if "seconds" not in case or not scored.get(name, set()) >= _categories(record, name)
+    ]
     if unfinished:
         raise InputError(f"{folder} is not finished with {', '.join(unfinished)}; run again with --out {folder}")
     return Results(folder, scores, record)
+
+
+def _categories(record: Mapping[str, Any], case: str) -> set[str]:
+    """The categories that a case covers when it is finished."""
+    _, dataset = case.split("/")
+    return set(record.get("datasets", {}).get(dataset, {}).get("categories", ()))

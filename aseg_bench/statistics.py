@@ -20,7 +20,7 @@ from scipy import stats
 from scipy.special import expit, logit
 from threadpoolctl import threadpool_limits
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.first_pass import ladder_of, mask_bytes
 from aseg_bench.metrics.keys import KeyType, key_type
@@ -85,7 +85,8 @@ def count_images(
         n_threads: images counted at a time; None leaves it to the machine.
 
     Raises:
-        InputError: the numbers of maps and masks differ, or no pixel is anomalous.
+        InputError: the numbers of maps and masks differ.
+        UndefinedMetricError: no pixel is anomalous.
     """
     if len(scores) != len(masks):
         raise InputError(f"{len(scores)} score maps and {len(masks)} masks; one of each per image is needed")
@@ -93,7 +94,7 @@ def count_images(
         extremes = list(pool.map(lambda i: _anomalous_and_top(scores[i], masks[i]), range(len(scores))))
         anomalous = np.sort(np.concatenate([pixels for pixels, _ in extremes]))
         if not anomalous.size:
-            raise InputError("no pixel is anomalous; pixel metrics have no interval")
+            raise UndefinedMetricError("no pixel is anomalous; pixel metrics have no interval")
         places = np.concatenate([np.linspace(0, 1, n_thresholds), steep := np.geomspace(1e-6, 0.01, 50), 1 - steep])
         even = anomalous[np.round(places * (anomalous.size - 1)).astype(np.int64)]
         tops = np.array([top for pixels, top in extremes if not pixels.size], dtype=anomalous.dtype)

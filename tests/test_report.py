@@ -46,6 +46,20 @@ def test_a_report_of_one_run_lies_in_the_run(run: Callable[..., Path], call: Cal
     assert "of the pixels are anomalous" in (folder / "report" / "findings.txt").read_text()
 
 
+def test_nothing_of_an_older_report_stays_beside_a_new_one_and_nothing_else_is_touched(
+    run: Callable[..., Path], call: Call
+) -> None:
+    folder = run("a")
+    assert call("report", folder, "--quiet").code == 0
+    own = folder / "report" / "figures" / "my own.png"
+    own.write_bytes(b"")
+    before = {path for path in (folder / "report").rglob("*") if path.is_file()}
+    assert {"report.html", "tables.tex", "toy.png"} <= {path.name for path in before}
+    assert call("report", folder, "--quiet", "--no-page", "--format", "md").code == 0
+    after = {path.name for path in (folder / "report").rglob("*") if path.is_file()}
+    assert after == {"tables.md", "findings.txt", ".written", own.name, "inflation.csv", "inflation_summary.csv"}
+
+
 def test_seeds_are_merged_into_mean_and_deviation(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
     first, second = run("a"), run("b", "--seed", 1)
     with (second / "scores.csv").open() as file:
@@ -65,6 +79,48 @@ def test_only_seeds_are_merged(run: Callable[..., Path], call: Call, tmp_path: P
     report = ("--out", tmp_path / "both", "--no-page")
     assert "both hold near/mvtec_ad with seed 0; report on one" in call("report", first, same, *report).error
     assert "both hold near/mvtec_ad, with half True and False; only" in call("report", first, other, *report).error
+
+
+def test_images_that_have_changed_since_are_a_gap_in_a_report_and_an_error_in_a_comparison(
+    run: Callable[..., Path], call: Call, tiny: Path
+) -> None:
+    folder = run("a")
+    mask = next((tiny / "bolt" / "ground_truth").rglob("*.png"))
+    mask.write_bytes((tiny / "nut" / "test" / "good" / "000.png").read_bytes())
+    assert "have changed since" in call("compare", folder).error
+    outcome = call("report", folder)
+    assert outcome.code == 0
+    assert "have changed since" in outcome.err
+    assert "No maps were kept" in (folder / "report" / "report.html").read_text()
+
+
+def test_means_over_other_images_are_told_and_not_ranked(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
+    first, part = run("a"), run("b", "--categories", "bolt", "--seed", 1)
+    rows = [line.replace("near,", "part,", 1) for line in (part / "scores.csv").read_text().splitlines(keepends=True)]
+    (part / "scores.csv").write_text("".join(row for row in rows if not row.startswith("far,")))
+    (part / "run.json").unlink()
+    outcome = call("report", first, part, "--mixed", "--out", tmp_path / "c", "--format", "md", "--tables", "2")
+    table = (tmp_path / "c" / "tables.md").read_text()
+    assert outcome.code == 0
+    assert "on 5 test images" in table
+    assert "on 10 test images" in table
+    assert not re.search(r"\*\*\d|<u>", table)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        (b",anomaly_rate,0.", b",anomaly_rate,4.", "no fraction from 0 to 1"),
+        (b"near", b"n\xe9ar", "is no text in UTF-8"),
+    ],
+)
+def test_scores_that_are_none_are_refused_with_their_place(
+    run: Callable[..., Path], call: Call, old: bytes, new: bytes, said: str
+) -> None:
+    path = run("a") / "scores.csv"
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    assert said in call("report", path.parent).error
 
 
 def test_a_case_that_is_made_anew_is_not_finished(run: Callable[..., Path], call: Call) -> None:
@@ -109,7 +165,7 @@ def test_a_missing_category_and_a_run_named_twice_are_refused(run: Callable[...,
     assert "a is named twice" in call("report", folder, folder, "--out", folder / "twice").error
     lines = (folder / "scores.csv").read_text().splitlines(keepends=True)
     (folder / "scores.csv").write_text("".join(line for line in lines if not line.startswith("far,mvtec_ad,nut")))
-    assert "on different numbers of test images" in call("report", folder).error
+    assert "is not finished with far/mvtec_ad" in call("report", folder).error
 
 
 def test_an_empty_and_a_half_written_run_are_named(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:

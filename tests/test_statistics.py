@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import UndefinedMetricError
 from aseg_bench.metrics import evaluate_maps
 from aseg_bench.statistics import (
     RESAMPLED,
@@ -198,5 +198,5 @@ def test_a_mean_averages_replicates_and_adds_up_variances() -> None:
 
 
 def test_a_category_without_anomalous_pixel_has_no_interval() -> None:
-    with pytest.raises(InputError, match="no pixel is anomalous"):
+    with pytest.raises(UndefinedMetricError, match="no pixel is anomalous"):
         count_images(np.zeros((2, 3, 3)), np.zeros((2, 3, 3), dtype=np.bool_))

@@ -51,7 +51,8 @@ def diagnose(
     diagnoses = []
     for dataset in dict.fromkeys(key.dataset for key in results):
         means = {(k.method, k.metric): r for k, r in results.items() if (k.dataset, k.category) == (dataset, MEAN)}
-        rows = [_row(name, dataset, means, methods, false_alarms) for name in dict.fromkeys(name for name, _ in means)]
+        names = dict.fromkeys(name for name, _ in means)
+        rows = [_row(name, dataset, means, methods, _lift(name, dataset, results), false_alarms) for name in names]
         if rows:
             label = datasets.get(dataset, dataset)
             diagnoses.append(Diagnosis(_table(dataset, label, rows), _findings(label, rows)))
@@ -63,15 +64,27 @@ def _row(
     dataset: str,
     means: Mapping[tuple[str, str], Result],
     methods: Mapping[str, MethodFacts],
+    lift: float | None,
     false_alarms: Mapping[Case, float] | None,
 ) -> _Row:
     found = {metric: means.get((name, metric)) for metric in (*RANKED, RATE)}
-    ap, rate = (_value(found[metric]) for metric in ("pixel_ap", RATE))
     alarms = _value(means.get((name, FALSE_ALARMS)))
     here = [count for case, count in (false_alarms or {}).items() if (case.method, case.dataset) == (name, dataset)]
     alarms = sum(here) / len(here) if here else alarms
     label = methods[name].label if name in methods else name
-    return _Row(label, found, ap / rate if ap is not None and rate else None, alarms)
+    return _Row(label, found, lift, alarms)
+
+
+def _lift(name: str, dataset: str, results: Mapping[Key, Result]) -> float | None:
+    """Mean pixel AP over mean Anomaly Rate, of the categories where both are defined; of the means if no others are."""
+    by_category: dict[str, dict[str, float]] = {}
+    for key, result in results.items():
+        if (key.method, key.dataset) == (name, dataset) and result.value is not None:
+            by_category.setdefault(key.category, {})[key.metric] = result.value
+    both = {place: found for place, found in by_category.items() if found.keys() >= {"pixel_ap", RATE}}
+    places = both.keys() - {MEAN} or both.keys()
+    rate = sum(both[place][RATE] for place in places)
+    return sum(both[place]["pixel_ap"] for place in places) / rate if rate else None
 
 
 def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:

@@ -3,7 +3,7 @@ r"""Tables as LaTeX for ``\input`` into a document that loads booktabs."""
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from itertools import zip_longest
+from itertools import groupby, zip_longest
 from typing import NamedTuple
 from unicodedata import category as unicode_category
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from aseg_bench.reporting.tables import Cell, Table
 
+_N_LINES, _NOTE_LINES = 48, 2  # of a page, and of a footnote
 N_FLOATS = 16  # LaTeX holds 18 floats in older releases, 52 in newer ones, before it must print a page
 _ACROSS = {"table": 235, "table*": 495}  # points in a paper of two columns, the narrowest of the common ones
 _ASIDE = 0.75  # size of what stands in parentheses or raised, in that of the text
@@ -34,6 +35,7 @@ _LAYOUTS = (
     _Layout("table*", _SMALL, 4.3, 6),
     _Layout("table*", _SMALL, 4.3, 6, is_stacked=True),
 )
+_FOREIGN = "ÐÞðþĄąĐđĘęĦħĮįĸĿŀŉŊŋŦŧŲųſ"  # letters that the default fonts lack
 _SPECIAL = {
     **{character: rf"\{character}" for character in "&%$#_{}"},
     **{character: rf"{{{character}}}" for character in "[*"},  # else the end of the row before takes an argument
@@ -55,11 +57,37 @@ _SPECIAL = {
 def latex(tables: Iterable[Table]) -> str:
     r"""All tables as ``table`` environments with caption and label, to be read with ``\input``."""
     parts = ["% Needs \\usepackage{booktabs} in the preamble.\n"]
-    for number, table in enumerate(tables):
+    for number, page in enumerate(page for table in tables for page in _pages(table)):
         if number and number % N_FLOATS == 0:
             parts.append("\\clearpage\n")
-        parts.append(_table(table))
+        parts.append(_table(page))
     return "\n".join(parts)
+
+
+def _pages(table: Table) -> list[Table]:
+    """The table, or where it is longer than a page its rows in several tables, each with its own footnotes."""
+    rows = [(title, row) for title, some in table.blocks for row in some]
+    if len(rows) + _NOTE_LINES * len(table.notes) <= _N_LINES:
+        return [table]
+    pages: list[list[tuple[str, Sequence[Cell]]]] = [[]]
+    for title, row in rows:
+        used = {letter for _, other in [*pages[-1], (title, row)] for cell in other for letter in cell.notes.split(",")}
+        if pages[-1] and len(pages[-1]) + 1 + _NOTE_LINES * len(used & table.notes.keys()) > _N_LINES:
+            pages.append([])
+        pages[-1].append((title, row))
+    return [_page(table, page, number) for number, page in enumerate(pages)]
+
+
+def _page(table: Table, page: Sequence[tuple[str, Sequence[Cell]]], number: int) -> Table:
+    blocks = [(title, [row for _, row in group]) for title, group in groupby(page, key=lambda item: item[0])]
+    used = {
+        letter for row in (table.header, *(row for _, row in page)) for cell in row for letter in cell.notes.split(",")
+    }
+    notes = {letter: text for letter, text in table.notes.items() if letter in used or len(letter) > 2}
+    key, caption = (
+        (f"{table.key}_{number + 1}", f"{table.caption} (Continued.)") if number else (table.key, table.caption)
+    )
+    return replace(table, key=key, caption=caption, blocks=blocks, notes=notes)
 
 
 def escape(text: str) -> str:
@@ -72,7 +100,8 @@ def escape(text: str) -> str:
 def _character(character: str) -> str:
     if character in _SPECIAL:
         return _SPECIAL[character]
-    printable = character.isascii() or (character <= "\u017f" and unicode_category(character)[0] == "L")
+    is_letter = character <= "\u017f" and unicode_category(character)[0] == "L" and character not in _FOREIGN
+    printable = character.isascii() or is_letter
     return character if printable and character.isprintable() else f"(U+{ord(character):04X})"
 
 

@@ -73,10 +73,12 @@ def write_page(
         The page.
     """
     labels, datasets = labels or {}, datasets or {}
-    rmtree(out / "gallery", ignore_errors=True)
     if categories:
         with written_whole(out / "gallery") as temporary:
             in_processes([partial(_write_gallery, temporary, i, some, labels) for i, some in enumerate(categories)])
+            rmtree(out / "gallery", ignore_errors=True)
+    else:
+        rmtree(out / "gallery", ignore_errors=True)
     environment = Environment(
         loader=PackageLoader("aseg_bench.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

@@ -12,9 +12,11 @@ from typing import NamedTuple
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
+from aseg_bench.metrics import METRICS
 from aseg_bench.records import Case, Score
 
 COLUMNS = ("method", "dataset", "category", "metric", "value", "n_images", "protocol", "undefined_because")
+_ROUNDING = 1e-9
 
 
 class Key(NamedTuple):
@@ -75,12 +77,15 @@ def read_scores(path: Path) -> list[Score]:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; a finished run has it (aseg-bench run --out {path.parent})")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-        if missing:
-            raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is no scores.csv of aseg-bench")
-        scores = [_score(row, f"{path}, line {rows.line_num}") for row in rows]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = csv.DictReader(file)
+            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+            if missing:
+                raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is no scores.csv of aseg-bench")
+            scores = [_score(row, f"{path}, line {rows.line_num}") for row in rows]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is no text in UTF-8 ({error}); write the file again with aseg-bench") from None
     if not scores:
         raise InputError(f"{path} holds no score; run aseg-bench again with --out {path.parent}")
     return scores
@@ -118,7 +123,22 @@ def merge_runs(runs: Sequence[Sequence[Score]], mixed: bool = False) -> dict[Key
             cells[key][run] = score
     if not mixed:
         _refuse_mixture(cells)
-    return {key: _merged(scores) for key, scores in cells.items()}
+    found = {key: _merged(scores) for key, scores in cells.items()}
+    return _coverage_told(found, cells) if mixed else found
+
+
+def _coverage_told(found: dict[Key, Result], cells: Mapping[Key, Mapping[int, Score]]) -> dict[Key, Result]:
+    """The results with their numbers of test images in the note, wherever these differ between methods."""
+    n_images = {key: max(score.n_images for score in scores.values()) for key, scores in cells.items()}
+    seen: dict[tuple[str, str, str], set[int]] = defaultdict(set)
+    for key, n in n_images.items():
+        seen[key[2:]].add(n)
+    return {
+        key: replace(result, note="; ".join(filter(None, (f"on {n_images[key]} test images", result.note))))
+        if len(seen[key[2:]]) > 1
+        else result
+        for key, result in found.items()
+    }
 
 
 def merged_scores(runs: Sequence[Sequence[Score]]) -> list[Score]:
@@ -144,6 +164,9 @@ def _score(row: dict[str, str], where: str) -> Score:
         raise InputError(f"{where}: {error}; write the file again with aseg-bench") from None
     if value is not None and not math.isfinite(value):
         raise InputError(f"{where}: value is {value}; leave an undefined value empty and say why")
+    is_fraction = texts["metric"] in METRICS and METRICS[texts["metric"]].unit == "fraction"
+    if value is not None and is_fraction and not -_ROUNDING <= value <= 1 + _ROUNDING:
+        raise InputError(f"{where}: {texts['metric']} is {value}, no fraction from 0 to 1; divide percentages by 100")
     case = Case(texts["method"], texts["dataset"], texts["category"])
     return Score(case, texts["metric"], value, n_images, texts["protocol"], texts["undefined_because"])
 

@@ -240,8 +240,9 @@ def _rates(results: Mapping[Key, Result], place_of: Callable[[Key], str | None])
         place = place_of(key)
         if key.metric != RATE or place is None:
             continue
-        first = rates.setdefault(place, result)
-        if printed(first, RATE) != printed(result, RATE):
+        shown = Result({} if result.value is None else {1: result.value}, result.note)  # no spread: data do not vary
+        first = rates.setdefault(place, shown)
+        if printed(first, RATE) != printed(shown, RATE):
             rates[place] = Result(first.by_run, "differs between methods; the first is shown")
     return rates
 

@@ -1,5 +1,6 @@
 import csv
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,15 @@ def test_a_category_interval_does_not_depend_on_the_other_categories(tmp_path: P
     assert np.array_equal(first.replicates, second.replicates)
 
 
+def test_a_single_anomalous_image_has_no_interval_and_an_unreadable_map_is_an_error(tmp_path: Path) -> None:
+    whole, single = make_category(tmp_path), make_category(tmp_path, "pill", n_images=2)
+    found = compare([whole, single], scores_of([whole, single]), n_replicates=100)
+    assert found.skipped == {("toys", "pill"): "a single normal or anomalous image, which cannot be resampled"}
+    broken = replace(whole[0], scores=[whole[0].scores[0]])
+    with pytest.raises(InputError, match="1 score maps and 9 masks"):
+        compare([[broken]], scores_of([whole]))
+
+
 def test_a_category_without_defects_is_left_out_with_its_reason(tmp_path: Path) -> None:
     screw, pill = (make_category(tmp_path, name) for name in ("screw", "pill"))
     empty = [
@@ -66,7 +76,7 @@ def test_a_category_without_defects_is_left_out_with_its_reason(tmp_path: Path) 
     assert found.skipped == {("toys", "pill"): "no pixel is anomalous; pixel metrics have no interval"}
     tables = comparison_tables(found, {}, {})
     assert any("pill: no pixel is anomalous" in note for note in tables[0].notes.values())
-    with pytest.raises(InputError, match="nothing to compare"):
+    with pytest.raises(InputError, match=r"no category has scores that can be resampled \(pill: no pixel"):
         compare([empty], [], n_replicates=100)
 
 

@@ -44,6 +44,17 @@ def test_an_order_that_stays_is_said_to_stay() -> None:
     assert diagnosis.findings[-1] == "toys: pixel AUROC, pixel AP and DSC rank the methods alike."
 
 
+def test_the_lift_is_of_the_categories_where_ap_is_defined() -> None:
+    values = {("screw", "pixel_ap"): 0.02, ("screw", "anomaly_rate"): 0.02, ("pure", "anomaly_rate"): 0.0}
+    means = {("mean", "pixel_ap"): 0.02, ("mean", "anomaly_rate"): 0.01}
+    found = [
+        Score(Case("chance", "toys", category), metric, value, 9, "exact")
+        for (category, metric), value in (values | means).items()
+    ]
+    (_, rows), *_ = diagnose(merge_runs([found]), {}, {})[0].table.blocks
+    assert rows[0][-2].text == "1.0"
+
+
 def test_an_order_by_auroc_alone_is_compared_with_nothing() -> None:
     only = [score for score in scores(VALUES) if score.metric == "pixel_auroc"]
     assert diagnose(merge_runs([only]), {}, {})[0].findings == []

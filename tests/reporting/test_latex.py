@@ -51,6 +51,18 @@ def test_a_hundred_tables_compile(tmp_path: Path) -> None:
 
 
 @needs_pdflatex
+def test_a_table_longer_than_a_page_goes_on_in_another_with_its_own_footnotes(tmp_path: Path) -> None:
+    rows = [[Cell(f"method {i}", notes=chr(97 + i % 26)), Cell("97.51")] for i in range(60)]
+    notes = {chr(97 + i): f"source {i}, which takes a line or two of small print below the table" for i in range(26)}
+    text = latex([Table("t", "Caption.", [Cell("Method"), Cell("Mean")], [("Published", rows)], notes)])
+    assert "Float too large" not in compile_tables(tmp_path, text)
+    assert text.count("method ") == 60
+    first, *others = text.split(r"\end{table}")
+    assert "source 25" not in first
+    assert all("(Continued.)" in other for other in others[:-1])
+
+
+@needs_pdflatex
 @pytest.mark.parametrize("n_methods", [2, 4, 6, 9])
 def test_tables_stay_in_their_column(tmp_path: Path, n_methods: int) -> None:
     names = [f"Method {number}" for number in range(n_methods)]
