@@ -109,6 +109,9 @@ def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int,
     facts = _only_method(plan)
     if facts.model is None or not facts.ablation:
         raise InputError(f"{facts.label} has no maps by level; choose another --method")
+    preset = facts.presets().get(plan.options.preset) if facts.presets else None
+    if used := getattr(preset, "levels", ()):
+        _check_levels(sets, max(used))
     _refuse_other_results(plan.out)
     labels = [_braced(levels) for levels in sets]
     runs = [replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed)) for seed in seeds]
@@ -220,9 +223,7 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
     n_levels = _keep_level_maps(
         store, TrainedModel.from_checkpoint(checkpoint, plan.options.device), test, plan.options.quiet
     )
-    for levels in sets:
-        if not levels or not set(levels) <= set(range(1, n_levels + 1)):
-            raise InputError(f"there are no levels {_braced(levels)}; choose --levels from 1 to {n_levels}")
+    _check_levels(sets, n_levels)
     coarse_to_fine = [str(level) for level in range(n_levels, 0, -1)]
     write_levels_figures(plan.out / "figures", scored_maps(store, coarse_to_fine, test))
     protocol = find_protocol(plan.protocol)
@@ -234,6 +235,12 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
             maps = _Product([store.maps(str(level), samples) for level in levels])
             scores += score_category(case, samples, maps, protocol=protocol, metrics=(*METRICS_SHOWN, RATE))
     return mean_scores(scores)
+
+
+def _check_levels(sets: Sequence[tuple[int, ...]], n_levels: int) -> None:
+    for levels in sets:
+        if not levels or not set(levels) <= set(range(1, n_levels + 1)):
+            raise InputError(f"there are no levels {_braced(levels)}; choose --levels from 1 to {n_levels}")
 
 
 def _keep_level_maps(store: MapStore, model: Segmenter, test: Sequence[Sample], quiet: bool) -> int:
@@ -284,11 +291,15 @@ def parse_levels(text: str) -> list[tuple[int, ...]]:
     """Sets of levels as typed, ``4,3;2`` for {4,3} and {2}.
 
     Raises:
-        InputError: anything else.
+        InputError: anything else, a level twice in a set, or a set twice, in whatever order.
     """
     if not re.fullmatch(r"\d+(,\d+)*(;\d+(,\d+)*)*", text.replace(" ", "")):
-        raise InputError(f"--levels {text} is not like 4;4,3;4,3,2,1")
-    return [tuple(int(level) for level in part.split(",")) for part in text.replace(" ", "").split(";")]
+        raise InputError(f"--levels {text!r} is not like 4;4,3;4,3,2,1")
+    sets = [tuple(int(level) for level in part.split(",")) for part in text.replace(" ", "").split(";")]
+    distinct = {frozenset(levels) for levels in sets}
+    if len(distinct) < len(sets) or any(len(set(levels)) < len(levels) for levels in sets):
+        raise InputError(f"--levels {text} names a level twice in a set, or a set twice; name each once")
+    return sets
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -170,3 +170,13 @@ def test_sets_of_levels_and_seeds_are_read_as_typed():
     for parse, text in ((parse_levels, "4+3"), (parse_levels, ""), (parse_seeds, "a"), (parse_seeds, "1,1")):
         with pytest.raises(InputError):
             parse(text)
+    for text in ("4;4", "4,4", "4,3;2;3,4"):
+        with pytest.raises(InputError, match="twice"):
+            parse_levels(text)
+
+
+def test_levels_that_cannot_be_are_refused_before_any_training(call, words, tmp_path):
+    out = tmp_path / "out"
+    for levels, said in (("9", "no levels {9}; choose --levels from 1 to 4"), ("", "'' is not like"), ("4;4", "twice")):
+        assert said in call("ablate", "levels", *words, "--out", out, "--levels", levels).error
+    assert not out.exists()

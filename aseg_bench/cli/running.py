@@ -108,14 +108,15 @@ def ablate_command(
 
     if what not in {"components", "levels"}:
         raise InputError(f"ablate {what}: choose components or levels")
-    if levels and what == "components":
+    if levels is not None and what == "components":
         raise InputError("--levels belongs to `aseg-bench ablate levels`")
+    sets = PAPER_LEVELS if levels is None else parse_levels(levels)
     plan = _plan(locals(), methods=[method], out=out or Path("runs") / f"ablation_{what}")
     with stoppable(plan.out, overwrite):
         if what == "components":
             tables = ablate_components(plan, parse_seeds(seeds))
         else:
-            tables = ablate_levels(plan, parse_seeds(seeds), parse_levels(levels) if levels else PAPER_LEVELS)
+            tables = ablate_levels(plan, parse_seeds(seeds), sets)
     if tables and not quiet:
         print_report(tables, (), [plan.out / "tables.md"])
 
