@@ -256,6 +256,26 @@ def test_names_do_not_become_paths_formulas_or_hidden_legends(tmp_path):
     assert save(figure, tmp_path, "x", ["svg"])[0].is_file()
 
 
+def test_a_name_in_letters_that_the_font_lacks_is_drawn_without_a_warning(tmp_path, recwarn):
+    with style():
+        figure = new_figure(2, 2)
+        figure.subplots().set_title(printed("方法"))
+    assert save(figure, tmp_path, "x", ["png"])[0].is_file()
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_long_names_stay_inside_the_diagram_of_ranks(tmp_path):
+    names = ["efficientad_small_wrn50", "my_method_v2", "patchcore_wrn101"]
+    values = {(name, str(i), "dsc"): (i + k) % 3 / 3 for k, name in enumerate(names) for i in range(5)}
+    figure = ranks_figure(scores_of(values), "dsc", {})
+    save(figure, tmp_path, "ranks", ["png"])
+    renderer = figure.canvas.get_renderer()
+    for text in figure.axes[0].texts:
+        box = text.get_window_extent(renderer)
+        assert box.x0 >= 0, text.get_text()
+        assert box.x1 <= figure.bbox.width, text.get_text()
+
+
 def test_looks_differ():
     names = [f"m{i}" for i in range(20)]
     assert len({(look.colour, look.marker) for look in looks(names).values()}) == 20

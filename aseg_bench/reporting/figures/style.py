@@ -1,6 +1,7 @@
 """How every figure looks: colours and marks that survive colour blindness and a grey printer, and files that repeat."""
 
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -75,8 +76,9 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The settings of all figures, for as long as the block lasts."""
-    with matplotlib.style.context(["default", _SETTINGS]):
+    """The settings of all figures, for as long as the block lasts; a sign that the font lacks is a box, silently."""
+    with matplotlib.style.context(["default", _SETTINGS]), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
