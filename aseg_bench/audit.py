@@ -1,5 +1,6 @@
 """The same maps under many protocols: how far each number moves from ours, and which setting moves it."""
 
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,9 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from aseg_bench.dumps import DEGENERATE, scores_under, some
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import mean_scores, score_category
+from aseg_bench.evaluate import DegenerateThresholdWarning, mean_scores
 from aseg_bench.files import written_whole
 from aseg_bench.images import read_mask
 from aseg_bench.metrics import METRICS
@@ -93,13 +95,17 @@ def audit(
     keys = [key for key in metrics if key in METRICS]
     variants = {protocol.stamp: protocol for protocol in _with_switches(protocols)}
     scores: list[Score] = []
+    degenerate: list[str] = []
     for of in imported.found:
         category = imported.read(of)
         masks = category.masks if category.masks is not None else _stored_masks(category)
         case = Case(name, category.samples[0].dataset, of)
-        for variant in variants.values():
-            scores += score_category(case, category.samples, category.maps, protocol=variant, metrics=keys, masks=masks)
+        own, is_degenerate = scores_under(variants.values(), case, category, keys, masks)
+        scores += own
+        degenerate += [of] if is_degenerate else []
         tell(of)
+    if degenerate:
+        warnings.warn(f"{name} on {some(degenerate)}: {DEGENERATE}", DegenerateThresholdWarning, stacklevel=2)
     means = {
         (score.protocol, score.metric): score.value for score in mean_scores(scores) if score.case.category == MEAN
     }

@@ -102,6 +102,14 @@ def test_a_crop_is_named_with_its_numbers(tmp_path: Path) -> None:
     assert "resolution (size 256, keep aspect, crop 224)" in causes
 
 
+def test_a_degenerate_threshold_is_said_once_for_all_protocols_and_categories(tmp_path: Path) -> None:
+    imported = write_dump(tmp_path / "dump", sign=-1.0)
+    with pytest.warns() as caught:
+        audit(imported, "mine", protocols=[PROTOCOLS["exact"], PROTOCOLS["uniad"]], metrics=["pixel_ap", "dsc"])
+    (text,) = (str(warning.message) for warning in caught)
+    assert text.startswith("mine on bottle, cable: the DSC's threshold calls more than half of all pixels anomalous")
+
+
 def test_a_dump_with_a_problem_is_not_audited(tmp_path: Path) -> None:
     write_dump(tmp_path / "dump")
     (tmp_path / "dump" / "copy.npz").write_bytes((tmp_path / "dump" / "cable_0.npz").read_bytes())
