@@ -14,13 +14,15 @@ Item = TypeVar("Item")
 def progress_bar(quiet: bool = False) -> Progress:
     """A bar on standard error with count, elapsed time, time left and a free text field ``note``."""
     return Progress(
-        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=16),
         MofNCompleteColumn(table_column=Column(no_wrap=True)),
         TimeElapsedColumn(table_column=Column(no_wrap=True)),
         TextColumn("left", table_column=Column(no_wrap=True)),
         TimeRemainingColumn(table_column=Column(no_wrap=True)),
-        TextColumn("{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True)),  # gives way on narrow screens
+        TextColumn(  # gives way on narrow screens
+            "{task.fields[note]}", markup=False, table_column=Column(ratio=1, no_wrap=True)
+        ),
         console=Console(stderr=True),
         disable=quiet,
     )

@@ -211,6 +211,34 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
     assert installed.diary == ["far fit 8", "far predict 10"]
 
 
+@pytest.mark.parametrize(
+    ("command", "place"),
+    [
+        ("report", "results.read_results"),
+        ("compare", "results.read_results"),
+        ("eval", "predictions.imported.import_maps"),
+        ("audit", "predictions.imported.import_maps"),
+    ],
+)
+def test_ctrl_c_ends_other_commands_with_a_word(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str, place: str
+) -> None:
+    def stop(*given: object, **named: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"aseg_bench.{place}", stop)
+    assert call(command, tmp_path, "--out", tmp_path / "out") == Outcome(130, "", "stopped\n")
+
+
+def test_a_bar_takes_no_name_for_markup(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny, out="other"))
+    (tiny / "bolt").rename(tiny / "[red]bolt")
+    (tiny.parent / "other/maps/near/mvtec_ad/bolt").rename(tiny.parent / "other/maps/near/mvtec_ad/[red]bolt")
+    maps = tiny.parent / "other/maps/near/mvtec_ad"
+    words = [word for word in run_on(tiny, methods=f"[bold]x=maps:{maps}") if word != "--quiet"]
+    assert "scoring [bold]x" in call(*words).err
+
+
 def test_ctrl_c_while_overwriting_says_how_to_go_on(call: Call, installed: Installed, tiny: Path) -> None:
     words = run_on(tiny, methods="near,far")
     call(*words)

@@ -17,6 +17,7 @@ from aseg_bench.cli.lists import datasets_command, methods_command, protocols_co
 from aseg_bench.cli.results import compare_command, published_command, report_command
 from aseg_bench.cli.running import ablate_command, run_command
 from aseg_bench.cli.scoring import audit_command, eval_command
+from aseg_bench.cli.stopping import stoppable
 from aseg_bench.cli.trained import export_command, predict_command
 from aseg_bench.errors import AsegBenchError
 
@@ -46,7 +47,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 for _command, _example in COMMANDS.items():
-    app.command(_example.split()[0], epilog=f"Example: `aseg-bench {_example}`")(_command)
+    app.command(_example.split()[0], epilog=f"Example: `aseg-bench {_example}`")(stoppable(_command))
 
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENOTEMPTY, errno.ENAMETOOLONG}
 _FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}

@@ -1,8 +1,6 @@
 """Commands that train: run and ablate."""
 
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +29,7 @@ from aseg_bench.cli.options import (
     settings_in,
 )
 from aseg_bench.cli.printing import finish, print_report
+from aseg_bench.cli.stopping import resumable
 from aseg_bench.errors import InputError
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def run_command(
 
     names, maps = methods_in(methods)
     plan = _plan(locals(), methods=names, out=out or Path("runs") / dataset, half=half, mixed=mixed, maps=maps)
-    with stoppable(plan.out, overwrite):
+    with resumable(plan.out, overwrite):
         if run(plan):
             finish(plan.out, page=page, mixed=mixed, quiet=quiet)
 
@@ -112,7 +111,7 @@ def ablate_command(
         raise InputError("--levels belongs to `aseg-bench ablate levels`")
     sets = PAPER_LEVELS if levels is None else parse_levels(levels)
     plan = _plan(locals(), methods=[method], out=out or Path("runs") / f"ablation_{what}")
-    with stoppable(plan.out, overwrite):
+    with resumable(plan.out, overwrite):
         if what == "components":
             tables = ablate_components(plan, parse_seeds(seeds))
         else:
@@ -137,14 +136,3 @@ def _plan(given: Mapping[str, Any], **own: Any) -> "RunPlan":
         overwrite=given["overwrite"],
         **own,
     )
-
-
-@contextmanager
-def stoppable(out: Path, overwrite: bool) -> Iterator[None]:
-    """Ctrl-C ends the command with the word that nothing finished is lost, and exit code 130."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        once = ", without --overwrite if the work had begun" if overwrite else ""
-        print(f"stopped; {out} keeps what is finished, and the same command goes on from there{once}", file=sys.stderr)
-        raise typer.Exit(130) from None
