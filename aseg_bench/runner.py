@@ -210,6 +210,22 @@ def check_data(
             )
 
 
+def check_tables(out: Path, n_images: Mapping[Case, int], protocol: Protocol, *, mixed: bool = False) -> None:
+    """Refuse before the work what the tables would refuse after it: a mixture with the scores that are there.
+
+    Args:
+        out: folder of the run.
+        n_images: what shall be scored, and on how many test images.
+        protocol: of the new scores.
+        mixed: tables may mix protocols.
+
+    Raises:
+        InputError: tables would mix protocols or test images.
+    """
+    planned = [Score(case, DEFAULT_METRICS[0], None, count, protocol.stamp) for case, count in n_images.items()]
+    merge_runs([_merged(out / SCORES, mean_scores(planned))], mixed=mixed)
+
+
 def data_facts(root: Path | None, samples: Sequence[Sample]) -> dict[str, Any]:
     """What the record of a folder tells of a data set: where it lies, and which images it holds."""
     return {
@@ -269,7 +285,9 @@ def _ready(plan: RunPlan) -> _Ready:
     store = MapStore(plan.out / "maps")
     record = _read_record(plan.out)
     check_data(plan.out, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
-    _rehearse_tables(plan, test, protocol)
+    n_images = Counter(sample.category for sample in test)
+    planned = {Case(name, plan.dataset, key): count for name in plan.methods for key, count in n_images.items()}
+    check_tables(plan.out, planned, protocol, mixed=plan.mixed)
     due = [name for name in plan.methods if _is_due(plan, record, store, name, conditions[name], test)]
     return _Ready(protocol, samples, test, data, conditions, {name: _build(plan, store, name, test) for name in due})
 
@@ -310,17 +328,6 @@ def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, A
     maps = {name: {"maps": str(path), _CHECKSUM: checksum_of_maps(path)} for name, path in plan.maps.items()}
     settings = {name: {"settings": dict(plan.settings.get(name, {}))} for name in plan.methods}
     return {name: shared | maps.get(name, settings[name]) for name in plan.methods}
-
-
-def _rehearse_tables(plan: RunPlan, test: Sequence[Sample], protocol: Protocol) -> None:
-    """Refuse before the work what the tables would refuse after it: a mixture with the scores that are there."""
-    n_images = Counter(sample.category for sample in test)
-    planned = [
-        Score(Case(name, plan.dataset, category), DEFAULT_METRICS[0], None, count, protocol.stamp)
-        for name in plan.methods
-        for category, count in n_images.items()
-    ]
-    merge_runs([_merged(plan.out / SCORES, mean_scores(planned))], mixed=plan.mixed)
 
 
 def _is_due(

@@ -70,7 +70,9 @@ def test_a_folder_of_scores_refuses_a_second_protocol_unless_mixed(
     _, dump = data
     out = ("--out", tmp_path / "out", "--quiet")
     assert call(monkeypatch, "eval", dump, "--name", "a", *out) == 0
-    assert call(monkeypatch, "eval", dump, "--name", "b", "--protocol", "rd4ad", *out) == 2
+    with monkeypatch.context() as patch:
+        patch.delattr("aseg_bench.dumps.scores_under")  # it is refused before any work
+        assert call(patch, "eval", dump, "--name", "b", "--protocol", "rd4ad", *out) == 2
     assert "--mixed" in capsys.readouterr().err
     assert {score.case.method for score in read_scores(tmp_path / "out" / "scores.csv")} == {"a"}
     assert call(monkeypatch, "eval", dump, "--name", "b", "--protocol", "rd4ad", "--mixed", *out) == 0

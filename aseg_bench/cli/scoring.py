@@ -51,11 +51,12 @@ def eval_command(
     """Score maps that other code wrote, and write the same tables as `run`."""
     from aseg_bench.dumps import score_dump
     from aseg_bench.files import make_folder
-    from aseg_bench.predictions.imported import import_maps
+    from aseg_bench.predictions.imported import OWN_DATASET, import_maps
     from aseg_bench.predictions.records import Limits
     from aseg_bench.progress import progress_bar, working
     from aseg_bench.protocols import find_protocol
-    from aseg_bench.runner import check_data, check_name, data_facts, keep_scores
+    from aseg_bench.records import Case
+    from aseg_bench.runner import check_data, check_name, check_tables, data_facts, keep_scores
 
     rules = find_protocol(protocol)
     chosen, measured = names_in("--categories", categories), names_in("--metrics", metrics)
@@ -69,6 +70,8 @@ def eval_command(
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
     )
+    planned = {Case(name, dataset or OWN_DATASET, key): len(found) for key, found in imported.found.items()}
+    check_tables(out, planned, rules, mixed=mixed)
     data = {}
     if dataset and samples:
         with working("checking images", quiet):
