@@ -67,7 +67,7 @@ def run_maps(results: Results, methods: Sequence[str] | None = None) -> list[lis
             raise InputError(f"{results.folder} holds no scores of {name}; {near_matches(name, results.methods)}")
     maps, gaps = _found_maps(results, names)
     if gaps:
-        raise InputError(f"{gaps[0]}; run again with the same command")
+        raise InputError(f"{gaps[0]}; run again with the same command, or name others with --methods")
     return list(maps.values())
 
 
@@ -223,7 +223,11 @@ def write_run_report(
 
     Returns:
         The report and the files written.
+
+    Raises:
+        InputError: there is no such format, or whatever ``report`` refuses.
     """
+    known_names(formats, list(FORMATS))
     maps, notes = _shown_maps(runs) if page else ([], [])
     for note in notes:
         if note.kind == "warning":

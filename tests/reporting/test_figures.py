@@ -249,6 +249,8 @@ def test_levels_are_drawn_per_category_with_an_image_of_each_kind(tmp_path, cate
 def test_names_do_not_become_paths_formulas_or_hidden_legends(tmp_path):
     assert re.fullmatch(r"[\w-]+", file_name("../../etc", "a b<c>"), re.ASCII)
     assert len({file_name(name) for name in ("a_b", "a b", "a/b", "ä_b")}) == 4
+    assert len(file_name("a" * 300)) < 100
+    assert file_name("a" * 300) != file_name("a" * 301)
     assert printed("_m$x$") == r" _m\$x\$"
     with style():
         figure = new_figure(2, 2)

@@ -49,6 +49,7 @@ _SETTINGS = {
 }
 
 
+_N_NAME = 60  # characters of a name that enter a file's name
 _CANVASES: dict[str, tuple[type[Any], str]] = {  # and the key of what would differ each time
     "png": (FigureCanvasAgg, "Software"),
     "svg": (FigureCanvasSVG, "Date"),
@@ -109,7 +110,7 @@ def file_name(*parts: str) -> str:
 
 
 def _plain(name: str) -> str:
-    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)
+    plain = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:_N_NAME]
     return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"
 
 
