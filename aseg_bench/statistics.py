@@ -187,8 +187,8 @@ class Resampled:
         if self.influence is not None:
             return float(2 * stats.t.sf(deviations, _n_free(self.influence)))
         beyond = int(min((self.replicates <= 0).sum(), (self.replicates >= 0).sum()))
-        share = 2 * (1 + beyond) / (1 + self.replicates.size)
-        return min(1.0, share, share if beyond else float(2 * stats.norm.sf(deviations)))
+        share = min(1.0, 2 * (1 + beyond) / (1 + self.replicates.size))
+        return share if beyond else min(share, float(2 * stats.norm.sf(deviations)))
 
     @property
     def _standard_error(self) -> float:

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -6,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.browser import why_not
+from benchmarks.coverage import KINDS
+from benchmarks.coverage import write_report as write_coverage
 from benchmarks.speed import FULL, LONGEST, NOT_INSTALLED, Run, _left_out, installed_version
 from benchmarks.tools import SCENES, TOOLS
 
@@ -24,6 +28,21 @@ def test_a_quick_race_writes_the_whole_report(tmp_path):
     exact = [bar for bar in record["bars"] if bar["what"].startswith("largest deviation")]
     assert exact[0]["holds"]
     assert "| aseg-bench: all metrics" in (tmp_path / "speed.md").read_text()
+
+
+def test_a_quick_measurement_of_reports_names_every_bar(tmp_path):
+    command = [sys.executable, ROOT / "benchmark.py", "report", "--quick", "--out", tmp_path]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    bars = json.loads((tmp_path / "report.json").read_text())["bars"]
+    assert len(bars) == (5 if why_not() else 8)
+    assert all(bar["value"] > 0 for bar in bars)
+    assert "2 methods, 2 categories, 16 test images of 64 x 64 pixels" in (tmp_path / "report.md").read_text()
+
+
+def test_a_quick_simulation_of_intervals_has_every_kind_and_metric(tmp_path):
+    write_coverage(tmp_path, n_cases=3)
+    rows = [line for line in (tmp_path / "coverage.md").read_text().splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + len(KINDS) * 3
 
 
 @pytest.mark.parametrize("scene", SCENES)
