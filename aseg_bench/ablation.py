@@ -39,13 +39,23 @@ from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.scores import Key, Result, merge_runs, merged_scores
 from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats
-from aseg_bench.runner import RECORD as RUN_RECORD
-from aseg_bench.runner import SCORES, RunPlan, check, dataset_labels, discard, find_samples, is_helper, run
+from aseg_bench.runner import (
+    ABLATION,
+    RECORD,
+    SCORES,
+    RunPlan,
+    check,
+    dataset_labels,
+    discard,
+    find_samples,
+    is_helper,
+    run,
+)
 
 LEVEL_MAPS = "level_maps"
 METRICS_SHOWN = ("pixel_ap", "dsc")
 PAPER_LEVELS = ((4,), (3,), (2,), (1,), (4, 3), (4, 1), (4, 3, 2), (4, 3, 2, 1))
-RECORD, BY_SEED = "ablation.json", "by_seed"
+BY_SEED = "by_seed"
 
 
 class Kind(StrEnum):
@@ -122,7 +132,7 @@ def ablate_levels(plan: RunPlan, seeds: Sequence[int], sets: Sequence[tuple[int,
 
 def is_ablation(folder: Path) -> bool:
     """Whether a finished ablation lies in the folder."""
-    return (folder / RECORD).is_file()
+    return (folder / ABLATION).is_file()
 
 
 def ablation_report(folder: Path, tables: Sequence[str] | None = None) -> Report:
@@ -136,13 +146,13 @@ def ablation_report(folder: Path, tables: Sequence[str] | None = None) -> Report
         InputError: the folder is damaged, or there is no such table.
     """
     try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = json.loads((folder / ABLATION).read_text(encoding="utf-8"))
         kind, labels = Kind(record["kind"]), list(record["lines"])
         files = [folder / BY_SEED / f"seed{seed}.csv" for seed in record["seeds"]]
         label = find_method(record["method"]).label
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{folder / RECORD} is damaged ({error}); run the ablation again with --out {folder}"
+            f"{folder / ABLATION} is damaged ({error}); run the ablation again with --out {folder}"
         ) from None
     by_seed = [read_scores(file) for file in files]
     results = merge_runs(by_seed)
@@ -186,7 +196,7 @@ def _only_method(plan: RunPlan) -> MethodFacts:
 
 
 def _refuse_other_results(out: Path) -> None:
-    for name in (SCORES, RUN_RECORD):
+    for name in (SCORES, RECORD):
         if (out / name).exists() and not is_ablation(out):
             raise InputError(f"{out / name} is of a run, which an ablation would replace; choose another --out")
 
@@ -279,7 +289,7 @@ def _written(plan: RunPlan, kind: Kind, labels: Sequence[str], by_seed: Mapping[
     for seed, scores in by_seed.items():
         write_scores(plan.out / BY_SEED / f"seed{seed}.csv", scores)
     record = {"kind": kind, "method": plan.methods[0], "lines": labels, "seeds": list(by_seed)}
-    with written_whole(plan.out / RECORD) as temporary:
+    with written_whole(plan.out / ABLATION) as temporary:
         temporary.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     write_scores(plan.out / SCORES, merged_scores(list(by_seed.values())))  # after what says that they are its own
     made = ablation_report(plan.out)

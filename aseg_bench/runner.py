@@ -39,7 +39,7 @@ from aseg_bench.records import MEAN, Case, Sample, Score
 from aseg_bench.reporting import read_scores, write_scores, write_tables
 from aseg_bench.reporting.scores import merge_runs
 
-SCORES, RECORD, REPORT = "scores.csv", "run.json", "report"
+SCORES, RECORD, REPORT, ABLATION = "scores.csv", "run.json", "report", "ablation.json"
 _CHECKSUM = "maps_checksum"  # in the conditions of maps that other code made; unlike the others, it may change
 _VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
 
@@ -220,8 +220,10 @@ def check_tables(out: Path, n_images: Mapping[Case, int], protocol: Protocol, *,
         mixed: tables may mix protocols.
 
     Raises:
-        InputError: tables would mix protocols or test images.
+        InputError: tables would mix protocols or test images, or the folder is an ablation's.
     """
+    if (out / ABLATION).is_file():
+        raise InputError(f"{out} holds an ablation, whose scores are of its lines; choose another --out")
     planned = [Score(case, DEFAULT_METRICS[0], None, count, protocol.stamp) for case, count in n_images.items()]
     merge_runs([_merged(out / SCORES, mean_scores(planned))], mixed=mixed)
 

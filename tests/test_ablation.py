@@ -72,6 +72,11 @@ def test_level_sets_are_products_of_maps_of_one_training(call, words, tiny, tmp_
     again = (tmp_path / "again" / "tables.md").read_text()
     assert (out / "tables.md").read_text().startswith(again.rstrip("\n"))
     assert "no 4 here; known: 5, categories" in call("report", out, "--tables", "4").error
+    where = ("--dataset", "mvtec_ad", "--data-root", tiny, "--out", out)
+    assert (
+        "holds an ablation" in call("run", "--methods", f"x=maps:{run / 'maps' / 'uni_as' / 'mvtec_ad'}", *where).error
+    )
+    assert "holds an ablation" in call("eval", run / "maps" / "uni_as" / "mvtec_ad", "--name", "x", *where).error
     assert "is an ablation; report on it by itself" in call("report", out, run, "--out", tmp_path / "both").error
     assert "Tables 4 and 5 are of ablations" in call("report", run, "--tables", "4").error
     (tmp_path / "damaged").mkdir()
