@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.pixels import ScoredMaps
-from aseg_bench.records import MEAN, Score
+from aseg_bench.records import MEAN, Case, Score
 from aseg_bench.statistics import (
     RESAMPLED,
     Resampled,
@@ -62,28 +64,46 @@ def compare(
         case = category[0].case
         place = (case.dataset, case.category)
         methods = [maps.case.method for maps in category]
-        weights = None
-        for maps in category:
-            try:
-                counts = count_images(maps.scores, maps.masks)
-            except UndefinedMetricError as error:
-                skipped[place] = str(error)
-                break
-            n_anomalous = int(counts.is_anomalous.sum())
-            if 1 in (n_anomalous, counts.is_anomalous.size - n_anomalous):
-                skipped[place] = "a single normal or anomalous image, which cannot be resampled"
-                break
-            if weights is None:
-                weights = image_weights(counts.is_anomalous, n_replicates, category_rng(seed, *place))
-                if n_anomalous < _N_FEW:
-                    few[place] = n_anomalous
-            values = {key: value for key in RESAMPLED if (value := exact.get((maps.case, key))) is not None}
-            for metric, number in resample(counts, values, weights).items():
-                numbers.setdefault(place, {}).setdefault(metric, {})[maps.case.method] = number
+        try:
+            found, n_anomalous = _resampled(category, exact, n_replicates, category_rng(seed, *place))
+        except UndefinedMetricError as error:
+            skipped[place] = str(error)
+            continue
+        if found:
+            numbers[place] = found
+        if n_anomalous < _N_FEW:
+            few[place] = n_anomalous
     if not numbers:
         why = "; ".join(f"{category}: {reason}" for (_, category), reason in skipped.items())
         raise InputError(f"no category has scores that can be resampled ({why or 'none is scored'})")
     return Comparison(methods, _with_means(numbers), skipped, few, n_replicates)
+
+
+def _resampled(
+    category: Sequence[ScoredMaps],
+    exact: Mapping[tuple[Case, str], float | None],
+    n_replicates: int,
+    rng: np.random.Generator,
+) -> tuple[dict[str, dict[str, Resampled]], int]:
+    """Numbers by metric and method of one category, and its least number of anomalous images.
+
+    Raises:
+        UndefinedMetricError: for one of the methods, and so for all: they have no number to be compared with.
+    """
+    numbers: dict[str, dict[str, Resampled]] = {}
+    weights, fewest = None, len(category[0].samples)
+    for maps in category:
+        counts = count_images(maps.scores, maps.masks)
+        n_anomalous = int(counts.is_anomalous.sum())
+        if 1 in (n_anomalous, counts.is_anomalous.size - n_anomalous):
+            raise UndefinedMetricError("a single normal or anomalous image, which cannot be resampled")
+        if weights is None:
+            weights = image_weights(counts.is_anomalous, n_replicates, rng)
+        fewest = min(fewest, n_anomalous)
+        values = {key: value for key in RESAMPLED if (value := exact.get((maps.case, key))) is not None}
+        for metric, number in resample(counts, values, weights).items():
+            numbers.setdefault(metric, {})[maps.case.method] = number
+    return numbers, fewest
 
 
 def _with_means(

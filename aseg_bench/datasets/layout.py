@@ -42,8 +42,8 @@ def find_in_layout(dataset: str, root: Path | None, categories: Sequence[str] | 
     problems: list[str] = []
     for category in select_categories(root, found, categories):
         samples += _category_samples(dataset, root / category, problems)
-    problems += [f"the name of {sample.image_path} is not UTF-8; rename it" for sample in samples
-                 if not is_utf8(sample.name)]  # fmt: skip
+    strange = [sample.image_path for sample in samples if not is_utf8(sample.name)]
+    problems += [f"the name of {path} is not UTF-8; rename it" for path in strange]
     raise_problems(root, problems)
     return sorted(samples, key=sample_order)
 

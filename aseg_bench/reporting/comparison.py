@@ -144,9 +144,7 @@ def _ranks(comparison: Comparison, metric: str, names: Mapping[str, str]) -> Tab
         ]
         for pair in tests.pairs
     ]
-    friedman = (
-        "" if tests.friedman is None else f" Friedman: p {'' if tests.friedman < 0.001 else '= '}{_p(tests.friedman)}."
-    )
+    friedman = "" if tests.friedman is None else f" Friedman's p: {_p(tests.friedman)}."
     caption = (
         f"Rank tests on {METRICS[metric].label} over {tests.n_categories} categories.{friedman} Mean ranks that lie "
         f"{tests.critical_difference:.2f} or more apart differ (Nemenyi, 5 %)."

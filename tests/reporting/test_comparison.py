@@ -67,6 +67,15 @@ def test_a_single_anomalous_image_has_no_interval_and_an_unreadable_map_is_an_er
         compare([[broken]], scores_of([whole]))
 
 
+def test_a_category_that_one_method_cannot_be_resampled_on_is_left_out_for_all(tmp_path: Path) -> None:
+    whole, other = make_category(tmp_path), make_category(tmp_path, "pill")
+    vanished = replace(other[1], masks=[np.zeros_like(mask) for mask in other[1].masks])  # in a small map's frame
+    found = compare([whole, [other[0], vanished]], scores_of([whole, other]), n_replicates=100)
+    assert ("toys", "pill") in found.skipped
+    assert ("toys", "pill") not in found.numbers
+    assert found.numbers["toys", "mean"]["dsc"].keys() == {maps.case.method for maps in whole}
+
+
 def test_a_category_without_defects_is_left_out_with_its_reason(tmp_path: Path) -> None:
     screw, pill = (make_category(tmp_path, name) for name in ("screw", "pill"))
     empty = [

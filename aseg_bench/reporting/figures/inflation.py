@@ -132,6 +132,7 @@ def inflation_figure(
     methods = list(dict.fromkeys(points["method"]))
     coloured = [name for name in (highlighted or methods) if name in methods][:N_HIGHLIGHTED]
     drawn = looks(coloured)
+    words = _words(agreement(points))
     points = points.assign(**{X: points[X].clip(*_SHOWN)})
     rest = points[~points["method"].isin(coloured)]
     with style():
@@ -164,7 +165,7 @@ def inflation_figure(
             figure.add_subplot(grid[0, 0], sharex=axis), figure.add_subplot(grid[1, 1], sharey=axis), points
         )
         figure.legend(handles=_handles(points, drawn, rest, labels), loc="outside lower center", ncols=3)
-        figure.suptitle(f"{printed(title, 60)}\n{_words(agreement(points))}", fontsize=8)
+        figure.suptitle(f"{printed(title, 60)}\n{words}", fontsize=8)
     return figure
 
 
