@@ -32,6 +32,9 @@ class Outcome(NamedTuple):
         return self.err.split("error: ")[1].strip()
 
 
+Call = Callable[..., Outcome]
+
+
 @dataclass
 class Distance:
     """A method in a blink: distance of a pixel from the mean training image. It keeps a diary of its work."""
@@ -116,6 +119,11 @@ def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> 
         return Outcome(code, *capfd.readouterr())
 
     return call_it
+
+
+def run_on(root: Path, *words: object, methods: str = "near", out: str = "out") -> tuple[object, ...]:
+    place = ("--dataset", "mvtec_ad", "--data-root", root, "--out", root.parent / out)
+    return ("run", "--quiet", "--no-page", "--methods", methods, *place, *words)
 
 
 @pytest.fixture

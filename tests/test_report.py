@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 
 from aseg_bench.reporting.figures import FORMATS
-from tests.conftest import Installed, Outcome
-
-Call = Callable[..., Outcome]
+from tests.conftest import Call, Installed
 
 
 @pytest.fixture

@@ -148,6 +148,8 @@ def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, 
 
 def _fit_silently(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> None:
     fit_model(fabric, model, data, job)  # Fabric looks into arguments and results, and refuses frozen records
+    torch.distributed.barrier()
+    torch.distributed.destroy_process_group()  # else a thread of it may outlive the process's end, which aborts then
 
 
 @torch.inference_mode()
