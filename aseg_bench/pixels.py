@@ -17,8 +17,8 @@ from aseg_bench.images import image_size, read_image
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
-from aseg_bench.protocols.meeting import LazySequence, Meeting
-from aseg_bench.records import Case, Sample
+from aseg_bench.protocols.meeting import Meeting
+from aseg_bench.records import Case, LazySequence, Sample
 from aseg_bench.slices import Swept, sweep
 
 EDGE = 256  # pixels of the longer edge of a picture that is only looked at

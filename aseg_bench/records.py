@@ -1,14 +1,16 @@
 """The nouns of the project: frozen records that travel from the data set to the table."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 GOOD = "good"  # the folder name of normal images in the MVTec-AD layout
 MEAN = "mean"  # the category whose scores are means over the categories
+T = TypeVar("T", covariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,3 +87,43 @@ class Score:
     n_images: int
     protocol: str
     undefined_because: str = ""
+
+
+class LazySequence(Sequence[T]):
+    """A sequence whose items are made when asked for.
+
+    Args:
+        length: how many there are.
+        item: makes the item at a position.
+        n_bytes: arrays (or tuples of them) that are made first are kept while they fit into this many bytes, so that
+            a small sequence is made once and a large one takes no more memory than this.
+    """
+
+    def __init__(self, length: int, item: Callable[[int], T], n_bytes: int = 0) -> None:
+        self._length, self._item = length, item
+        self._kept: dict[int, T] = {}
+        self._room = n_bytes
+
+    def __len__(self) -> int:
+        return self._length
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        if isinstance(index, slice):
+            return [self[place] for place in range(self._length)[index]]
+        place = range(self._length)[index]
+        if place in self._kept:
+            return self._kept[place]
+        item = self._item(place)
+        size = _n_bytes(item)
+        if size and size <= self._room:
+            self._room -= size
+            self._kept[place] = item
+        return item
+
+
+def _n_bytes(item: object) -> int:
+    return sum(map(_n_bytes, item)) if isinstance(item, tuple) else int(getattr(item, "nbytes", 0))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple, TypeVar, overload
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,10 @@ from aseg_bench.protocols.frame import crop_box, frame_shape, resized_map
 from aseg_bench.protocols.image_scores import image_score
 from aseg_bench.protocols.presets import Protocol
 from aseg_bench.protocols.truth import binarised, truth_fractions
-from aseg_bench.records import Sample
+from aseg_bench.records import LazySequence, Sample
 
 Scores = NDArray[np.floating]
 Masks = Sequence[NDArray[np.number] | None]
-T = TypeVar("T", covariant=True)
 
 
 class Pair(NamedTuple):
@@ -131,25 +130,6 @@ class Meeting:
         labels = np.concatenate([truth.ravel() for truth in self.truths])
         threshold = best_f1_threshold(pooled, labels)
         return lambda scores: _anomalib_scaled(scores, low, high, threshold)
-
-
-class LazySequence(Sequence[T]):
-    """A sequence whose items are made when asked for."""
-
-    def __init__(self, length: int, item: Callable[[int], T]) -> None:
-        self._length, self._item = length, item
-
-    def __len__(self) -> int:
-        return self._length
-
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        if isinstance(index, slice):
-            return [self._item(place) for place in range(self._length)[index]]
-        return self._item(range(self._length)[index])
 
 
 def _min_max_scaled(scores: Scores, low: float, high: float) -> Scores:
