@@ -101,8 +101,7 @@ def count_images(
         free = np.searchsorted(anomalous, tops, side="right")
         grid = np.unique(np.concatenate([even, anomalous[free[free < anomalous.size]]]))
         kind = key_type(grid.dtype, "scores")
-        bits = kind.bits(grid)
-        ladder = ladder_of(np.where(bits < 0, kind.integer(kind.flip) - bits, bits), grid.size, kind)
+        ladder = ladder_of(kind.keys(grid), grid.size, kind)
         counts = list(pool.map(lambda i: _binned(scores[i], masks[i], kind, ladder, grid.size), range(len(scores))))
     return ImageCounts(np.array([count for count, _ in counts]), np.array([count for _, count in counts]))
 
@@ -295,8 +294,8 @@ def _influence(left_out: Floats, is_anomalous: NDArray[np.bool_]) -> Floats:
     return influence
 
 
-def _anomalous_and_top(scores: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[NDArray[Any], float]:
-    return scores[mask], float(scores.max())
+def _anomalous_and_top(scores: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[NDArray[Any], Any]:
+    return scores[mask], scores.max()
 
 
 def _binned(

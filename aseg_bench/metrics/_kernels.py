@@ -118,7 +118,7 @@ def index(distinct, n_distinct, shift, base, table):
         table[bucket] = k
         fullest = max(fullest, k - before)
         before = k
-    return fullest
+    return max(fullest, n_distinct - before)  # no further edge closes the last bucket
 
 
 @njit(cache=True, nogil=True)

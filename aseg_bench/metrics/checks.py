@@ -14,6 +14,39 @@ ScoreMaps = NDArray[Any] | Sequence[NDArray[Any]]
 Masks = NDArray[np.bool_] | Sequence[NDArray[np.bool_]]
 
 
+def as_array(values: Any, where: str) -> NDArray[Any]:
+    """The door through which everything enters: the same values as a numpy array, none of them rounded.
+
+    Args:
+        values: an array of any library, a tensor on any device (also one that requires a gradient), or nested lists.
+            bfloat16 and 8-bit floating-point tensors become float32, which holds all their values.
+        where: names the values in messages.
+
+    Returns:
+        A view where it can be. A boolean is true wherever its byte is not zero, as when 0 and 255 are viewed as bool.
+
+    Raises:
+        InputError: the values are a masked array, whose mask would be ignored, or form no array.
+    """
+    if isinstance(values, np.ma.MaskedArray):
+        raise InputError(
+            f"{where}: a masked array is not measured, as its mask would be ignored; fill it, or cut out what is valid"
+        )
+    try:
+        array = _from_tensor(values) if hasattr(values, "detach") else np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{where}: a {type(values).__name__} forms no array of numbers ({error})") from error
+    if array.dtype == np.bool_ and array.size and (of_bytes := array.view(np.uint8)).max() > 1:
+        return np.not_equal(of_bytes, 0)
+    return array
+
+
+def _from_tensor(tensor: Any) -> NDArray[Any]:
+    is_narrow = tensor.is_floating_point() and tensor.dtype.itemsize <= 2 and str(tensor.dtype) != "torch.float16"
+    array: NDArray[Any] = (tensor.float() if is_narrow else tensor).numpy(force=True)
+    return array
+
+
 def check_maps(scores: ScoreMaps, masks: Masks) -> None:
     """Check what can be checked without reading: numbers of maps, and shapes and types of what is in memory.
 
@@ -21,9 +54,10 @@ def check_maps(scores: ScoreMaps, masks: Masks) -> None:
         InputError: nothing is there, the numbers differ, or a pair in memory fails `check_pair`.
     """
     for name, maps in (("scores", scores), ("masks", masks)):
-        if isinstance(maps, np.ndarray) and maps.ndim != 3:
-            hint = f"; put one image as {name}[None]" if maps.ndim == 2 else ""
-            raise InputError(f"{name} have shape {maps.shape}; (images, height, width) is needed{hint}")
+        shape = getattr(maps, "shape", None)  # of an array or a tensor
+        if shape is not None and len(shape) != 3:
+            hint = f"; put one image as {name}[None]" if len(shape) == 2 else ""
+            raise InputError(f"{name} have shape {tuple(shape)}; (images, height, width) is needed{hint}")
         if not hasattr(maps, "__len__") or not hasattr(maps, "__getitem__"):
             raise InputError(
                 f"{name} are a {type(maps).__name__}; pass an array or a sequence, for instance list({name})"
@@ -38,7 +72,7 @@ def check_maps(scores: ScoreMaps, masks: Masks) -> None:
         if isinstance(masks, np.ndarray):
             _check_boolean(masks, "the array of masks")
         for i in range(1 if arrays else len(scores)):
-            check_pair(np.asarray(scores[i]), np.asarray(masks[i]), f"image {i}")
+            check_pair(as_array(scores[i], f"image {i}"), as_array(masks[i], f"the mask of image {i}"), f"image {i}")
 
 
 def check_pair(scores: NDArray[Any], mask: NDArray[Any], where: str) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from aseg_bench.errors import UndefinedMetricError
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.keys import FLOAT64, KEY_TYPES, Keys, KeyType
+from aseg_bench.metrics.keys import FLOAT64, INT64, KEY_TYPES, Keys, KeyType, key_type
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +40,20 @@ class Curve:
         """The curve of a few scores, for instance one per image.
 
         Args:
-            scores: finite or infinite scores, (n,); compared as float64.
+            scores: finite or infinite scores, (n,); compared as float64, 64-bit integers as they are.
             labels: True where anomalous, (n,).
             element: what a score is about, for messages.
         """
-        values = np.asarray(scores, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
+        values = np.asarray(scores)
+        kind = INT64 if key_type(values.dtype, f"the {element} scores") is INT64 else FLOAT64
+        values = values.astype(kind.name) + 0  # -0.0 becomes 0.0
         is_anomalous = np.asarray(labels, dtype=np.bool_)
         distinct, found = np.unique(values[is_anomalous], return_counts=True)
         normal = values[~is_anomalous]
         low = np.searchsorted(distinct, normal)
         tied = np.searchsorted(distinct, normal, side="right") > low
         counts = np.bincount(2 * low + tied, minlength=2 * len(distinct) + 1)
-        bits = FLOAT64.bits(distinct)
-        keys = np.where(bits < 0, FLOAT64.flip - bits, bits)
-        return cls(keys, FLOAT64, found.astype(np.uint32), counts.astype(np.uint32), element)
+        return cls(kind.keys(distinct), kind, found.astype(np.uint32), counts.astype(np.uint32), element)
 
     @cached_property
     def n_anomalous(self) -> int:
@@ -121,7 +121,12 @@ class Curve:
 
         Source: Ma et al., UniAS (WACV 2025), section 4.1.
         """
-        return self._threshold(self._rank(3))
+        return self._threshold(self.pr_rank)
+
+    @property
+    def pr_rank(self) -> int:
+        """Where `pr_threshold` stands among ``keys``."""
+        return self._rank(3)
 
     @property
     def at_f1_threshold(self) -> tuple[int, int]:
@@ -131,7 +136,7 @@ class Curve:
     @property
     def at_pr_threshold(self) -> tuple[int, int]:
         """True and false positives at `pr_threshold`."""
-        return self._positives(self._rank(3))
+        return self._positives(self.pr_rank)
 
     def fpr_at_tpr(self, tpr: float) -> float:
         """The false-positive rate at the highest threshold that finds at least this share of anomalous elements."""
@@ -180,7 +185,8 @@ class Curve:
         return int(self._summary[which])
 
     def _threshold(self, rank: int) -> float:
-        return float(self.kind.scores(self.keys[rank : rank + 1])[0])
+        score: float = self.kind.scores(self.keys[rank : rank + 1])[0].item()  # an int keeps all digits of an int64
+        return score
 
     def _positives(self, rank: int) -> tuple[int, int]:
         return (

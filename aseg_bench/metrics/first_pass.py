@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.checks import check_mask, check_pair
+from aseg_bench.metrics.checks import as_array, check_mask, check_pair
 from aseg_bench.metrics.keys import FLOAT32, Keys, KeyType, key_type
 from aseg_bench.metrics.tallies import UINT32_MAX, CoarseTally
 
@@ -153,9 +153,11 @@ class FirstPass:
         index = self._n_images if index is None else index
         where = f"image {index}" if name is None else name
         self._n_images += 1
+        mask = as_array(mask, f"the mask of {where}")
         if score_map is None:
             check_mask(mask, where)
         else:
+            score_map = as_array(score_map, where)
             check_pair(score_map, mask, where)
             self._take(score_map, mask, regions, index, where)
         if not mask.any():
@@ -271,13 +273,14 @@ def _saturating(
     parts = []
     for number, region in enumerate(regions):
         place = f"{where}, region {number}"
-        check_mask(region.mask, place)
-        if region.mask.shape != mask.shape or not region.mask.any() or (region.mask & ~mask).any():
+        inside = as_array(region.mask, place)
+        check_mask(inside, place)
+        if inside.shape != mask.shape or not inside.any() or (inside & ~mask).any():
             raise InputError(f"{place} is empty or reaches beyond the mask; the mask must be the union of the regions")
         if region.saturation < 1:
             raise InputError(f"{place}: the saturation is {region.saturation} pixels; at least 1 is needed")
-        keys = np.empty(int(region.mask.sum()), dtype=kind.integer)
-        kernels.gather(bits, mask_bytes(region.mask), kind.flip, keys)
+        keys = np.empty(int(inside.sum()), dtype=kind.integer)
+        kernels.gather(bits, mask_bytes(inside), kind.flip, keys)
         keys.sort()
         parts.append(keys[-int(region.saturation) :])
     return np.concatenate(parts), np.array([len(part) for part in parts])

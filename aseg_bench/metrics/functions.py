@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import region
-from aseg_bench.metrics.checks import Masks, ScoreMaps, check_maps, check_pair, check_share
+from aseg_bench.metrics.checks import Masks, ScoreMaps, as_array, check_maps, check_pair, check_share
 from aseg_bench.metrics.first_pass import Needs, SaturatedRegion
 from aseg_bench.metrics.keys import key_type
 from aseg_bench.metrics.measure import evaluate_maps, sweep_maps
@@ -284,7 +284,7 @@ def at_threshold(scores: ScoreMaps, masks: Masks, threshold: float) -> Threshold
     check_maps(scores, masks)
     tp = fp = fn = tn = fp_of_normal = n_normal_images = 0
     for i in range(len(scores)):
-        score_map, mask = np.asarray(scores[i]), np.asarray(masks[i])
+        score_map, mask = as_array(scores[i], f"image {i}"), as_array(masks[i], f"the mask of image {i}")
         check_pair(score_map, mask, f"image {i}")
         if np.isnan(score_map).any():
             row, column = np.argwhere(np.isnan(score_map))[0]

@@ -33,17 +33,17 @@ class KeyType:
     def bits(self, scores: NDArray[Any]) -> Keys:
         """The scores as bits, flat, contiguous, writable (so that numba compiles once); a view if it can be."""
         if self.name == "int64":
-            if scores.max() > INT64_MOST or scores.min() < -INT64_MOST:
+            if scores.size and (scores.max() > INT64_MOST or scores.min() < -INT64_MOST):
                 raise InputError(f"integer scores beyond {INT64_MOST} in size cannot be compared; convert to float64")
             signed = scores.astype(np.int64).ravel()
             return np.where(signed < 0, self.flip - signed, signed)
         flat = np.ascontiguousarray(scores, dtype=self.name).ravel()
         return (flat if flat.flags.writeable else flat.copy()).view(self.integer)
 
-    def key(self, score: float) -> int:
-        """The key of one score."""
-        bits = int(self.bits(np.array([score]))[0])
-        return bits if bits >= 0 else self.flip - bits
+    def keys(self, scores: NDArray[Any]) -> Keys:
+        """The keys of some scores, flat."""
+        bits = self.bits(scores)
+        return np.where(bits < 0, self.integer(self.flip) - bits, bits)
 
     def scores(self, keys: Keys) -> NDArray[Any]:
         """The scores that the keys stand for: float32, float64 or int64."""

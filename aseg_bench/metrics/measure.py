@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import pixel, region
-from aseg_bench.metrics.checks import Masks, ScoreMaps, check_keys, check_maps
+from aseg_bench.metrics.checks import Masks, ScoreMaps, as_array, check_keys, check_maps
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import CURVE_ONLY, NOTHING, FirstPass, Needs, SaturatedRegion
 from aseg_bench.metrics.second_pass import ImageScore, SecondPass
@@ -59,7 +59,8 @@ def evaluate_maps(
     Args:
         scores: anomaly score per pixel, (images, height, width), or a sequence of (height, width) arrays of any sizes;
             any unit, higher is more anomalous. An element of a sequence is read at most twice, so it may come from a
-            file. float16, float32, float64 and integers are compared without loss; infinities are ordered.
+            file. Arrays and tensors of float16, bfloat16, float32, float64 and integers are compared without loss;
+            infinities are ordered.
         masks: True where the pixel is anomalous, shaped as ``scores``.
         metrics: keys of ``METRICS``; only what these need is computed. None computes all that are defined.
         image_scores: one score per image, (images,), or a function from a map to it; None takes the highest pixel.
@@ -195,16 +196,16 @@ def sweep_maps(
         if given is not None and len(given) != n_images:
             raise InputError(f"there are {n_images} images and {len(given)} {name}; one of each per image is needed")
 
-    def name_of(index: int) -> str | None:
-        return None if names is None else str(names[index])
+    def name_of(index: int) -> str:
+        return f"image {index}" if names is None else str(names[index])
 
     firsts = [FirstPass(needs) for _ in range(n_threads)]
 
     def first_steps() -> Iterator[tuple[int, Callable[[FirstPass], None]]]:
         for index in range(n_images):
-            mask = np.asarray(masks[index])
+            mask = as_array(masks[index], f"the mask of {name_of(index)}")
             wanted = mask.dtype != np.bool_ or firsts[0].wants_scores(mask)
-            score_map = np.asarray(scores[index]) if wanted else None
+            score_map = as_array(scores[index], name_of(index)) if wanted else None
             at = regions[index] if regions is not None else ()
             yield (
                 mask.size,
@@ -219,7 +220,8 @@ def sweep_maps(
 
     def second_steps() -> Iterator[tuple[int, Callable[[SecondPass], None]]]:
         for index in range(n_images):
-            mask, score_map = np.asarray(masks[index]), np.asarray(scores[index])
+            mask = as_array(masks[index], f"the mask of {name_of(index)}")
+            score_map = as_array(scores[index], name_of(index))
             yield (
                 mask.size,
                 lambda part, s=score_map, m=mask, i=index: part.update(  # type: ignore[misc]
@@ -239,7 +241,7 @@ def _per_image(name: str, values: Any, n_images: int) -> Callable[[int], Any]:
     """A function from the image's index to its value: an entry, the one function for all, or None."""
     if values is None or callable(values):
         return lambda _: values
-    array = np.asarray(values)
+    array = as_array(values, name)
     if array.shape != (n_images,):
         raise InputError(f"{name} have shape {array.shape}; one per image is needed, ({n_images},)")
     return lambda index: array[index].item()

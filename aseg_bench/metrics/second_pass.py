@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.checks import check_pair
+from aseg_bench.metrics.checks import as_array, check_pair
 from aseg_bench.metrics.first_pass import Ranking, extremes, mask_bytes, same_kind
 from aseg_bench.metrics.keys import Keys, key_type
 from aseg_bench.metrics.swept import Image, Sweep
@@ -83,6 +83,7 @@ class SecondPass:
         """
         index = len(self._images) if index is None else index
         where = f"image {index}" if name is None else name
+        score_map, mask = as_array(score_map, where), as_array(mask, f"the mask of {where}")
         check_pair(score_map, mask, where)
         ranking = self.ranking
         kind = key_type(score_map.dtype, where)
@@ -178,7 +179,8 @@ class SecondPass:
         if not self.ranking.needs.images:
             return 0.0
         if image_score is None:
-            return float(highest[0])
+            found: float = highest[0].item()  # an int keeps all digits of an int64
+            return found
         score = float(image_score(score_map) if callable(image_score) else image_score)
         if np.isnan(score):
             raise InputError(f"the image score of {where} is nan")

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics.checks import check_pair
+from aseg_bench.metrics.checks import as_array, check_pair
 from aseg_bench.metrics.measure import Measured, chosen, measure
 from aseg_bench.metrics.second_pass import ImageScore
 
@@ -79,8 +79,9 @@ class MetricStream:
         Raises:
             InputError: shapes or types do not fit, or only some images come with a score.
         """
-        score_map, mask = np.asarray(score_map), np.asarray(mask)
-        check_pair(score_map, mask, f"image {len(self._scores)}")
+        where = f"image {len(self._scores)}"
+        score_map, mask = as_array(score_map, where), as_array(mask, f"the mask of {where}")
+        check_pair(score_map, mask, where)
         if (image_score is None) != (len(self._image_scores) == 0) and self._scores:
             raise InputError(f"image {len(self._scores)}: give an image score with every image or with none")
         if image_score is not None:

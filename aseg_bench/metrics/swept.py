@@ -65,7 +65,7 @@ class Sweep:
     def images(self) -> list[Image]:
         """Every image, in order."""
         known = self.ranking.needs.overlaps and self.curve.n_anomalous and self.curve.n_normal
-        return self._images_at(self.ranking.kind.key(self.curve.pr_threshold) if known else 0)
+        return self._images_at(int(self.ranking.keys[self.curve.pr_rank]) if known else 0)
 
     @cached_property
     def image_curve(self) -> Curve:

@@ -9,7 +9,7 @@ from torchmetrics import Metric
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import METRICS, FirstPass, SecondPass, defined, needs_of
-from aseg_bench.metrics.checks import check_keys, check_pair
+from aseg_bench.metrics.checks import as_array, check_keys, check_pair
 
 Part = TypeVar("Part", FirstPass, SecondPass)
 
@@ -70,13 +70,11 @@ class SegmentationMetrics(Metric):
             raise InputError(f"there are {len(scores)} images and image scores of shape {tuple(image_scores.shape)}")
         if self.score_maps and (image_scores is None) == bool(self.image_scores):
             raise InputError("give image scores with every batch or with none")
-        maps = scores.detach().cpu()
-        maps = maps.float() if maps.dtype == torch.bfloat16 else maps
-        truth = masks.detach().cpu()
+        maps, truth = as_array(scores, "the scores"), as_array(masks, "the masks")
         for score_map, mask in zip(maps, truth, strict=True):
-            check_pair(score_map.numpy(), mask.numpy(), f"image {len(self.score_maps)}")
-            self.score_maps.append(score_map)
-            self.masks.append(mask)
+            check_pair(score_map, mask, f"image {len(self.score_maps)}")
+            self.score_maps.append(torch.from_numpy(score_map))
+            self.masks.append(torch.from_numpy(mask))
         if image_scores is not None:
             self.image_scores.extend(image_scores.detach().double().cpu())
 

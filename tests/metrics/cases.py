@@ -19,6 +19,61 @@ def maps(draw, max_images=4, highest=4):
     return scores, masks
 
 
+DTYPES = ("f2", "f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", ">f4", ">f8", ">i8", "?")
+CROWDS = {
+    "few keys": lambda rng, n: rng.integers(0, rng.integers(1, 6), n),
+    "crowded at the top": lambda rng, n: 1 - np.exp(-(10 ** rng.uniform(-2, 2)) * np.abs(rng.normal(size=n))),
+    "crowded at the bottom": lambda rng, n: np.exp(-(10 ** rng.uniform(-2, 2)) * np.abs(rng.normal(size=n))),
+    "sigmoid": lambda rng, n: 1 / (1 + np.exp(-(10 ** rng.uniform(-1, 2)) * rng.normal(size=n) - rng.normal())),
+    "softmax": lambda rng, n: 1 / np.exp(10 * rng.normal(size=(5, n)) - 10 * rng.normal(size=n)).sum(axis=0),
+    "exponential": lambda rng, n: np.exp(10 ** rng.uniform(-1, 2) * rng.normal(size=n)),
+    "wide": lambda rng, n: rng.choice([-1, 1], n) * 10.0 ** rng.uniform(-30, 30, n),
+    "one far away": lambda rng, n: np.append(rng.normal(size=n - 1), rng.choice([-1, 1]) * 10 ** rng.uniform(3, 30)),
+    "subnormal": lambda rng, n: rng.integers(-3, 300, n) * rng.choice([5e-324, 1e-45]),
+    "neighbours": lambda rng, n: rng.choice([-1, 1]) * (rng.choice([1e-8, 1, 1e8]) + rng.integers(0, 40, n) * 2.0**-45),
+    "whole numbers": lambda rng, n: rng.integers(-20_000, 40_000, n),
+    "large whole numbers": lambda rng, n: rng.choice([-1, 1]) * (2 ** rng.integers(20, 62) - rng.integers(0, 90, n)),
+}  # fmt: skip
+
+
+def crowded(crowd, dtype, seed):
+    """Score maps whose scores crowd somewhere, in any type, and masks with both classes of pixels and of images."""
+    rng = np.random.default_rng(seed)
+    shapes = rng.integers(1, 11, (rng.integers(2, 5), 2))
+    shapes[1] = rng.integers(2, 11, 2)
+    masks = [rng.random(shape) < rng.choice([0.02, 0.2, 0.6]) for shape in shapes]
+    masks[0][:] = False
+    masks[1].flat[[0, -1]] = True, False
+    if rng.random() < 0.3:  # one anomalous pixel
+        masks = [np.zeros_like(mask) for mask in masks]
+        masks[1].flat[rng.integers(masks[1].size)] = True
+    sizes = [mask.size for mask in masks]
+    scores = CROWDS[crowd](rng, sum(sizes))
+    if rng.random() < 0.3:  # anomalous pixels are the higher ones, as of a method that has learned
+        scores = np.sort(scores)
+        order = rng.permutation(len(scores))
+        order[np.argsort(np.concatenate([mask.ravel() for mask in masks])[order], kind="stable")] = np.arange(
+            len(order)
+        )
+        scores = scores[order]
+    with np.errstate(over="ignore"):
+        scores = _as_type(scores, np.dtype(dtype))
+    parts = np.split(scores, np.cumsum(sizes)[:-1])
+    return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)], masks
+
+
+def _as_type(scores, dtype):
+    """The scores in this type; fractions and what is too large fill the range of an integer type instead."""
+    if dtype.kind not in "iu":
+        return scores.astype(dtype)
+    low, high = max(np.iinfo(dtype).min, -(2**62)), min(np.iinfo(dtype).max, 2**62)
+    if scores.dtype.kind == "i" and low <= scores.min() and scores.max() <= high:
+        return scores.astype(dtype)
+    scores = scores.astype(np.float64)
+    shares = (scores - scores.min()) / max(np.ptp(scores), np.finfo(np.float64).tiny)
+    return np.array([low + int(share * (high - low)) for share in np.nan_to_num(shares)], dtype=dtype)
+
+
 def both_classes(masks):
     """Whether every metric is defined: there are anomalous pixels, and normal images."""
     return any(mask.any() for mask in masks) and not all(mask.any() for mask in masks)

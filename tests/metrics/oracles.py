@@ -1,68 +1,74 @@
-"""The metrics in slow, plain Python: every threshold, every pixel, no shortcut shared with the code under test."""
+"""The metrics as slow, plain truth: every threshold against every pixel; nothing is shared with the code under test."""
 
 from itertools import pairwise
 from math import inf, log
+from typing import NamedTuple
 
 import numpy as np
 
 
+class Pairs(NamedTuple):
+    """Scores and whether each is anomalous, of all pixels or of all images."""
+
+    scores: np.ndarray
+    labels: np.ndarray
+
+
+class Points(NamedTuple):
+    """True and false positives at every distinct score, descending."""
+
+    thresholds: np.ndarray
+    tp: np.ndarray
+    fp: np.ndarray
+
+
 def pooled(scores, masks):
-    """All (score, is anomalous) pairs of all pixels."""
-    return [
-        (score, truth)
-        for score_map, mask in zip(scores, masks, strict=True)
-        for score, truth in zip(score_map.ravel().tolist(), mask.ravel().tolist(), strict=True)
-    ]
+    """All pixels of all images."""
+    return Pairs(np.concatenate([s.ravel() for s in scores]), np.concatenate([m.ravel() for m in masks]))
 
 
 def auroc(pairs):
-    anomalous = [score for score, truth in pairs if truth]
-    normal = [score for score, truth in pairs if not truth]
-    wins = sum((a > n) + 0.5 * (a == n) for a in anomalous for n in normal)
-    return wins / (len(anomalous) * len(normal))
+    anomalous, normal = pairs.scores[pairs.labels][:, None], pairs.scores[~pairs.labels][None]
+    return ((anomalous > normal).sum() + 0.5 * (anomalous == normal).sum()) / (anomalous.size * normal.size)
 
 
 def points(pairs):
-    """(threshold, true positives, false positives) at every distinct score, descending."""
-    return [
-        (t, sum(truth for score, truth in pairs if score >= t), sum(not truth for score, truth in pairs if score >= t))
-        for t in sorted({score for score, _ in pairs}, reverse=True)
-    ]
+    thresholds = np.unique(pairs.scores)[::-1]
+    is_called = pairs.scores[None] >= thresholds[:, None]
+    return Points(thresholds, (is_called & pairs.labels).sum(axis=1), (is_called & ~pairs.labels).sum(axis=1))
 
 
 def ap(pairs):
-    total = sum(truth for _, truth in pairs)
-    area, before = 0.0, 0
-    for _, tp, fp in points(pairs):
-        area += (tp - before) / total * tp / (tp + fp)
-        before = tp
-    return area
+    _, tp, fp = points(pairs)
+    return np.sum(np.diff(tp, prepend=0) / tp[-1] * tp / (tp + fp))
 
 
 def f1_max(pairs):
-    total = sum(truth for _, truth in pairs)
-    return max(2 * tp / (tp + fp + total) for _, tp, fp in points(pairs))
+    _, tp, fp = points(pairs)
+    return max(2 * tp / (tp + fp + tp[-1]))
 
 
 def iou_max(pairs):
-    total = sum(truth for _, truth in pairs)
-    return max(tp / (fp + total) for _, tp, fp in points(pairs))
+    _, tp, fp = points(pairs)
+    return max(tp / (fp + tp[-1]))
 
 
 def fpr_at_95_tpr(pairs):
-    total = sum(truth for _, truth in pairs)
-    return next(fp for _, tp, fp in points(pairs) if tp / total >= 0.95) / (len(pairs) - total)
+    _, tp, fp = points(pairs)
+    return fp[tp / tp[-1] >= 0.95][0] / fp[-1]
 
 
-def pr_threshold(pairs):
-    total = sum(truth for _, truth in pairs)
-    best = max(tp / (tp + fp) + tp / total for _, tp, fp in points(pairs))
-    return min(t for t, tp, fp in points(pairs) if tp / (tp + fp) + tp / total == best)
+def at_pr_threshold(pairs):
+    """Threshold, true and false positives where precision + recall is highest; the lowest threshold of several."""
+    thresholds, tp, fp = points(pairs)
+    both = tp / (tp + fp) + tp / tp[-1]
+    best = np.flatnonzero(both == both.max())[-1]
+    return thresholds[best], tp[best], fp[best]
 
 
 def overlaps(scores, masks, index):
     """Dice (index 0) or intersection over union (index 1) of each image at the paper's threshold."""
-    threshold = pr_threshold(pooled(scores, masks))
+    threshold, _, _ = at_pr_threshold(pooled(scores, masks))
     values = []
     for score_map, mask in zip(scores, masks, strict=True):
         called = {place for place, score in np.ndenumerate(score_map) if score >= threshold}
@@ -110,15 +116,14 @@ def area_under(curve, start, end):
 
 def pro(scores, masks, regions, limit):
     """Area under the mean found share of regions, a list of (image, places, saturation)."""
-    pairs = pooled(scores, masks)
-    n_normal = sum(not truth for _, truth in pairs)
     curve = [(0.0, 0.0)]
-    for t, _, fp in points(pairs):
+    thresholds, _, positives = points(pooled(scores, masks))
+    for t, fp in zip(thresholds, positives, strict=True):
         shares = [
             min(sum(scores[image][place] >= t for place in places) / saturation, 1.0)
             for image, places, saturation in regions
         ]
-        curve.append((fp / n_normal, sum(shares) / len(shares)))
+        curve.append((fp / positives[-1], sum(shares) / len(shares)))
     return area_under(curve, 0.0, limit)
 
 
@@ -129,8 +134,8 @@ def aupro(scores, masks, limit):
 
 def aupimo(scores, masks, lower, upper):
     """Value of each anomalous image."""
-    normal = [s for score_map, mask in zip(scores, masks, strict=True) if not mask.any() for s in score_map.ravel()]
-    thresholds = sorted({score for score, _ in pooled(scores, masks)}, reverse=True)
+    normal = np.concatenate([s.ravel() for s, mask in zip(scores, masks, strict=True) if not mask.any()])
+    thresholds = points(pooled(scores, masks)).thresholds
     values = []
     for score_map, mask in zip(scores, masks, strict=True):
         if not mask.any():
@@ -138,7 +143,7 @@ def aupimo(scores, masks, lower, upper):
         at_zero, curve = 0.0, []
         for t in thresholds:
             share = float((score_map[mask] >= t).mean())
-            rate = sum(score >= t for score in normal) / len(normal)
+            rate = (normal >= t).mean()
             if rate == 0.0:
                 at_zero = share
             else:
@@ -152,28 +157,18 @@ def aupimo(scores, masks, lower, upper):
 def metric(key, scores, masks, regions=None):
     """Any metric of METRICS."""
     pairs = pooled(scores, masks)
-    images = [(score_map.max(), bool(mask.any())) for score_map, mask in zip(scores, masks, strict=True)]
-    total = sum(truth for _, truth in pairs)
-
-    def at_threshold():
-        threshold = pr_threshold(pairs)
-        return next((tp, fp) for t, tp, fp in points(pairs) if t == threshold)
+    images = Pairs(np.array([s.max() for s in scores]), np.array([mask.any() for mask in masks]))
+    total = pairs.labels.sum()
+    threshold, tp, fp = at_pr_threshold(pairs)
 
     def anomalous(values):
         return [value for value, mask in zip(values, masks, strict=True) if mask.any()]
-
-    def fp_pixels():
-        threshold = pr_threshold(pairs)
-        counts = [
-            (score_map >= threshold).sum() for score_map, mask in zip(scores, masks, strict=True) if not mask.any()
-        ]
-        return np.mean(counts)
 
     return float(
         {
             "pixel_auroc": lambda: auroc(pairs),
             "pixel_ap": lambda: ap(pairs),
-            "pixel_ap_lift": lambda: ap(pairs) / (total / len(pairs)),
+            "pixel_ap_lift": lambda: ap(pairs) / pairs.labels.mean(),
             "pixel_f1_max": lambda: f1_max(pairs),
             "pixel_iou_max": lambda: iou_max(pairs),
             "pixel_fpr_at_95_tpr": lambda: fpr_at_95_tpr(pairs),
@@ -181,16 +176,18 @@ def metric(key, scores, masks, regions=None):
             "iou": lambda: np.mean(overlaps(scores, masks, 1)),
             "dsc_anomalous": lambda: np.mean(anomalous(overlaps(scores, masks, 0))),
             "iou_anomalous": lambda: np.mean(anomalous(overlaps(scores, masks, 1))),
-            "dsc_pooled": lambda: 2 * at_threshold()[0] / (sum(at_threshold()) + total),
-            "iou_pooled": lambda: at_threshold()[0] / (at_threshold()[1] + total),
-            "precision": lambda: at_threshold()[0] / sum(at_threshold()),
-            "recall": lambda: at_threshold()[0] / total,
-            "fp_pixels": fp_pixels,
+            "dsc_pooled": lambda: 2 * tp / (tp + fp + total),
+            "iou_pooled": lambda: tp / (fp + total),
+            "precision": lambda: tp / (tp + fp),
+            "recall": lambda: tp / total,
+            "fp_pixels": lambda: np.mean(
+                [(s >= threshold).sum() for s, m in zip(scores, masks, strict=True) if not m.any()]
+            ),
             "aupro_0.3": lambda: aupro(scores, masks, 0.3),
             "aupro_0.05": lambda: aupro(scores, masks, 0.05),
             "spro_0.05": lambda: pro(scores, masks, regions, 0.05),
             "aupimo": lambda: np.mean(aupimo(scores, masks, 1e-5, 1e-4)),
-            "anomaly_rate": lambda: total / len(pairs),
+            "anomaly_rate": lambda: pairs.labels.mean(),
             "anomaly_rate_anomalous": lambda: total / sum(mask.size for mask in masks if mask.any()),
             "image_auroc": lambda: auroc(images),
             "image_ap": lambda: ap(images),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics import MetricStream, evaluate_maps, functions, measure
+from aseg_bench.metrics import MetricStream, SaturatedRegion, evaluate_maps, functions, measure
 
 SCORES = np.arange(24.0).reshape(2, 3, 4)
 MASKS = SCORES > 20
@@ -95,6 +95,43 @@ def test_a_limit_outside_its_range_is_an_error(limit):
         functions.aupimo(SCORES, MASKS, upper=limit)
     with pytest.raises(InputError, match="lower"):
         functions.aupimo(SCORES, MASKS, lower=0.5, upper=0.1)
+
+
+def test_a_masked_array_is_refused_for_its_mask_would_be_ignored():
+    masked = np.ma.masked_array(SCORES, SCORES > 22)
+    for scores, masks in ((masked, MASKS), (list(masked), list(MASKS)), (SCORES, np.ma.masked_array(MASKS, MASKS))):
+        with pytest.raises(InputError, match="image 0: a masked array is not measured"):
+            evaluate_maps(scores, masks)
+    with pytest.raises(InputError, match="masked array"):
+        MetricStream().update(masked[0], MASKS[0])
+    with pytest.raises(InputError, match="masked array"):
+        evaluate_maps(SCORES, MASKS, image_scores=masked[:, 0, 0])
+
+
+@pytest.mark.parametrize("byte", [1, 2, 255])
+def test_a_boolean_is_true_wherever_its_byte_is_not_zero(byte):
+    odd = (MASKS.astype(np.uint8) * np.uint8(byte)).view(np.bool_)
+    expected = evaluate_maps(SCORES, MASKS)
+    assert evaluate_maps(SCORES, odd) == expected
+    assert evaluate_maps(list(SCORES), list(odd)) == expected
+    assert evaluate_maps(SCORES, odd[:, ::-1][:, ::-1]) == expected
+    stream = MetricStream()
+    for score_map, mask in zip(SCORES, odd, strict=True):
+        stream.update(score_map, mask)
+    assert stream.compute().values == expected
+    assert functions.at_threshold(SCORES, odd, 20.5) == functions.at_threshold(SCORES, MASKS, 20.5)
+    regions = [[SaturatedRegion(mask, 2)] if mask.any() else [] for mask in odd]
+    plain = [[SaturatedRegion(mask, 2)] if mask.any() else [] for mask in MASKS]
+    assert functions.spro(SCORES, odd, regions) == functions.spro(SCORES, MASKS, plain)
+
+
+def test_nested_lists_and_memory_maps_are_arrays(tmp_path):
+    np.save(tmp_path / "scores.npy", SCORES)
+    expected = evaluate_maps(SCORES, MASKS)
+    assert evaluate_maps(SCORES.tolist(), MASKS.tolist()) == expected
+    assert evaluate_maps(np.load(tmp_path / "scores.npy", mmap_mode="r"), list(MASKS)) == expected
+    with pytest.raises(InputError, match="image 0: a list forms no array of numbers"):
+        evaluate_maps([[[1.0, 2.0], [3.0]]], [[[True, False], [True, True]]])
 
 
 def test_a_stream_takes_image_scores_with_all_images_or_with_none():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.metrics import evaluate_maps
+from aseg_bench.metrics import MetricStream, evaluate_maps
 from tests.metrics.cases import smooth
 
 torch = pytest.importorskip("torch")
@@ -103,3 +103,31 @@ def test_half_precision_scores_are_taken():
     rounded = torch.from_numpy(SCORES).bfloat16().float().numpy()
     assert numbers(metric.compute()) == evaluate_maps(rounded, MASKS, metrics=["pixel_auroc"])
     assert np.isfinite(list(EXPECTED.values())).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "float8_e4m3fn", "int16", "int64"])
+def test_tensors_of_every_type_have_the_digits_of_their_values(dtype):
+    scores = torch.from_numpy(SCORES).mul(8).to(getattr(torch, dtype))
+    plain = np.array([value.item() for value in scores.flatten()]).reshape(SCORES.shape)
+    if scores.is_floating_point() and scores.dtype.itemsize > 1:
+        scores.requires_grad_()
+    expected, masks = evaluate_maps(plain, MASKS), torch.from_numpy(MASKS)
+    stream, metric = MetricStream(), SegmentationMetrics()
+    for score_map, mask in zip(scores, masks, strict=True):
+        stream.update(score_map, mask)
+    metric.update(scores, masks)
+    assert evaluate_maps(scores, masks) == expected
+    assert evaluate_maps(list(scores), list(MASKS)) == expected
+    assert evaluate_maps(scores[:, ::2, ::3], MASKS[:, ::2, ::3]) == evaluate_maps(
+        plain[:, ::2, ::3], MASKS[:, ::2, ::3]
+    )
+    assert stream.compute().values == expected
+    assert numbers(metric.compute()) == expected
+    images = scores.flatten(1).float().amax(1)
+    assert evaluate_maps(scores, masks, image_scores=images) == expected
+
+
+@pytest.mark.parametrize("make", [lambda t: t.to_sparse(), lambda t: t.to("meta")])
+def test_a_tensor_without_an_array_is_one_clear_error(make):
+    with pytest.raises(InputError, match="forms no array of numbers"):
+        evaluate_maps(make(torch.from_numpy(SCORES)), MASKS)
