@@ -22,24 +22,22 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from aseg_bench.analysis.scored_maps import scored_maps
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import mean_scores, score_category
 from aseg_bench.files import written_whole
 from aseg_bench.images import read_image
 from aseg_bench.methods import MethodFacts, Segmenter, find_method
-from aseg_bench.pixels import scored_maps
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
 from aseg_bench.protocols import find_protocol
 from aseg_bench.records import MEAN, AnomalyMap, Case, Sample, Score
-from aseg_bench.report import CATEGORIES, Report, known_names
-from aseg_bench.reporting import Table, read_scores, write_scores
+from aseg_bench.reporting import Table
 from aseg_bench.reporting.figures import write_levels_figures
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.scores import Key, Result, merge_runs, merged_scores
+from aseg_bench.reporting.report import CATEGORIES, Report, known_names
 from aseg_bench.reporting.tables import DASH, RATE, Cell, ablation_table, category_tables, heading, printed
 from aseg_bench.reporting.writing import write_formats
-from aseg_bench.runner import (
+from aseg_bench.runs.runner import (
     ABLATION,
     RECORD,
     SCORES,
@@ -51,6 +49,8 @@ from aseg_bench.runner import (
     is_helper,
     run,
 )
+from aseg_bench.runs.scores import Key, Result, merge_runs, merged_scores, read_scores, write_scores
+from aseg_bench.scoring.categories import mean_scores, score_category
 
 LEVEL_MAPS = "level_maps"
 METRICS_SHOWN = ("pixel_ap", "dsc")

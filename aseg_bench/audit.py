@@ -10,9 +10,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from aseg_bench.dumps import DEGENERATE, scores_under, some
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import DegenerateThresholdWarning, mean_scores
 from aseg_bench.files import written_whole
 from aseg_bench.images import read_mask
 from aseg_bench.metrics import METRICS
@@ -22,7 +20,9 @@ from aseg_bench.protocols.meeting import Masks
 from aseg_bench.records import MEAN, Case, Score
 from aseg_bench.reporting.figures.style import printed
 from aseg_bench.reporting.markdown import escape
-from aseg_bench.reporting.scores import csv_text
+from aseg_bench.runs.scores import csv_text
+from aseg_bench.scoring.categories import DegenerateThresholdWarning, mean_scores
+from aseg_bench.scoring.dumps import DEGENERATE, scores_under, some
 
 AUDITED = ("pixel_auroc", "pixel_ap", "pixel_f1_max", "dsc", "aupro_0.3", "image_auroc")
 _NEGLIGIBLE = 0.005  # points: what does not show in a table with two decimals

@@ -1,5 +1,8 @@
 """Every error that a user can cause. The text says what is wrong, where, and how to mend it."""
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 class AsegBenchError(Exception):
     """Base of all errors the command line prints as one line, with exit code 2."""
@@ -19,3 +22,10 @@ class MissingWeightsError(AsegBenchError):
 
 class TrainingError(AsegBenchError):
     """Training cannot go on: a non-finite loss, no memory, or a checkpoint that does not fit."""
+
+
+def near_matches(name: str, known: Sequence[str]) -> str:
+    """The known names nearest to a mistyped one, for an error message: ``did you mean a, b? known: a, b, c``."""
+    near = get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}? " if near else ""
+    return f"{hint}known: {', '.join(known)}"

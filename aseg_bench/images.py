@@ -8,6 +8,7 @@ from PIL import Image, ImageOps
 
 from aseg_bench.errors import InputError
 
+HEAT = "cividis"  # the colour map of anomaly scores: read in grey and by the colour-blind
 IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
 _UPRIGHT = 1

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, near_matches
 from aseg_bench.records import AnomalyMap, Sample
 
 ENTRY_POINTS = "aseg_bench.methods"
@@ -146,10 +145,3 @@ def find_method(name: str) -> MethodFacts:
     if name not in methods:
         raise InputError(f"no method {name}; {near_matches(name, list(methods))}")
     return methods[name]
-
-
-def near_matches(name: str, known: Sequence[str]) -> str:
-    """The known names nearest to a mistyped one, for an error message: ``did you mean a, b? known: a, b, c``."""
-    near = get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(near)}? " if near else ""
-    return f"{hint}known: {', '.join(known)}"

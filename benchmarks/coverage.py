@@ -10,9 +10,9 @@ from joblib import Parallel, delayed
 from scipy import stats
 from tabulate import tabulate
 
+from aseg_bench.analysis.resampling import RESAMPLED, ImageCounts, image_weights, resample, weighted_values
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
-from aseg_bench.statistics import RESAMPLED, ImageCounts, image_weights, resample, weighted_values
 
 N_CASES = 1000
 N_REPLICATES = 300

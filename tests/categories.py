@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from aseg_bench.pixels import ScoredMaps
+from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.records import Case, Sample
 
 KINDS = ("good", "scratch", "hole & <b>")

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from aseg_bench import cli, methods
+from aseg_bench.analysis.scored_maps import ScoredMaps, scored_maps
 from aseg_bench.images import read_image
 from aseg_bench.methods import MethodFacts, MethodOptions
-from aseg_bench.pixels import ScoredMaps, scored_maps
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.records import AnomalyMap, Sample
 from tests.categories import make_category

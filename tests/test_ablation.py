@@ -10,8 +10,8 @@ import pytest
 from aseg_bench.ablation import PAPER_LEVELS, parse_levels, parse_seeds
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.store import MapStore
-from aseg_bench.reporting.scores import read_scores
-from aseg_bench.runner import find_samples
+from aseg_bench.runs.runner import find_samples
+from aseg_bench.runs.scores import read_scores
 
 pytest.importorskip("torch", reason="models need the extra `models`")
 SMALL = (
@@ -99,7 +99,7 @@ def test_no_result_outlives_an_overwriting_that_was_stopped(call, words, tiny, t
     words += ["--set", "uni_as.combination=product"]
     assert call("ablate", *words).code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("aseg_bench.runner._make_maps", stop)
+        patch.setattr("aseg_bench.runs.runner._make_maps", stop)
         assert call("ablate", *words, "--overwrite", "--set", "uni_as.learning_rate=0.01").code == 130
     again = call("ablate", *words, "--set", "uni_as.learning_rate=0.01")
     assert again.code == 0, again.err

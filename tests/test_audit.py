@@ -13,7 +13,7 @@ from aseg_bench.audit import Deviation, as_markdown, audit, write_audit
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import ImportedMaps, import_maps
 from aseg_bench.protocols import PROTOCOLS
-from aseg_bench.reporting.scores import csv_text
+from aseg_bench.runs.scores import csv_text
 
 METRICS = ("pixel_auroc", "pixel_ap", "image_auroc")
 

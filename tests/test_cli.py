@@ -12,7 +12,7 @@ import typer
 
 from aseg_bench import __version__
 from aseg_bench.cli import COMMANDS, app
-from aseg_bench.reporting import read_scores
+from aseg_bench.runs.scores import read_scores
 from tests.conftest import Call, Installed, Outcome, facts_of, run_on
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aseg_bench.reporting import read_scores
+from aseg_bench.runs.scores import read_scores
 from tests.conftest import Call, Installed, run_on, save
 
 

@@ -2,8 +2,8 @@ from importlib.metadata import entry_points
 
 import pytest
 
-from aseg_bench.errors import InputError
-from aseg_bench.methods import ENTRY_POINTS, MethodFacts, find_method, find_methods, near_matches
+from aseg_bench.errors import InputError, near_matches
+from aseg_bench.methods import ENTRY_POINTS, MethodFacts, find_method, find_methods
 from aseg_bench.predictions.readers import find_readers
 from aseg_bench.protocols import PROTOCOLS
 from tests.conftest import Installed, facts_of

@@ -38,9 +38,9 @@ def finish(out: Path, *, page: bool, mixed: bool, quiet: bool) -> None:
     from aseg_bench.errors import InputError
     from aseg_bench.methods import find_methods
     from aseg_bench.progress import working
-    from aseg_bench.report import write_run_report
-    from aseg_bench.results import read_results
-    from aseg_bench.runner import REPORT, SCORES, dataset_labels
+    from aseg_bench.reporting.report import write_run_report
+    from aseg_bench.runs.results import read_results
+    from aseg_bench.runs.runner import REPORT, SCORES, dataset_labels
 
     runs, facts = read_results([out], mixed), find_methods()
     labels = dataset_labels(runs[0].scores)

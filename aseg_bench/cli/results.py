@@ -33,10 +33,10 @@ def report_command(
     from aseg_bench.files import make_folder
     from aseg_bench.methods import find_methods
     from aseg_bench.progress import working
-    from aseg_bench.report import paper_report, write_report, write_run_report
     from aseg_bench.reporting.figures import write_published_figures
-    from aseg_bench.results import read_results
-    from aseg_bench.runner import REPORT, dataset_labels
+    from aseg_bench.reporting.report import paper_report, write_report, write_run_report
+    from aseg_bench.runs.results import read_results
+    from aseg_bench.runs.runner import REPORT, dataset_labels
 
     wanted, kinds = names_in("--tables", tables), names_in("--format", formats) or ()
     if bool(runs) == paper:
@@ -87,9 +87,9 @@ def compare_command(
     """Intervals and paired tests of pixel metrics over images, and rank tests over categories."""
     from aseg_bench.files import make_folder
     from aseg_bench.methods import find_methods
-    from aseg_bench.report import compare_run, write_comparison
-    from aseg_bench.results import read_results
-    from aseg_bench.runner import REPORT, dataset_labels
+    from aseg_bench.reporting.report import compare_run, write_comparison
+    from aseg_bench.runs.results import read_results
+    from aseg_bench.runs.runner import REPORT, dataset_labels
 
     chosen = names_in("--methods", methods)
     (results,) = read_results([run])

@@ -33,7 +33,7 @@ from aseg_bench.cli.stopping import resumable
 from aseg_bench.errors import InputError
 
 if TYPE_CHECKING:
-    from aseg_bench.runner import RunPlan
+    from aseg_bench.runs.runner import RunPlan
 
 
 def run_command(
@@ -65,7 +65,7 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
-    from aseg_bench.runner import run
+    from aseg_bench.runs.runner import run
 
     names, maps = methods_in(methods)
     plan = _plan(locals(), methods=names, out=out or Path("runs") / dataset, half=half, mixed=mixed, maps=maps)
@@ -123,7 +123,7 @@ def ablate_command(
 def _plan(given: Mapping[str, Any], **own: Any) -> "RunPlan":
     """What run and ablate do alike with their parameters, which are named like the fields of MethodOptions."""
     from aseg_bench.methods import MethodOptions
-    from aseg_bench.runner import RunPlan, is_helper
+    from aseg_bench.runs.runner import RunPlan, is_helper
 
     told = {item.name: given[item.name] for item in fields(MethodOptions) if item.name in given}
     return RunPlan(

@@ -49,14 +49,14 @@ def eval_command(
     quiet: Quiet = False,
 ) -> None:
     """Score maps that other code wrote, and write the same tables as `run`."""
-    from aseg_bench.dumps import score_dump
     from aseg_bench.files import make_folder
     from aseg_bench.predictions.imported import OWN_DATASET, import_maps
     from aseg_bench.predictions.records import Limits
     from aseg_bench.progress import progress_bar, working
     from aseg_bench.protocols import find_protocol
     from aseg_bench.records import Case
-    from aseg_bench.runner import check_data, check_name, check_tables, data_facts, keep_scores
+    from aseg_bench.runs.runner import check_data, check_name, check_tables, data_facts, keep_scores
+    from aseg_bench.scoring.dumps import score_dump
 
     rules = find_protocol(protocol)
     chosen, measured = names_in("--categories", categories), names_in("--metrics", metrics)
@@ -149,7 +149,7 @@ def audit_command(
 
 
 def _samples(dataset: str | None, root: Path | None) -> "list[Sample] | None":
-    from aseg_bench.runner import find_samples
+    from aseg_bench.runs.runner import find_samples
 
     if dataset is None:
         if root is not None:

@@ -18,7 +18,7 @@ def predict_command(
 ) -> None:
     """Map any pictures with a trained model: TIFF maps in the pictures' sizes, and overlays."""
     from aseg_bench.files import make_folder
-    from aseg_bench.pictures import picture_maps
+    from aseg_bench.training.pictures import picture_maps
     from aseg_bench.training.trained import TrainedModel
 
     model = TrainedModel.from_checkpoint(checkpoint, device)

@@ -10,10 +10,9 @@ Files are paired by name. Hidden files and files that are no images are passed o
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import is_utf8
 from aseg_bench.images import IMAGE_SUFFIXES
-from aseg_bench.methods import near_matches
 from aseg_bench.records import GOOD, MEAN, Sample
 
 _N_SHOWN = 5

@@ -10,7 +10,7 @@ from aseg_bench.metrics.first_pass import FirstPass, Needs, Ranking, SaturatedRe
 from aseg_bench.metrics.measure import Measured, defined, evaluate_maps, finish, measure, needs_of
 from aseg_bench.metrics.second_pass import SecondPass
 from aseg_bench.metrics.stream import MetricStream
-from aseg_bench.metrics.swept import Sweep
+from aseg_bench.metrics.sweep import Sweep
 from aseg_bench.metrics.table import DEFAULT_METRICS, METRICS, Metric
 
 __all__ = [

@@ -19,7 +19,7 @@ from aseg_bench.metrics.first_pass import Needs, SaturatedRegion
 from aseg_bench.metrics.keys import key_type
 from aseg_bench.metrics.measure import evaluate_maps, sweep_maps
 from aseg_bench.metrics.second_pass import ImageScore
-from aseg_bench.metrics.swept import Sweep
+from aseg_bench.metrics.sweep import Sweep
 from aseg_bench.metrics.table import AUPIMO_RANGE
 
 

@@ -1,6 +1,6 @@
 """Image metrics of a finished sweep."""
 
-from aseg_bench.metrics.swept import Sweep
+from aseg_bench.metrics.sweep import Sweep
 
 
 def auroc(sweep: Sweep) -> float:

@@ -19,7 +19,7 @@ from aseg_bench.metrics.checks import Masks, ScoreMaps, as_array, check_keys, ch
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import CURVE_ONLY, NOTHING, FirstPass, Needs, SaturatedRegion
 from aseg_bench.metrics.second_pass import ImageScore, SecondPass
-from aseg_bench.metrics.swept import Sweep
+from aseg_bench.metrics.sweep import Sweep
 from aseg_bench.metrics.table import AUPIMO_RANGE, METRICS
 
 Part = TypeVar("Part", FirstPass, SecondPass)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from aseg_bench.errors import UndefinedMetricError
-from aseg_bench.metrics.swept import Image, Sweep, mean
+from aseg_bench.metrics.sweep import Image, Sweep, mean
 
 
 def auroc(sweep: Sweep) -> float:

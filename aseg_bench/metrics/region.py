@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import UndefinedMetricError
-from aseg_bench.metrics.swept import Sweep, group_means, mean
+from aseg_bench.metrics.sweep import Sweep, group_means, mean
 
 
 def aupro(sweep: Sweep, limit: float) -> float:

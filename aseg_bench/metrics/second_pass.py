@@ -12,7 +12,7 @@ from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.checks import as_array, check_pair
 from aseg_bench.metrics.first_pass import Ranking, extremes, mask_bytes, same_kind
 from aseg_bench.metrics.keys import Keys, key_type
-from aseg_bench.metrics.swept import Image, Sweep
+from aseg_bench.metrics.sweep import Image, Sweep
 from aseg_bench.metrics.tallies import GapTally, TopTally
 
 N_BLOCK = 2048  # pixels searched together: their places stay in the first-level cache

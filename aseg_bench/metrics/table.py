@@ -7,7 +7,7 @@ from typing import Literal
 
 from aseg_bench.metrics import image, pixel, region
 from aseg_bench.metrics.first_pass import CURVE_ONLY, Needs
-from aseg_bench.metrics.swept import Sweep
+from aseg_bench.metrics.sweep import Sweep
 
 Level = Literal["pixel", "region", "image", "data"]
 Unit = Literal["fraction", "ratio", "pixels"]

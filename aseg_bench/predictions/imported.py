@@ -9,9 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, near_matches
 from aseg_bench.images import image_size
-from aseg_bench.methods import near_matches
 from aseg_bench.predictions.checks import Suspicion, finite_map, suspicions
 from aseg_bench.predictions.matching import Match, listed, matched, samples_of
 from aseg_bench.predictions.readers import choose_reader

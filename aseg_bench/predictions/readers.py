@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aseg_bench.errors import InputError
-from aseg_bench.methods import near_matches
+from aseg_bench.errors import InputError, near_matches
 from aseg_bench.predictions.loading import (
     all_files,
     flattened,

@@ -5,8 +5,7 @@ from hashlib import sha256
 from json import dumps
 from typing import Any, Literal
 
-from aseg_bench.errors import InputError
-from aseg_bench.methods import near_matches
+from aseg_bench.errors import InputError, near_matches
 
 _NAMING = ("name", "summary", "source")
 TruthResize = Literal["nearest", "opencv_nearest", "pillow_bilinear", "opencv_linear", "torch_antialias"]

@@ -1,8 +1,7 @@
 """Scores and counted maps in, text and pictures out. No metric of a run is computed in this room."""
 
-from aseg_bench.reporting.scores import read_scores, write_scores
 from aseg_bench.reporting.tables import Table
 from aseg_bench.reporting.terminal import terminal
 from aseg_bench.reporting.writing import report_tables, write_tables
 
-__all__ = ["Table", "read_scores", "report_tables", "terminal", "write_scores", "write_tables"]
+__all__ = ["Table", "report_tables", "terminal", "write_tables"]

@@ -10,8 +10,8 @@ from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN
 from aseg_bench.reporting.published import normalised, published, sources
-from aseg_bench.reporting.scores import Key, Result, csv_text
 from aseg_bench.reporting.tables import DASH, PAPER_TABLES, Cell, Footnotes, Table, printed
+from aseg_bench.runs.scores import Key, Result, csv_text
 
 SETTING = "one-for-all"
 _ORIGIN = ["method", "venue_year", "source_key", "variant", "reproduced_by"]

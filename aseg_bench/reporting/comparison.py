@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from itertools import combinations
 from string import ascii_lowercase
 
-from aseg_bench.comparison import Comparison, Place
+from aseg_bench.analysis.comparison import Comparison, Place
+from aseg_bench.analysis.rank_tests import holm, rank_tests
+from aseg_bench.analysis.resampling import RESAMPLED, Resampled
 from aseg_bench.metrics import METRICS
-from aseg_bench.rank_tests import holm, rank_tests
 from aseg_bench.records import MEAN
-from aseg_bench.reporting.scores import csv_text
 from aseg_bench.reporting.tables import DASH, Cell, Table
-from aseg_bench.statistics import RESAMPLED, Resampled
+from aseg_bench.runs.scores import csv_text
 
 LEVEL = 0.95
 _NO_RANKS = "no tests of ranks: they need two categories where every method has a value"

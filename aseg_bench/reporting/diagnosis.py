@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN, Case
-from aseg_bench.reporting.scores import Key, Result
 from aseg_bench.reporting.tables import DASH, RATE, Cell, Footnotes, Table, printed
+from aseg_bench.runs.scores import Key, Result
 
 RANKED = ("pixel_auroc", "pixel_ap", "dsc")
 LIFT, FALSE_ALARMS = "pixel_ap_lift", "fp_pixels"

@@ -15,13 +15,13 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
 
+from aseg_bench.analysis.scored_maps import ScoredMaps, codes, in_processes, small
 from aseg_bench.files import written_whole
-from aseg_bench.pixels import ScoredMaps, codes, in_processes, small
 from aseg_bench.records import MEAN, Score
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
-from aseg_bench.reporting.scores import Result
 from aseg_bench.reporting.tables import Table, heading, printed
+from aseg_bench.runs.scores import Result
 
 _ON_SCREEN = 1.5  # times the size in print
 _TRUTH_CODE = 255  # in the green channel of a map's picture

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import written_whole
-from aseg_bench.methods import near_matches
-from aseg_bench.reporting.scores import csv_text
 from aseg_bench.reporting.tables import Cell, Footnotes, Table
+from aseg_bench.runs.scores import csv_text
 
 PAPER_DATASETS = {"mvtec_ad": "MVTec-AD", "visa": "VisA"}  # of Ma et al. (WACV 2025), key -> name in print
 ALIASES = {"mvtec": "mvtecad"}  # the name of a data set in papers -> in DATASETS, both without punctuation

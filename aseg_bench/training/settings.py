@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 
-from aseg_bench.errors import InputError
-from aseg_bench.methods import near_matches
+from aseg_bench.errors import InputError, near_matches
 
 Share = Annotated[float, Field(ge=0, le=1)]
 

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aseg_bench.analysis.resampling import RESAMPLED, count_images, weighted_values
+from aseg_bench.analysis.slices import sweep
 from aseg_bench.metrics import (
     METRICS,
     Curve,
@@ -23,8 +25,6 @@ from aseg_bench.metrics import (
 from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.keys import KEY_TYPES
 from aseg_bench.records import Sample
-from aseg_bench.slices import sweep
-from aseg_bench.statistics import RESAMPLED, count_images, weighted_values
 from tests.metrics import oracles
 from tests.metrics.cases import CROWDS, DTYPES, crowded, saturated
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aseg_bench.dumps import score_dump
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.records import Sample
+from aseg_bench.scoring.dumps import score_dump
 
 Maps = dict[Sample, NDArray[np.float32]]
 

@@ -7,7 +7,7 @@ from aseg_bench.methods import MethodFacts
 from aseg_bench.records import Case, Score
 from aseg_bench.reporting.beside import beside_published, published_tables
 from aseg_bench.reporting.published import published
-from aseg_bench.reporting.scores import Key, Result, merge_runs
+from aseg_bench.runs.scores import Key, Result, merge_runs
 
 VISA = sorted(set(published(dataset="visa")["category"]) - {"mean"})
 DATASETS = {"visa": "VisA"}

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aseg_bench.comparison import Comparison, compare
+from aseg_bench.analysis.comparison import Comparison, compare
+from aseg_bench.analysis.resampling import RESAMPLED
+from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import evaluate_maps
-from aseg_bench.pixels import ScoredMaps
 from aseg_bench.records import Case, Score
 from aseg_bench.reporting.comparison import comparison_csv, comparison_tables
 from aseg_bench.reporting.latex import latex
-from aseg_bench.statistics import RESAMPLED
 from tests.categories import WICKED, make_category
 
 

@@ -2,7 +2,7 @@ from collections.abc import Mapping
 
 from aseg_bench.records import Case, Score
 from aseg_bench.reporting.diagnosis import diagnose
-from aseg_bench.reporting.scores import merge_runs
+from aseg_bench.runs.scores import merge_runs
 
 VALUES = {  # method -> pixel AUROC, pixel AP, DSC
     "sharp": (0.97, 0.60, 0.50),

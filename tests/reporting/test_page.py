@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aseg_bench.pixels import ScoredMaps, codes
+from aseg_bench.analysis.scored_maps import ScoredMaps, codes
 from aseg_bench.records import Case, Sample, Score
 from aseg_bench.reporting import report_tables
 from aseg_bench.reporting.figures import write_figures

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from aseg_bench.analysis.scored_maps import ScoredMaps, in_processes
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
-from aseg_bench.pixels import ScoredMaps, in_processes
 from aseg_bench.records import Score
 from aseg_bench.reporting.figures.curves import curves_figure, distributions_figure
 from aseg_bench.reporting.figures.inflation import agreement, inflation_figure, published_points, score_points
@@ -21,7 +21,7 @@ from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
 from aseg_bench.reporting.figures.style import FORMATS, Look, file_name, looks, save
 from aseg_bench.reporting.figures.toy import toy_figure
 from aseg_bench.reporting.published import PAPER_DATASETS, published
-from aseg_bench.reporting.scores import csv_text
+from aseg_bench.runs.scores import csv_text
 
 RANKED = ("pixel_auroc", "pixel_ap", "dsc")  # metrics with a critical-difference diagram
 CATEGORY_FORMATS = ("png",)  # of the many figures of single categories

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 from numpy.typing import NDArray
 
-from aseg_bench.pixels import ScoredMaps
+from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.reporting.figures.style import ANOMALOUS, NORMAL, PAGE, Look, new_figure, printed, style
 
 _PRO_LIMIT = 30  # per cent: where the area under the PRO curve ends, Bergmann et al. (2021), section 5.1

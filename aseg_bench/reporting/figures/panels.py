@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aseg_bench.pixels import ScoredMaps, small
-from aseg_bench.reporting.figures.style import HEAT, PAGE, TRUTH, new_figure, printed, style
+from aseg_bench.analysis.scored_maps import ScoredMaps, small
+from aseg_bench.images import HEAT
+from aseg_bench.reporting.figures.style import PAGE, TRUTH, new_figure, printed, style
 
 
 def chosen_images(category: Sequence[ScoredMaps]) -> dict[str, int]:

@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.textpath import TextPath
 
+from aseg_bench.analysis.rank_tests import rank_tests
 from aseg_bench.metrics import METRICS
-from aseg_bench.rank_tests import rank_tests
 from aseg_bench.records import MEAN, Score
 from aseg_bench.reporting.figures.style import COLUMN, PAGE, printed, style
 

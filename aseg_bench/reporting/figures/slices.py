@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
+from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.metrics import METRICS
-from aseg_bench.pixels import ScoredMaps
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
 
 _SPREAD = 0.6  # share of a row's height over which the methods are spread

@@ -20,7 +20,6 @@ from aseg_bench.files import written_whole
 
 COLUMN, PAGE = 3.4, 7.0  # widths in inches: one column and both columns of a paper
 TRUTH, NORMAL, ANOMALOUS = "#D55E00", "#0072B2", "#D55E00"
-HEAT = "cividis"
 GREY = "#767676"
 
 # Okabe and Ito (2008), https://jfly.uni-koeln.de/color/ ; the yellow is left out: it vanishes on white

@@ -7,8 +7,9 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
+from aseg_bench.images import HEAT
 from aseg_bench.metrics import METRICS, evaluate_maps
-from aseg_bench.reporting.figures.style import COLUMN, HEAT, TRUTH, looks, new_figure, style
+from aseg_bench.reporting.figures.style import COLUMN, TRUTH, looks, new_figure, style
 
 SIZE = 224  # the paper's image edge, in pixels
 EXCESS = (0, 1, 4, 16, 32)  # false-positive area in units of the defect's area

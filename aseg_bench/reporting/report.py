@@ -10,12 +10,12 @@ from shutil import rmtree
 
 import pandas as pd
 
-from aseg_bench.comparison import Comparison, compare
+from aseg_bench.analysis.comparison import Comparison, compare
+from aseg_bench.analysis.scored_maps import ScoredMaps, counted, in_processes, scored_maps
 from aseg_bench.datasets import DATASETS, count_deviations
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import written_whole
-from aseg_bench.methods import MethodFacts, near_matches
-from aseg_bench.pixels import ScoredMaps, counted, in_processes, scored_maps
+from aseg_bench.methods import MethodFacts
 from aseg_bench.progress import track
 from aseg_bench.records import MEAN, Case, Score
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
@@ -24,10 +24,10 @@ from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.figures import write_figures
 from aseg_bench.reporting.page import Note, write_page
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.scores import merge_runs, merged_scores
 from aseg_bench.reporting.tables import PAPER_TABLES, Table, category_tables, paper_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
-from aseg_bench.results import Results
+from aseg_bench.runs.results import Results
+from aseg_bench.runs.scores import merge_runs, merged_scores
 
 Place = tuple[str, str]  # data set and category
 CATEGORIES = "categories"

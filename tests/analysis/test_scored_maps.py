@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from aseg_bench.analysis.scored_maps import ScoredMaps, _Recent, codes, small
 from aseg_bench.metrics import measure
-from aseg_bench.pixels import ScoredMaps, _Recent, codes, small
 from aseg_bench.records import Case, Sample
 from tests.categories import make_category
 

@@ -5,10 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.pixels import ScoredMaps
-from aseg_bench.records import MEAN, Case, Score
-from aseg_bench.statistics import (
+from aseg_bench.analysis.resampling import (
     RESAMPLED,
     Resampled,
     category_rng,
@@ -17,6 +14,9 @@ from aseg_bench.statistics import (
     mean_of,
     resample,
 )
+from aseg_bench.analysis.scored_maps import ScoredMaps
+from aseg_bench.errors import InputError, UndefinedMetricError
+from aseg_bench.records import MEAN, Case, Score
 
 Place = tuple[str, str]  # data set and category; the mean of all data sets is (MEAN, MEAN)
 _N_FEW = 5  # anomalous images; coverage was not simulated with fewer

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from aseg_bench.analysis.rank_tests import holm, rank_tests
 from aseg_bench.errors import InputError
-from aseg_bench.rank_tests import holm, rank_tests
 
 
 def test_holm_equals_its_definition() -> None:

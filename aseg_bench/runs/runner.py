@@ -26,9 +26,10 @@ from typing import Any, NamedTuple
 from aseg_bench import __version__
 from aseg_bench.datasets import DATASETS, check_images, checksum
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import mean_scores, score_category
+from aseg_bench.scoring.categories import mean_scores, score_category
 from aseg_bench.files import make_folder, written_whole
-from aseg_bench.methods import Method, MethodOptions, find_method, find_methods, near_matches
+from aseg_bench.methods import Method, MethodOptions, find_method
+from aseg_bench.errors import near_matches
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.loading import checksum as checksum_of_maps
@@ -36,8 +37,7 @@ from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track, working
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.records import MEAN, Case, Sample, Score
-from aseg_bench.reporting import read_scores, write_scores, write_tables
-from aseg_bench.reporting.scores import merge_runs
+from aseg_bench.runs.scores import merge_runs, read_scores, write_scores
 
 SCORES, RECORD, REPORT, ABLATION = "scores.csv", "run.json", "report", "ablation.json"
 _CHECKSUM = "maps_checksum"  # in the conditions of maps that other code made; unlike the others, it may change
@@ -151,7 +151,7 @@ def is_helper() -> bool:
 def keep_scores(
     out: Path, scores: Sequence[Score], *, mixed: bool = False, data: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Score]:
-    """Write scores and tables into a folder, beside those of other methods and data sets that it holds.
+    """Write scores into a folder, beside those of other methods and data sets that it holds.
 
     Args:
         out: folder of the run.
@@ -166,7 +166,7 @@ def keep_scores(
         InputError: tables would mix protocols or test images.
     """
     everything = _merged(out / SCORES, scores)
-    write_tables(out / REPORT, everything, methods=find_methods(), datasets=dataset_labels(everything), mixed=mixed)
+    merge_runs([everything], mixed=mixed)
     if data:
         record = _read_record(out)
         record["datasets"] |= data

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import DSC_ADVICE, DegenerateThresholdWarning, mean_scores, score_category
 from aseg_bench.predictions.imported import OWN_DATASET, Category, ImportedMaps
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.meeting import Masks
 from aseg_bench.records import Case, Score
+from aseg_bench.scoring.categories import DSC_ADVICE, DegenerateThresholdWarning, mean_scores, score_category
 
 DEGENERATE = f"the DSC's threshold calls more than half of all pixels anomalous, {DSC_ADVICE}"
 _MOST = 0.5  # share of categories whose sign must look wrong before the whole dump's does

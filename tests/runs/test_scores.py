@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from aseg_bench.errors import InputError
 from aseg_bench.records import Case, Score
-from aseg_bench.reporting.scores import COLUMNS, Key, csv_text, merge_runs, plain_text, read_scores, write_scores
+from aseg_bench.runs.scores import COLUMNS, Key, csv_text, merge_runs, plain_text, read_scores, write_scores
 
 SCORE = Score(Case("uni_as", "demo", "bottle"), "pixel_ap", 0.1 + 0.2, 83, "exact")
 KEY = Key("uni_as", "exact", "demo", "bottle", "pixel_ap")

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import label
 
+from aseg_bench.analysis.slices import Swept, sweep
 from aseg_bench.images import image_size, read_image
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
 from aseg_bench.protocols.meeting import Meeting
 from aseg_bench.records import Case, LazySequence, Sample
-from aseg_bench.slices import Swept, sweep
 
 EDGE = 256  # pixels of the longer edge of a picture that is only looked at
 _N_LOOKED_AT = 12  # images of each kind from which the levels are chosen

@@ -12,11 +12,11 @@ from PIL import Image
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import DegenerateThresholdWarning, mean_scores, score_category
 from aseg_bench.protocols import EXACT, NATIVE, PROTOCOLS, Protocol
 from aseg_bench.records import MEAN, Case, Sample, Score
+from aseg_bench.scoring.categories import DegenerateThresholdWarning, mean_scores, score_category
 
-pytestmark = pytest.mark.filterwarnings("ignore::aseg_bench.evaluate.DegenerateThresholdWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::aseg_bench.scoring.categories.DegenerateThresholdWarning")
 CASE = Case("m", "d", "c")
 EDGE = 64
 Maps = list[NDArray[np.float32]]

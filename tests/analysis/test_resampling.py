@@ -6,9 +6,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from aseg_bench.errors import UndefinedMetricError
-from aseg_bench.metrics import evaluate_maps
-from aseg_bench.statistics import (
+from aseg_bench.analysis.resampling import (
     RESAMPLED,
     Resampled,
     count_images,
@@ -17,6 +15,8 @@ from aseg_bench.statistics import (
     resample,
     weighted_values,
 )
+from aseg_bench.errors import UndefinedMetricError
+from aseg_bench.metrics import evaluate_maps
 from benchmarks.coverage import KINDS, Checked, simulated
 
 N_SIMULATED = 60

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import mean_scores, score_category
+from aseg_bench.scoring.categories import mean_scores, score_category
 from aseg_bench.methods import MethodOptions
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.records import AnomalyMap, Case
-from aseg_bench.reporting import read_scores
-from aseg_bench.runner import RunPlan, find_samples, keep_scores, run
+from aseg_bench.runs.scores import read_scores
+from aseg_bench.runs.runner import RunPlan, find_samples, keep_scores, run
 from tests.conftest import Distance, Installed, facts_of, write_category
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from aseg_bench.datasets import DATASETS, checksum
 from aseg_bench.errors import InputError
-from aseg_bench.evaluate import mean_scores
+from aseg_bench.scoring.categories import mean_scores
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.records import MEAN, Sample, Score
-from aseg_bench.reporting.scores import read_scores
+from aseg_bench.runs.scores import read_scores
 
 _CONDITIONS = ("preset", "settings", "all_settings", "backbone", "backbone_weights", "max_minutes", "half")
 _REPEATED = ("seed", "maps", "maps_checksum")  # what differs between runs that may be merged

@@ -16,10 +16,9 @@ from PIL import Image
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
-from aseg_bench.images import IMAGE_SUFFIXES, read_image
+from aseg_bench.images import HEAT, IMAGE_SUFFIXES, read_image
 from aseg_bench.methods import Segmenter
 from aseg_bench.progress import track
-from aseg_bench.reporting.figures.style import HEAT
 
 _OPACITY = 0.6
 

@@ -1,0 +1,1 @@
+"""What more the maps of a category say: its slices, intervals by resampling images, and paired and rank tests."""
