@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 def peak(tool: str, n_images: str, side: str) -> int:
     """Extra bytes that a tool takes at its peak, on smooth maps, after a warm-up."""
-    from benchmarks.tools import TOOLS, Scene, smooth
+    from benchmarks.peers import TOOLS, Scene, smooth
 
     scene = smooth(int(n_images), int(side))
     TOOLS[tool].run(Scene(scene.scores[:4], scene.masks[:4]))

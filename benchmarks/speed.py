@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.tools import SCENES, TOOLS, Scene, Values, smooth
+from benchmarks.peers import SCENES, TOOLS, Scene, Values, smooth
 
 NOT_INSTALLED = "not installed"
 LONGEST = 40.0  # seconds; a run that would last longer by the time of the size before is left out

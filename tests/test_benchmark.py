@@ -10,8 +10,8 @@ import pytest
 from benchmarks.browser import why_not
 from benchmarks.coverage import KINDS
 from benchmarks.coverage import write_report as write_coverage
+from benchmarks.peers import SCENES, TOOLS
 from benchmarks.speed import FULL, LONGEST, NOT_INSTALLED, Run, _left_out, installed_version
-from benchmarks.tools import SCENES, TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +30,7 @@ def test_a_quick_race_writes_the_whole_report(tmp_path):
     assert "| aseg-bench: all metrics" in (tmp_path / "speed.md").read_text()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
 def test_a_quick_measurement_of_reports_names_every_bar(tmp_path):
     command = [sys.executable, ROOT / "benchmark.py", "report", "--quick", "--out", tmp_path]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("aseg_bench", "baselines", "uni_as")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+DEVELOPERS = sorted([ROOT / "benchmark.py", *(ROOT / "benchmarks").rglob("*.py")])  # what the wheel does not carry
 TORCH = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "onnx", "onnxruntime"}
 FLOORS = (
     {"errors"},
@@ -56,6 +57,11 @@ OURS = [path for path in MODULES if path.is_relative_to(ROOT / "aseg_bench")]
 @pytest.mark.parametrize("path", OURS, ids=named)
 def test_the_toolkit_never_imports_its_guests(path: Path) -> None:
     assert not [name for name in imports(path) if name.split(".")[0] in {"baselines", "uni_as"}]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_what_is_packaged_never_imports_what_is_not(path: Path) -> None:
+    assert not [name for name in imports(path) if name.split(".")[0] in {"benchmark", "benchmarks", "tests"}]
 
 
 @pytest.mark.parametrize("path", OURS, ids=named)
@@ -111,7 +117,38 @@ def test_listing_methods_loads_no_torch() -> None:
 
 
 def test_files_have_names_that_say_what_they_hold() -> None:
-    assert not {"utils", "helpers", "common", "base", "misc", "tools"} & {path.stem for path in MODULES}
+    names = {path.stem for path in (*MODULES, *DEVELOPERS)}
+    assert not {"utils", "helpers", "common", "base", "misc", "tools"} & names
+
+
+def test_every_private_name_and_every_constant_is_used() -> None:
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (*MODULES, *DEVELOPERS)}
+    points = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    used = set(re.findall(r"(?<=:)[A-Z_]+(?=\")", points))  # what entry points name
+    for node in (node for tree in trees.values() for node in ast.walk(tree)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            used.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            used.add(node.attr)
+        elif isinstance(node, ast.alias):
+            used.add(node.name)
+    unused = [
+        f"{named(path)}: {name}"
+        for path, tree in trees.items()
+        for name in top_names(tree)
+        if name not in used and (name.isupper() or (name.startswith("_") and not name.endswith("__")))
+    ]
+    assert unused == []
+
+
+def top_names(tree: ast.Module) -> Iterator[str]:
+    """Names that a module defines at its top, except what a decorator hands to somebody else."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield from [node.name] if isinstance(node, ast.ClassDef) or not node.decorator_list else []
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
 
 
 @pytest.mark.parametrize("table", ["METRICS", "DATASETS", "PROTOCOLS"])

@@ -9,7 +9,7 @@ from aseg_bench.reporting.scores import Key, Result
 from aseg_bench.reporting.tables import DASH, RATE, Cell, Footnotes, Table, printed
 
 RANKED = ("pixel_auroc", "pixel_ap", "dsc")
-LIFT, FALSE_ALARMS = "pixel_ap_lift", "fp_pixels"
+FALSE_ALARMS = "fp_pixels"
 
 
 @dataclass(frozen=True)

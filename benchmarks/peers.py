@@ -96,7 +96,7 @@ def torchmetrics(n_thresholds: int | None) -> Callable[[Scene], Values]:
 def adeval(scene: Scene) -> Values:
     """Its AUROC, AP and AUPRO from histograms of 1,000 bins."""
     vars(np).setdefault("trapz", np.trapezoid)  # ADEval 1.1.0 calls it by the name that numpy 2.4 dropped
-    from adeval import EvalAccumulator  # type: ignore[import-untyped]
+    from adeval import EvalAccumulator
 
     accumulator = EvalAccumulator(0.0, 1.0, float(scene.scores.min()), float(scene.scores.max()))
     for score_map, mask in zip(scene.scores, scene.masks, strict=True):
