@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check speed clean
+.PHONY: help demo test lint check speed clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -15,11 +15,12 @@ demo: .venv/models ## install, train UniAS and UniAD on the embedded data set, p
 test: .venv/dev ## install and run all tests
 	$(BIN)/python -m pytest
 
-check: .venv/dev ## what every commit must pass: format, lint, types, tests
+lint: .venv/dev ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+
+check: lint test ## what every commit must pass: format, lint, types, then all tests
 
 speed: .venv/peers .venv/dev ## measure the metric core beside its peers, the models, reports and intervals; writes reports/
 	$(BIN)/python benchmark.py speed
