@@ -1,4 +1,4 @@
-# Two front doors: `make demo` and `make test`. Each makes .venv and installs what it needs, once.
+# Two front doors: `make demo` and `make test`. Each makes .venv and installs what it needs the first time.
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
@@ -9,7 +9,7 @@ OUT ?= runs/demo
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/models ## install, train UniAS and UniAD on the embedded data set, print the tables and the report's path
+demo: .venv/models ## install, train UniAS and UniAD on the embedded data set, print the tables and where the report is
 	$(BIN)/aseg-bench run --methods uni_as,uniad --dataset demo --out $(OUT)
 
 test: .venv/dev ## install and run all tests
@@ -22,7 +22,7 @@ lint: .venv/dev ## check format, lint and types
 
 check: lint test ## what every commit must pass: format, lint, types, then all tests
 
-speed: .venv/peers .venv/dev ## measure the metric core beside its peers, the models, reports and intervals; writes reports/
+speed: .venv/peers .venv/dev ## measure the metric core and its peers, the models, reports and intervals; write reports/
 	$(BIN)/python benchmark.py speed
 	$(BIN)/python benchmark.py models
 	$(BIN)/python benchmark.py report

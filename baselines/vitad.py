@@ -6,7 +6,7 @@ save the concatenated results instead::
 
     np.savez("ader.npz", img_paths=np.concatenate(img_paths), **results)
 
-Without paths the maps are scored with the masks that lie beside them, and no data set may be named.
+Without paths the maps are scored with the masks in the same file, and no data set may be named.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,7 @@ def _find(path: Path, limits: Limits) -> Found:
 
 def _maps_of(file: Path, results: Any) -> list[FoundMap]:
     if not isinstance(results, dict) or not {"anomaly_maps", "cls_names", "imgs_masks"} <= set(results):
-        raise InputError(f"{file} is no result of ADer: a dict of anomaly_maps, cls_names and imgs_masks")
+        raise InputError(f"{file} is not a result of ADer: a dict of anomaly_maps, cls_names and imgs_masks")
     maps, masks = _joined(results["anomaly_maps"]), _joined(results["imgs_masks"])
     names = [str(name) for name in _items(results["cls_names"])]
     paths = [str(name) for name in _items(results.get("img_paths", []))]

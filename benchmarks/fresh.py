@@ -16,7 +16,7 @@ def peak(tool: str, n_images: str, side: str) -> int:
 
     scene = smooth(int(n_images), int(side))
     TOOLS[tool].run(Scene(scene.scores[:4], scene.masks[:4]))
-    before = _start_anew()
+    before = _reset_peak()
     TOOLS[tool].run(scene)
     return _resident("VmHWM") - before
 
@@ -27,7 +27,7 @@ def streamed(folder: str) -> float:
 
     scores, masks = _FromFile(Path(folder) / "scores.npy"), _FromFile(Path(folder) / "masks.npy")
     evaluate_maps([scores[i] for i in range(4)], [masks[i] for i in range(4)])
-    before = _start_anew()
+    before = _reset_peak()
     evaluate_maps(scores, masks)
     extra = _resident("VmHWM") - before
     return extra / (250e6 + 24 * sum(int(masks[i].sum()) for i in range(len(masks))))
@@ -62,7 +62,7 @@ class _FromFile(Sequence[NDArray[Any]]):
         return np.array(np.load(self.path, mmap_mode="r")[index])
 
 
-def _start_anew() -> int:
+def _reset_peak() -> int:
     """Forget the peak so far; return the resident bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return _resident("VmRSS")

@@ -1,4 +1,4 @@
-"""What a report takes on as many test images as MVTec-AD has: tables, figures, the page in a browser, a comparison."""
+"""Time and memory of a report on as many test images as MVTec-AD has: tables, figures, page, comparison."""
 
 import json
 import os

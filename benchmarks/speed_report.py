@@ -1,4 +1,4 @@
-"""What the race says: the bars, the tables and the plot under reports/."""
+"""The report of the race: the bars, the tables and the plot under reports/."""
 
 import json
 import platform
@@ -22,7 +22,7 @@ mpl.use("agg")
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise and what was measured."""
+    """A bar, and what was measured."""
 
     what: str
     bar: str
@@ -162,7 +162,7 @@ def _markdown(rows: pd.DataFrame, bars: list[Bar], conditions: dict[str, Any], s
         "## First call",
         "A fresh process imports `evaluate_maps` and calls it twice on four maps; the first time lasted "
         f"{speed.first_calls['compiled before']:.1f} s longer with numba's cache in place and "
-        f"{speed.first_calls['compiled anew']:.1f} s longer without (once after installing).",
+        f"{speed.first_calls['not compiled yet']:.1f} s longer without (once after installing).",
         "## Conditions",
         f"{conditions['cores']} cores ({conditions['processor']}), Python {conditions['python']}; {names}. "
         "ADEval calls `numpy.trapz`, which numpy 2.4 dropped; it is given `numpy.trapezoid` under that name.",

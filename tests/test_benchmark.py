@@ -75,7 +75,7 @@ def test_a_peer_comes_near_our_value_on_every_metric_it_has(name):
 def test_a_peer_that_is_not_there_or_too_slow_is_left_out(monkeypatch):
     run = Run("smooth", 80, "scikit_learn")
     assert _left_out(run, []) == ""
-    assert _left_out(run, [Run("smooth", 20, "scikit_learn", [LONGEST / 3])]).startswith("would last longer")
+    assert _left_out(run, [Run("smooth", 20, "scikit_learn", [LONGEST / 3])]).startswith("would take longer")
     monkeypatch.setattr("benchmarks.speed.installed_version", lambda package: NOT_INSTALLED)
     assert _left_out(run, []) == NOT_INSTALLED
 

@@ -1,4 +1,4 @@
-"""DATASETS, the one table of data sets, and what can be checked of them before a run."""
+"""DATASETS, the one table of data sets, and the checks that are made of them before a run."""
 
 from collections.abc import Mapping
 

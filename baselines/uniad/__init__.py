@@ -7,7 +7,7 @@ from aseg_bench.methods import Method, MethodFacts, MethodOptions
 
 
 def _build(options: MethodOptions) -> Method:
-    from baselines.uniad.model import make_method  # torch loads when a model is made, not when methods are listed
+    from baselines.uniad.model import make_method  # torch is imported when a model is made, not when methods are listed
 
     return make_method(options)
 

@@ -1,4 +1,4 @@
-"""UniAD restated from the paper and the facts of the authors' release (commit a5b9d9d); no code is taken from it."""
+"""UniAD, written from the paper and from facts of the authors' release (commit a5b9d9d); no code is taken from it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -53,7 +53,7 @@ PRESETS: Mapping[str, UniADSettings] = {
         feature_scaling="z_score",  # as in the cpu preset of UniAS
         channels=128,
         ffn_channels=512,
-        sampling="balanced",  # ours, as small sets have categories of very different size
+        sampling="balanced",  # our choice: in small sets the categories differ much in size
         n_steps=300,
         learning_rate=1e-3,
         schedule="one_cycle",
@@ -73,7 +73,7 @@ class Attention(nn.Module):
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(channels)
 
     def forward(self, query: Tensor, memory: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
-        """Let the query (B, N, C) attend to the memory (B, N, C), except where ``mask`` (N, N) is True."""
+        """Let the query (B, N, C) attend to the memory (B, N, C) wherever ``mask`` (N, N) is not True."""
         found, _ = self.attend(query + position, memory + position, memory, attn_mask=mask, need_weights=False)
         result: Tensor = self.norm(query + self.dropout(found))
         return result
@@ -177,7 +177,7 @@ def build_uniad(settings: UniADSettings, weights: Path | None = None, pretrained
     Args:
         settings: every number.
         weights: file with the backbone's weights.
-        pretrained: False leaves the backbone random, for a checkpoint that brings its own.
+        pretrained: False leaves the backbone random, for a checkpoint that holds its weights.
     """
     grid = settings.grid(STRIDES)
     backbone = Backbone(settings.backbone, STRIDES, weights, pretrained)
@@ -186,7 +186,7 @@ def build_uniad(settings: UniADSettings, weights: Path | None = None, pretrained
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:
-    """UniAD as the runner meets it."""
+    """UniAD as the runner uses it."""
     changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
     settings = choose_settings(PRESETS, options.preset, changes)
     return TrainedMethod("uniad", lambda: build_uniad(settings, options.backbone_weights), settings, options)

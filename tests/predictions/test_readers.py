@@ -350,7 +350,7 @@ def test_a_wrong_npz_says_what_is_wrong(
     [
         ("adeval", {"a.png": np.zeros((8, 8))}, "is no ADEval pickle"),
         ("aupimo", {"asmaps": [1]}, "is no asmaps.pt"),
-        ("ader", {"anomaly_maps": []}, "is no result of ADer"),
+        ("ader", {"anomaly_maps": []}, "is not a result of ADer"),
         ("anomalib", [{"image_path": ["a"]}], "without anomaly_map or image_path"),
     ],
 )

@@ -1,6 +1,6 @@
 """Scenes cut from photographs that scikit-image ships; all four are CC0.
 
-Training and test images come from separate halves of a photograph, so that no test crop has been seen.
+Training and test images come from separate halves of a photograph, so that no part of a test image is seen in training.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the demo set holds: its categories, their defects, and how one picture of it comes about."""
+"""What the demo set holds: its categories, their defects, and how one picture of it is drawn."""
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +19,7 @@ N_PER_DEFECT = 5
 
 LEAST_RATE, GREATEST_RATE = 0.002, 0.15  # share of anomalous pixels in an anomalous image
 _N_ATTEMPTS = 200
-_NUDGE = 2  # grey levels by which a masked pixel differs at least somewhere, invisible to the eye
+_NUDGE = 2  # grey levels by which every masked pixel differs in some channel at least; the eye does not see it
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def planned() -> Iterator[tuple[str, Split, str, int]]:
 
 
 def draw_picture(category: str, split: Split, defect: str, index: int, seed: int = 0) -> Picture:
-    """One picture; the same arguments always give the same one, whatever else was drawn before.
+    """One picture; the same arguments always give the same one, no matter what was drawn before.
 
     Args:
         category: a key of ``CATEGORIES``.
@@ -153,7 +153,7 @@ def draw_picture(category: str, split: Split, defect: str, index: int, seed: int
 
 
 def _told_apart(image: NDArray[np.uint8], clean: NDArray[np.uint8], support: Mask) -> NDArray[np.uint8]:
-    """The image, changed a little where the defect happens to have the colour of the surface."""
+    """The image, changed a little where the defect happens to have the same colour as the surface."""
     same = support & (image == clean).all(axis=-1)
     image[same] = np.where(clean[same] >= 128, clean[same] - _NUDGE, clean[same] + _NUDGE)
     return image
