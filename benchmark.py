@@ -1,4 +1,4 @@
-"""Regenerates what lies in reports/: speed of metric core, models and reports; intervals; the demo comparison."""
+"""Writes all that is in reports/: speed of metric core, models and reports; intervals; the demo comparison."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 
 @app.callback()
 def main() -> None:
-    """Regenerate what lies in reports/."""
+    """Write all that is in reports/."""
 
 
 @app.command()

@@ -117,7 +117,7 @@ def simulated(kind: Kind, n_cases: int, seed: int = 0) -> dict[str, Checked]:
 
 
 def binned_images(rng: np.random.Generator, kind: Kind, signals: Sequence[float]) -> list[ImageCounts]:
-    """Images of a kind, counted, for each method: the shift of the scores is the image's, the signal the method's.
+    """Counted images of a kind, for each method: methods share an image's shift of the scores, not the signal.
 
     Args:
         rng: draws images and methods.

@@ -1,4 +1,4 @@
-"""Measurements that need a process of their own: ``python -m benchmarks.fresh peak ours_all 76 512``."""
+"""Measurements that each need a new process: ``python -m benchmarks.fresh peak ours_all 76 512``."""
 
 import sys
 import time
@@ -34,7 +34,7 @@ def streamed(folder: str) -> float:
 
 
 def first_call() -> float:
-    """Seconds that importing the core and calling it first take more than calling it again."""
+    """How many seconds longer importing the core and its first call take than the next call."""
     rng = np.random.default_rng(0)
     scores, masks = rng.random((4, 64, 64), dtype=np.float32), rng.random((4, 64, 64)) < 0.1
     masks[0] = False

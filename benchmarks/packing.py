@@ -69,7 +69,7 @@ def pack(folder: Path, out: Path = DATA) -> None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """A collected file in this project's names, without places that only its collector can open."""
+    """A collected file with this project's names, without references that only its collector can open."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False).replace(RENAMED_VALUES)
     for pattern, replacement in (
         (r"^seeds/.*", "Ma et al., Towards Accurate Unified Anomaly Segmentation, WACV 2025"),

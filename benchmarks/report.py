@@ -88,7 +88,7 @@ def write_report(out: Path, work: Path, quick: bool = False) -> None:
 
 
 def make_run(work: Path, size: Size) -> None:
-    """A scored run in ``work/run``, of images in ``work/data`` and maps that were made here."""
+    """Make a scored run in ``work/run``, of images in ``work/data`` and maps, both made here."""
     jobs = [partial(_make_category, work, size, name) for name in size.categories]
     Parallel(n_jobs=-1)(delayed(job)() for job in jobs)
     methods = ",".join(f"{name}=maps:{work / 'dump' / name / 'mvtec_ad'}" for name in size.methods)

@@ -20,7 +20,7 @@ LONGEST = 40.0  # seconds; a run is left out if it would take longer than this, 
 
 @dataclass
 class Run:
-    """One tool on one scene: the least of the times, or why there is none."""
+    """One tool on one scene: its times, or why there are none."""
 
     scene: str
     n_pixels: int
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def best(self) -> float:
-        """The least time; other programs can only add to it."""
+        """The least time; other programs on the machine can only make it longer."""
         return min(self.seconds, default=float("nan"))
 
 

@@ -28,7 +28,7 @@ class Photograph:
         test: the same for testing.
         crop: least and greatest side of a crop, in pixels of the photograph.
         turn: greatest turn of a crop, in degrees.
-        is_upright: whether crops keep their up and down.
+        is_upright: False also turns crops by a random multiple of 90 degrees.
         colours: what black, mid-grey and white become; None keeps the photograph's own colours.
     """
 
