@@ -72,8 +72,9 @@ def joint_map(pairs: Sequence[tuple[Tensor, Tensor]], size: Sequence[int]) -> Te
 
 
 def _resampled(values: Tensor, grid: Sequence[int]) -> Tensor:
-    if values.shape[-1] > grid[-1]:
-        return functional.interpolate(values, grid, mode="area")
+    factor = int(values.shape[-1]) // grid[-1]
+    if factor > 1:
+        return functional.avg_pool2d(values, factor)  # area resampling in a form that ONNX has; strides divide evenly
     return functional.interpolate(values, grid, mode="bilinear", align_corners=False)
 
 

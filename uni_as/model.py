@@ -137,10 +137,11 @@ def build_uni_as(
     """
     numbers = settings or choose_settings(PRESETS, preset, {"backbone": backbone} if backbone else {})
     _check(numbers)
-    grid = numbers.grid(STRIDES)
     extractor = Backbone(numbers.backbone, STRIDES, weights, pretrained)
     build = _levels if numbers.multi_level else _plain
-    decoder = build(numbers, extractor.channels, sine_position(grid, numbers.channels, numbers.positions))
+    decoder = build(
+        numbers, extractor.channels, sine_position(numbers.grid(STRIDES), numbers.channels, numbers.positions)
+    )
     return FeatureReconstruction(extractor, FeatureScaler(extractor.channels), decoder)
 
 
@@ -188,13 +189,24 @@ def _plain(numbers: UniASSettings, level_channels: Sequence[int], position: Tens
 
 
 def _check(numbers: UniASSettings) -> None:
-    n_levels = len(STRIDES)
+    n_levels, size, grid = len(STRIDES), numbers.image_size, numbers.grid(STRIDES)
     for is_wrong, said in (
         (numbers.channels % 4, f"channels {numbers.channels}: positions need a multiple of 4"),
         (numbers.channels < 16, f"channels {numbers.channels}: the query's weights need at least 16"),
         (numbers.channels % numbers.n_heads, f"channels {numbers.channels} do not divide into {numbers.n_heads} heads"),
         (not numbers.blur_size % 2, f"blur_size {numbers.blur_size}: the filter needs an odd size"),
-        (any(size and not size % 2 for size in numbers.smoothing), f"smoothing {numbers.smoothing}: odd sizes, or 0"),
+        (
+            numbers.blur_size // 2 >= grid,
+            f"blur_size {numbers.blur_size}: too large for {grid} x {grid} deepest cells of image_size {size}",
+        ),
+        (
+            any(kernel and not kernel % 2 for kernel in numbers.smoothing),
+            f"smoothing {numbers.smoothing}: odd sizes, or 0",
+        ),
+        (
+            max(numbers.smoothing, default=0) // 2 >= size // 2,
+            f"smoothing {numbers.smoothing}: too large for maps of half the image_size {size}",
+        ),
         (len(numbers.smoothing) != n_levels, f"smoothing {numbers.smoothing}: one size for each of {n_levels} levels"),
         (
             not numbers.levels or not set(numbers.levels) <= set(range(1, n_levels + 1)),

@@ -64,7 +64,8 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:  # only models need more than what is always installed
-        print(f"error: this needs the package {error.name}: pip install 'aseg-bench[models]'", file=sys.stderr)
+        extra = "export" if error.name == "onnx" else "models"
+        print(f"error: this needs the package {error.name}: pip install 'aseg-bench[{extra}]'", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY:  # no bug of ours
