@@ -16,7 +16,7 @@ from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.records import MEAN, Sample, Score
 from aseg_bench.reporting.scores import read_scores
 
-_CONDITIONS = ("preset", "settings", "all_settings", "backbone", "backbone_weights", "max_minutes", "half")
+_CONDITIONS = ("preset", "settings", "all_settings", "backbone", "backbone_weights", "max_minutes", "half", "map_size")
 _REPEATED = ("seed", "maps", "maps_checksum")  # what differs between runs that may be merged
 _DATA_FACTS = {"root", "categories", "checksum"}  # of a data set in run.json
 
@@ -118,6 +118,7 @@ def _refuse_other_settings(results: Sequence[Results]) -> None:
     for result in results:
         protocols = {f"{score.case.method}/{score.case.dataset}": score.protocol for score in result.scores}
         for name, case in result.record.get("cases", {}).items():
+            case = {"map_size": "model"} | case  # older records lack it
             before = seen.setdefault((name, protocols[name], case.get("data", "")), [])
             for other, folder in before:
                 both = f"{result.folder} and {folder} both hold {name}"

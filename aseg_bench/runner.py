@@ -23,11 +23,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from aseg_bench import __version__
 from aseg_bench.datasets import DATASETS, check_images, checksum
 from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores, score_category
 from aseg_bench.files import make_folder, written_whole
+from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method, find_methods, near_matches
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.predictions.imported import MapsMethod, import_maps
@@ -35,11 +38,13 @@ from aseg_bench.predictions.loading import checksum as checksum_of_maps
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track, working
 from aseg_bench.protocols import Protocol, find_protocol
-from aseg_bench.records import MEAN, Case, Sample, Score
+from aseg_bench.protocols.frame import resized_map
+from aseg_bench.records import MEAN, AnomalyMap, Case, Sample, Score
 from aseg_bench.reporting import read_scores, write_scores, write_tables
 from aseg_bench.reporting.scores import merge_runs
 
 SCORES, RECORD, REPORT, ABLATION = "scores.csv", "run.json", "report", "ablation.json"
+MAP_SIZES = ("model", "image")
 _CHECKSUM = "maps_checksum"  # in the conditions of maps that other code made; unlike the others, it may change
 _VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
 
@@ -58,6 +63,8 @@ class RunPlan:
         settings: method -> field -> value, as the user typed them.
         protocol: key of ``PROTOCOLS``.
         half: keep maps in half precision.
+        map_size: keep maps in the size that the method gives them (``model``), or resize them bilinearly to the
+            original ``image``, as MVTec's evaluation code needs them.
         overwrite: discard what there is of the methods on the data set, and compute it again.
         mixed: tables may mix protocols, if the folder holds scores under others.
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
@@ -72,6 +79,7 @@ class RunPlan:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     protocol: str = "exact"
     half: bool = False
+    map_size: str = MAP_SIZES[0]
     overwrite: bool = False
     mixed: bool = False
     maps: Mapping[str, Path] = field(default_factory=dict)
@@ -295,6 +303,8 @@ def _ready(plan: RunPlan) -> _Ready:
 
 
 def _check_names(plan: RunPlan) -> None:
+    if plan.map_size not in MAP_SIZES:
+        raise InputError(f"no map size {plan.map_size}; {near_matches(plan.map_size, MAP_SIZES)}")
     if not plan.methods:
         raise InputError("no method named; `aseg-bench methods` lists them")
     if len(set(plan.methods)) < len(plan.methods):
@@ -326,6 +336,7 @@ def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, A
         "max_minutes": options.max_minutes,
         "precision": options.precision,
         "half": plan.half,
+        "map_size": plan.map_size,
     }
     maps = {name: {"maps": str(path), _CHECKSUM: checksum_of_maps(path)} for name, path in plan.maps.items()}
     settings = {name: {"settings": dict(plan.settings.get(name, {}))} for name in plan.methods}
@@ -417,7 +428,8 @@ def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: 
     method.fit(train)
     fitted = time.monotonic()
     for anomaly_map in track(method.predict(test), f"maps of {method.name}", len(test), plan.options.quiet):
-        store.write(method.name, anomaly_map, half=plan.half)
+        sized = _of_image_size(anomaly_map) if plan.map_size == "image" else anomaly_map
+        store.write(method.name, sized, half=plan.half)
     missing = store.missing(method.name, test)
     if missing:
         raise InputError(
@@ -426,6 +438,13 @@ def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: 
         )
     seconds = {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
     return {**getattr(method, "about", {}), "seconds": seconds}
+
+
+def _of_image_size(anomaly_map: AnomalyMap) -> AnomalyMap:
+    scores = np.asarray(anomaly_map.scores)
+    if scores.ndim != 2 or not scores.size:
+        return anomaly_map  # the store says what is wrong with it
+    return replace(anomaly_map, scores=resized_map(scores, image_size(anomaly_map.sample.image_path)))
 
 
 def _score(plan: RunPlan, store: MapStore, name: str, test: Sequence[Sample], protocol: Protocol) -> list[Score]:
@@ -474,7 +493,9 @@ def _read_record(out: Path) -> dict[str, Any]:
         return {"datasets": {}, "cases": {}}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        return {"datasets": dict(record["datasets"]), "cases": dict(record["cases"])}
+        older = {"map_size": MAP_SIZES[0]}  # which records did not tell before there was a choice
+        cases = {key: older | case for key, case in dict(record["cases"]).items()}
+        return {"datasets": dict(record["datasets"]), "cases": cases}
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no record of a run ({error}); move it away, or choose another --out") from error
 

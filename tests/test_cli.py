@@ -55,6 +55,7 @@ def test_runs_of_one_data_set_share_a_folder_without_out(
         (("--categories", "bolts"), "did you mean bolt?"),
         (("--categories", ""), "--categories names nothing"),
         (("--data-root", "nowhere"), "the data root nowhere does not exist"),
+        (("--map-size", "images"), "no map size images; did you mean image?"),
         (("--protocol", "exakt"), "no protocol is named exakt; did you mean exact"),
         (("--set", "n_steps=3"), "--set n_steps=3 is not METHOD.FIELD=VALUE"),
         (("--set", "far.n_steps=3"), "--set far."),
@@ -97,6 +98,7 @@ def test_overwrite_does_everything_again(call: Call, installed: Installed, tiny:
         (("--max-minutes", 5), "with max_minutes None, not 5"),
         (("--set", "near.x=1"), "with settings {}, not {'x': '1'}"),
         (("--half",), "with half False, not True"),
+        (("--map-size", "image"), "with map_size model, not image"),
         (("--categories", "nut"), "on other images or categories"),
     ],
 )
@@ -217,6 +219,21 @@ def test_maps_that_have_changed_are_taken_anew(call: Call, installed: Installed,
     assert f"warning: {maps} has changed: the maps of mapped are taken from it anew\n" in outcome.err
     assert read_scores(scores)[0].value == pytest.approx(1 - first[0].value)  # type: ignore[operator]
     assert "anew" not in call(*words).err
+
+
+def test_a_record_from_before_map_sizes_is_one_of_the_models(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny))
+    call(*run_on(tiny, "--seed", 1, out="other"))
+    path = tiny.parent / "out/run.json"
+    record = json.loads(path.read_text())
+    assert record["cases"]["near/mvtec_ad"].pop("map_size") == "model"
+    path.write_text(json.dumps(record))
+    installed.diary.clear()
+    together = ("--out", tiny.parent / "both", "--quiet", "--no-page")
+    assert call("report", tiny.parent / "out", tiny.parent / "other", *together) == Outcome(0, "", "")
+    assert call(*run_on(tiny)) == Outcome(0, "", "")
+    assert installed.diary == []
+    assert "with map_size model, not image" in call(*run_on(tiny, "--map-size", "image")).error
 
 
 def test_a_record_without_a_checksum_of_the_maps_is_still_one(call: Call, installed: Installed, tiny: Path) -> None:

@@ -77,6 +77,8 @@ def test_only_seeds_are_merged(run: Callable[..., Path], call: Call, tmp_path: P
     report = ("--out", tmp_path / "both", "--no-page")
     assert "both hold near/mvtec_ad with seed 0; report on one" in call("report", first, same, *report).error
     assert "both hold near/mvtec_ad, with half True and False; only" in call("report", first, other, *report).error
+    sized = run("d", "--seed", 1, "--map-size", "image")
+    assert "with map_size image and model; only" in call("report", first, sized, *report).error
 
 
 def test_images_that_have_changed_since_are_a_gap_in_a_report_and_an_error_in_a_comparison(

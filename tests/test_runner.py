@@ -1,16 +1,18 @@
 import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.evaluate import mean_scores, score_category
 from aseg_bench.methods import MethodOptions
 from aseg_bench.predictions.store import MapStore
-from aseg_bench.records import AnomalyMap, Case
+from aseg_bench.records import AnomalyMap, Case, Sample
 from aseg_bench.reporting import read_scores
 from aseg_bench.runner import RunPlan, find_samples, keep_scores, run
 from tests.conftest import Distance, Installed, facts_of, write_category
@@ -31,6 +33,44 @@ def test_scores_are_those_of_the_stored_maps(plan: RunPlan) -> None:
         maps = MapStore(plan.out / "maps").maps("near", samples)
         by_hand += score_category(Case("near", "mvtec_ad", category), samples, maps)
     assert scores == mean_scores(by_hand)
+
+
+class Coarse(Distance):
+    """Random maps of a quarter of the images' height and a third of their width."""
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
+        random = np.random.default_rng(0)
+        yield from (AnomalyMap(sample, random.normal(size=(6, 11)).astype(np.float32)) for sample in samples)
+
+
+def stretched(scores: NDArray[np.float32], height: int, width: int) -> NDArray[np.float64]:
+    """Bilinear resampling by its definition: the centre of each new pixel between the centres of the old ones."""
+
+    def between(index: int, new: int, old: int) -> tuple[int, int, float]:
+        place = min(max((index + 0.5) * old / new - 0.5, 0), old - 1)
+        return int(place), min(int(place) + 1, old - 1), place % 1
+
+    made = np.empty((height, width))
+    for row, column in np.ndindex(height, width):
+        (top, bottom, down), (left, right, across) = between(row, height, 6), between(column, width, 11)
+        above = scores[top, left] * (1 - across) + scores[top, right] * across
+        below = scores[bottom, left] * (1 - across) + scores[bottom, right] * across
+        made[row, column] = above * (1 - down) + below * down
+    return made
+
+
+def test_maps_are_kept_in_the_models_size_or_bilinearly_resized_to_the_image(
+    plan: RunPlan, installed: Installed
+) -> None:
+    installed.add(facts_of("coarse", build=lambda options: Coarse("coarse", options)))
+    coarse = replace(plan, methods=["coarse"])
+    run(coarse)
+    run(replace(coarse, out=plan.out / "sized", map_size="image"))
+    test = [sample for sample in find_samples(plan.dataset, plan.data_root) if sample.split == "test"]
+    small, large = (MapStore(folder / "maps").maps("coarse", test) for folder in (plan.out, plan.out / "sized"))
+    assert {scores.shape for scores in small} == {(6, 11)}
+    for first, second in zip(small, large, strict=True):
+        np.testing.assert_allclose(second, stretched(first, 24, 32), atol=1e-5)
 
 
 def test_methods_are_in_the_order_of_the_plan_however_they_came(plan: RunPlan) -> None:

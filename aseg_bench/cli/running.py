@@ -58,6 +58,9 @@ def run_command(
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
+    map_size: Annotated[
+        str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
+    ] = "model",
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     page: Page = True,
@@ -68,7 +71,8 @@ def run_command(
     from aseg_bench.runner import run
 
     names, maps = methods_in(methods)
-    plan = _plan(locals(), methods=names, out=out or Path("runs") / dataset, half=half, mixed=mixed, maps=maps)
+    kept = {"half": half, "map_size": map_size, "maps": maps}
+    plan = _plan(locals(), methods=names, out=out or Path("runs") / dataset, mixed=mixed, **kept)
     with resumable(plan.out, overwrite):
         if run(plan):
             finish(plan.out, page=page, mixed=mixed, quiet=quiet)

@@ -1,6 +1,6 @@
-"""Anomaly maps on disk, in the layout of MVTec's evaluation code, which every peer's tool can read.
+"""Anomaly maps on disk, in the folders of MVTec's evaluation code, which reads maps in the size of their images.
 
-<root>/<method>/<dataset>/<category>/test/<defect>/<stem>.tiff      one float channel, the size of the image
+<root>/<method>/<dataset>/<category>/test/<defect>/<stem>.tiff      one float channel, in the size it was given
 """
 
 import warnings
