@@ -58,12 +58,12 @@ def picture_maps(model: Segmenter, paths: Sequence[Path], out: Path, levels: boo
     largest = 0.0
     for name, path in track(pictures.items(), "maps", len(pictures), quiet):
         image = read_image(path)
+        by_level = model.level_maps([image])[0] if levels else ()  # first, as a model without levels refuses
         (scores,) = model.predict([image])
         _write(out / "maps" / f"{name}.tiff", scores)
         largest = max(largest, float(scores.max()))
-        if levels:
-            for level, own in enumerate(model.level_maps([image])[0], start=1):
-                _write(out / f"level_{level}" / f"{name}.tiff", own)
+        for level, own in enumerate(by_level, start=1):
+            _write(out / f"level_{level}" / f"{name}.tiff", own)
     for name, path in track(pictures.items(), "overlays", len(pictures), quiet):
         shares = tifffile.imread(out / "maps" / f"{name}.tiff") / (largest or 1)
         with written_whole(out / "overlays" / f"{name}.png") as temporary:

@@ -39,7 +39,9 @@ BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the ba
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16-mixed where CUDA has it), 32-true or bf16-mixed.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes of distributed training.")]
-Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Losses for TensorBoard beside each checkpoint.")]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="Losses for TensorBoard beside each checkpoint: pip install tensorboard.")
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite/--resume", help="Compute finished methods again, or go on where a run stopped.")
 ]

@@ -4,6 +4,7 @@ Every random draw of a step comes from (seed, step, process), and the order of t
 number is all that a checkpoint needs to know of either.
 """
 
+import logging
 import math
 import os
 import time
@@ -27,7 +28,9 @@ from aseg_bench.training.data import FeatureSource
 from aseg_bench.training.reconstruction import FeatureReconstruction
 
 BOARD = "tensorboard"
+DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it tells of processes and precisions, unasked
 _SECONDS_BETWEEN_CHECKPOINTS = 300.0
 _STEPS_PER_LOG_ROW = 10
 _NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")  # of CUDA and MPS, Linux, Windows
@@ -40,9 +43,11 @@ def make_fabric(options: MethodOptions) -> Fabric:
     ``launch`` is called. Precision ``auto`` is bfloat16 where a CUDA device computes in it, else single.
 
     Raises:
-        InputError: an unknown precision, or TensorBoard is asked for and not installed.
+        InputError: an unknown device or precision, or TensorBoard is asked for and not installed.
         TrainingError: no such device, or too few.
     """
+    if options.device not in DEVICES:
+        raise InputError(f"no device {options.device}; {near_matches(options.device, DEVICES)}")
     if options.precision not in PRECISIONS:
         raise InputError(f"no precision {options.precision}; {near_matches(options.precision, PRECISIONS)}")
     precision = options.precision

@@ -231,8 +231,11 @@ def test_images_come_once_per_epoch_in_a_new_order_each_time():
 def test_unknown_precision_and_device_are_refused():
     with pytest.raises(InputError, match=r"did you mean bf16-mixed"):
         make_fabric(MethodOptions(precision="bf16-mix"))
-    with pytest.raises(TrainingError, match="cannot use 1 x quantum"):
-        make_fabric(MethodOptions(device="quantum"))
+    with pytest.raises(InputError, match="no device cudo; did you mean cuda"):
+        make_fabric(MethodOptions(device="cudo"))
+    if not torch.backends.mps.is_available():
+        with pytest.raises(TrainingError, match="cannot use 1 x mps"):
+            make_fabric(MethodOptions(device="mps"))
 
 
 def test_bfloat16_trains_and_maps(make, samples):
