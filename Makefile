@@ -21,10 +21,11 @@ check: .venv/dev ## what every commit must pass: format, lint, types, tests
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-speed: .venv/peers .venv/dev ## measure the metric core beside its peers, the models, reports and intervals; writes reports/
+speed: .venv/peers .venv/dev ## measure the metric core beside its peers, the models, reports, memory and intervals; writes reports/
 	$(BIN)/python benchmark.py speed
 	$(BIN)/python benchmark.py models
 	$(BIN)/python benchmark.py report
+	$(BIN)/python benchmark.py memory
 	$(BIN)/python benchmark.py coverage
 
 clean: ## remove the environment and the caches

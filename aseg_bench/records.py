@@ -3,9 +3,8 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
-import numpy as np
 from numpy.typing import NDArray
 
 GOOD = "good"  # the folder name of normal images in the MVTec-AD layout
@@ -52,11 +51,12 @@ class AnomalyMap:
 
     Attributes:
         sample: the image.
-        scores: anomaly score per pixel, (height, width) float32; any unit, higher is more anomalous.
+        scores: anomaly score per pixel, (height, width), of any real type, which stays; any unit, higher is more
+            anomalous.
     """
 
     sample: Sample
-    scores: NDArray[np.float32]
+    scores: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -418,6 +418,13 @@ def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: 
     fitted = time.monotonic()
     for anomaly_map in track(method.predict(test), f"maps of {method.name}", len(test), plan.options.quiet):
         store.write(method.name, anomaly_map, half=plan.half)
+    n_merged, n_values = store.merged_by_half(method.name)
+    if n_merged:
+        warnings.warn(
+            f"--half merges scores of {method.name}: {n_merged:,} of the {n_values:,} float16 values in its maps stand"
+            " for several scores each, which now tie; leave it out to keep all",
+            stacklevel=2,
+        )
     missing = store.missing(method.name, test)
     if missing:
         raise InputError(

@@ -33,6 +33,19 @@ def streamed(folder: str) -> float:
     return extra / (250e6 + 24 * sum(int(masks[i].sum()) for i in range(len(masks))))
 
 
+def command(*words: str) -> int:
+    """Peak of the whole process after a command of `aseg-bench`, in bytes."""
+    from aseg_bench.cli import main
+
+    sys.argv = ["aseg-bench", *words]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+    return _resident("VmHWM")
+
+
 def first_call() -> float:
     """Seconds that importing the core and calling it first take more than calling it again."""
     rng = np.random.default_rng(0)
@@ -75,4 +88,5 @@ def _resident(which: str) -> int:
 
 
 if __name__ == "__main__":
-    print({"peak": peak, "streamed": streamed, "first_call": first_call}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]
+    works = {"peak": peak, "streamed": streamed, "command": command, "first_call": first_call}
+    print(works[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]

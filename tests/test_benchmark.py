@@ -10,6 +10,7 @@ import pytest
 from benchmarks.browser import why_not
 from benchmarks.coverage import KINDS
 from benchmarks.coverage import write_report as write_coverage
+from benchmarks.memory import COMMANDS
 from benchmarks.speed import FULL, LONGEST, NOT_INSTALLED, Run, _left_out, installed_version
 from benchmarks.tools import SCENES, TOOLS
 
@@ -37,6 +38,16 @@ def test_a_quick_measurement_of_reports_names_every_bar(tmp_path):
     assert len(bars) == (5 if why_not() else 8)
     assert all(bar["value"] > 0 for bar in bars)
     assert "2 methods, 2 categories, 16 test images of 64 x 64 pixels" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
+def test_a_quick_measurement_of_memory_has_every_command_twice(tmp_path):
+    command = [sys.executable, ROOT / "benchmark.py", "memory", "--quick", "--out", tmp_path]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    rows = json.loads((tmp_path / "memory.json").read_text())["rows"]
+    assert [row["images"] for row in rows] == [2, 4] * len(COMMANDS)
+    assert all(row["peak (MB)"] > 50 for row in rows)
+    assert "maps of 64 x 64 pixels" in (tmp_path / "memory.md").read_text()
 
 
 def test_a_quick_simulation_of_intervals_has_every_kind_and_metric(tmp_path):

@@ -183,7 +183,9 @@ def test_a_careless_method_is_named_with_the_image(plan: RunPlan, installed: Ins
 def test_half_precision_maps_are_stored_as_such(plan: RunPlan) -> None:
     import tifffile
 
-    run(replace(plan, half=True))
+    with pytest.warns(UserWarning, match=r"--half merges scores of near: [\d,]+ of the [\d,]+ float16 values") as said:
+        run(replace(plan, half=True))
+    assert len([warning for warning in said if "--half" in str(warning.message)]) == 1
     assert {tifffile.imread(path).dtype for path in (plan.out / "maps").rglob("*.tiff")} == {np.dtype(np.float16)}
 
 

@@ -1,7 +1,7 @@
 """Readers for the layouts that are not one method's own, and the discovery of those that are."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -118,14 +118,21 @@ def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
 def _find_adeval(path: Path, limits: Limits) -> Found:
     """One pickle per category: image path -> (map, image score, path of the mask or None)."""
 
-    def maps_of(file: Path) -> list[FoundMap]:
+    @lru_cache(maxsize=1)
+    def content_of(file: Path) -> dict[str, tuple[Any, Any, Any]]:
         content = read_pickle(file, limits)
         is_right = isinstance(content, dict) and all(
             isinstance(place, str) and isinstance(entry, tuple) and len(entry) == 3 for place, entry in content.items()
         )
         if not is_right:
             raise InputError(f"{file} is no ADEval pickle: a dict of image path -> (map, image score, mask path)")
-        return _paired(file, [entry[0] for entry in content.values()], list(content))
+        return content  # type: ignore[no-any-return]
+
+    def maps_of(file: Path) -> list[FoundMap]:
+        return [FoundMap(file, partial(_entry, file, place), place) for place in content_of(file)]
+
+    def _entry(file: Path, place: str) -> Any:
+        return content_of(file)[place][0]
 
     return found_in(path, (".pkl", ".pickle"), maps_of)
 
@@ -137,7 +144,7 @@ def _find_aupimo(path: Path, limits: Limits) -> Found:
         content = read_torch(file, limits)
         if not isinstance(content, dict) or not {"asmaps", "paths"} <= set(content):
             raise InputError(f"{file} is no asmaps.pt: a dict of asmaps and paths")
-        return _paired(file, np.asarray(content["asmaps"]), content["paths"])
+        return _paired(file, content["asmaps"], content["paths"])
 
     return found_in(path, (".pt",), maps_of)
 
@@ -154,13 +161,15 @@ def _find_anomalib(path: Path, limits: Limits) -> Found:
     def maps_of(file: Path) -> list[FoundMap]:
         maps = []
         for batch in flattened([read_torch(file, limits, _anomalib_classes())]):
-            fields = batch if isinstance(batch, dict) else vars(batch)
+            fields = batch if isinstance(batch, dict) else getattr(batch, "__dict__", {})
             if fields.get("anomaly_map") is None or fields.get("image_path") is None:
                 raise InputError(
                     f"{file} holds a batch without anomaly_map or image_path; save Engine.predict's result"
                 )
-            stack = np.asarray(fields["anomaly_map"])
-            maps += _paired(file, stack.reshape(-1, *stack.shape[-2:]), list(flattened([fields["image_path"]])))
+            stack = fields["anomaly_map"]
+            if hasattr(stack, "reshape"):
+                stack = stack.reshape(-1, *stack.shape[-2:])
+            maps += _paired(file, stack, list(flattened([fields["image_path"]])))
         return maps
 
     return found_in(path, (".pt", ".pth"), maps_of)
@@ -174,10 +183,14 @@ def _anomalib_classes() -> list[tuple[type, str]]:
     return [*((_Fields, name) for name in names), *((torch.Tensor, name) for name in tensors)]
 
 
-def _paired(file: Path, maps: Sequence[Any] | NDArray[Any], places: Sequence[Any]) -> list[FoundMap]:
-    if len(maps) != len(places):
-        raise InputError(f"{file} has {len(maps)} maps but {len(places)} image paths; write one path per map")
-    return [FoundMap(file, partial(np.asarray, scores), str(place)) for scores, place in zip(maps, places, strict=True)]
+def _paired(file: Path, maps: Any, places: Any) -> list[FoundMap]:
+    try:
+        n_maps, n_places = len(maps), len(places)
+    except TypeError as error:
+        raise InputError(f"{file} holds no list of maps beside one of image paths; write both") from error
+    if n_maps != n_places:
+        raise InputError(f"{file} has {n_maps} maps but {n_places} image paths; write one path per map")
+    return [FoundMap(file, partial(maps.__getitem__, index), str(place)) for index, place in enumerate(places)]
 
 
 def _named(name: str) -> Callable[[Sequence[Path]], bool]:
