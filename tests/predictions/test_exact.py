@@ -262,12 +262,13 @@ def peak():  # of this process alone: ru_maxrss starts with that of the parent
 
 def score(folder):
     found = imported.import_maps(folder)
-    score_dump(found, "mine")
+    score_dump(found, "mine", metrics=["pixel_auroc"])
     samples = [replace(s, mask_path=folder / "mask.png" if s.is_anomalous else None) for s, _ in found.found["screw"]]
     store = MapStore(folder / "store")
     for anomaly_map in imported.MapsMethod("mine", folder / "ader.npz").predict(samples):
         store.write("mine", anomaly_map)
-    score_category(Case("mine", "maps", "screw"), samples, store.maps("mine", samples))
+    case = Case("mine", "maps", "screw")
+    score_category(case, samples, store.maps("mine", samples), metrics=["pixel_auroc"])
 
 score(Path(sys.argv[1]))
 before = peak()
