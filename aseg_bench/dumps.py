@@ -69,6 +69,7 @@ def score_dump(
             findings.setdefault(suspicion.kind, []).append(name_of_category)
             texts.setdefault(suspicion.kind, suspicion.text)
         tell(name_of_category)
+        del category  # with the maps that it keeps, before the next is read
     if not scores:
         raise InputError(f"no category of {imported.path} can be scored: {'; '.join(failures)}")
     n_categories = len({score.case.category for score in scores})
@@ -113,6 +114,7 @@ def _read(imported: ImportedMaps, keep_going: bool, failures: list[str]) -> Iter
             failures.append(str(error))
             continue
         yield name, category
+        del category
 
 
 def _warning(kind: str, text: str, categories: Sequence[str], n_categories: int) -> str:
