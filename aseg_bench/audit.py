@@ -11,14 +11,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from aseg_bench.dumps import DEGENERATE, scores_under, some
-from aseg_bench.errors import InputError
+from aseg_bench.errors import AsegBenchError, InputError
 from aseg_bench.evaluate import DegenerateThresholdWarning, mean_scores
 from aseg_bench.files import written_whole
-from aseg_bench.images import read_mask
 from aseg_bench.metrics import METRICS
 from aseg_bench.predictions.imported import Category, ImportedMaps
 from aseg_bench.protocols import EXACT, PROTOCOLS, Protocol
-from aseg_bench.protocols.meeting import Masks
 from aseg_bench.records import MEAN, Case, Score
 from aseg_bench.reporting.figures.style import printed
 from aseg_bench.reporting.markdown import escape
@@ -56,6 +54,7 @@ class Deviation:
         points: deviation from ``exact`` in percentage points; None where either is undefined.
         cause: the choice that, switched alone from ``exact``, moves the metric most in this direction, in words.
         cause_points: by how many points it does; None without a cause.
+        undefined_because: why categories have no value, and the protocol none if none has; empty where all have one.
     """
 
     method: str
@@ -65,6 +64,7 @@ class Deviation:
     points: float | None
     cause: str
     cause_points: float | None
+    undefined_because: str = ""
 
 
 def audit(
@@ -77,6 +77,8 @@ def audit(
 ) -> list[Deviation]:
     """Score a dump under every protocol and under every single switch of a choice.
 
+    A protocol that cannot score a category leaves that out and says why; the others go on.
+
     Args:
         imported: the dump; every category must be sound.
         name: of the method.
@@ -88,7 +90,7 @@ def audit(
         One Deviation per protocol and metric, protocols in the order given.
 
     Raises:
-        InputError: the dump has a problem, or its maps cannot be used.
+        InputError: the dump has a problem, or its maps cannot be used under ``exact``.
     """
     if problems := imported.problem_text:
         raise InputError(problems)
@@ -98,18 +100,19 @@ def audit(
     degenerate: list[str] = []
     for of in imported.found:
         category = imported.read(of)
-        masks = category.masks if category.masks is not None else _stored_masks(category)
         case = Case(name, category.samples[0].dataset, of)
-        own, is_degenerate = scores_under(variants.values(), case, category, keys, masks)
-        scores += own
-        degenerate += [of] if is_degenerate else []
+        found = [_scored(variant, case, category, keys) for variant in variants.values()]
+        scores += [score for own, _ in found for score in own]
+        degenerate += [of] if any(is_degenerate for _, is_degenerate in found) else []
         tell(of)
     if degenerate:
         warnings.warn(f"{name} on {some(degenerate)}: {DEGENERATE}", DegenerateThresholdWarning, stacklevel=2)
     means = {
         (score.protocol, score.metric): score.value for score in mean_scores(scores) if score.case.category == MEAN
     }
-    return [_deviation(name, protocol, key, means) for protocol in protocols for key in keys]
+    deviations = [_deviation(name, protocol, key, means) for protocol in protocols for key in keys]
+    stamps = {protocol.name: protocol.stamp for protocol in protocols}
+    return [replace(row, undefined_because=_reasons(scores, stamps[row.protocol], row.metric)) for row in deviations]
 
 
 def as_frame(deviations: Sequence[Deviation]) -> pd.DataFrame:
@@ -137,7 +140,10 @@ def write_audit(out: Path, deviations: Sequence[Deviation]) -> list[Path]:
     """Write ``audit.csv``, ``audit.md`` and the dot plot ``audit.svg``; a name is neither formula nor tag in them."""
     paths = [out / "audit.csv", out / "audit.md", out / "audit.svg"]
     with written_whole(paths[0]) as temporary:
-        harmless = [replace(row, method=csv_text(row.method)) for row in deviations]
+        harmless = [
+            replace(row, method=csv_text(row.method), undefined_because=csv_text(row.undefined_because))
+            for row in deviations
+        ]
         as_frame(harmless).to_csv(temporary, index=False, lineterminator="\n")
     with written_whole(paths[1]) as temporary:
         temporary.write_text(as_markdown(deviations) + "\n", encoding="utf-8")
@@ -187,9 +193,24 @@ def _in_words(choice: str, switched: Protocol) -> str:
     return f"{choice} ({', '.join(words).replace('keep_aspect', 'keep aspect')})"
 
 
-def _stored_masks(category: Category) -> Masks:
-    """All masks of a category in memory, so that every variant does not read them again."""
-    return [None if sample.mask_path is None else read_mask(sample.mask_path) for sample in category.samples]
+def _scored(variant: Protocol, case: Case, category: Category, keys: Sequence[str]) -> tuple[list[Score], bool]:
+    """As ``scores_under`` with one protocol; where it raises, scores without a value that say why."""
+    try:
+        return scores_under([variant], case, category, keys, category.masks)
+    except Exception as error:
+        if variant == EXACT:
+            raise
+        reason = str(error) if isinstance(error, AsegBenchError) else f"{type(error).__name__}: {error}"
+        return [Score(case, key, None, len(category.samples), variant.stamp, reason) for key in keys], False
+
+
+def _reasons(scores: Sequence[Score], stamp: str, metric: str) -> str:
+    """Why a metric is undefined under a protocol, each reason once with its categories."""
+    categories: dict[str, list[str]] = {}
+    for score in scores:
+        if score.protocol == stamp and score.metric == metric and score.value is None:
+            categories.setdefault(score.undefined_because, []).append(score.case.category)
+    return "; ".join(f"{some(of)}: {reason}" for reason, of in categories.items())
 
 
 def _grouped(deviations: Sequence[Deviation]) -> dict[tuple[str, str], list[Deviation]]:
@@ -200,9 +221,10 @@ def _grouped(deviations: Sequence[Deviation]) -> dict[tuple[str, str], list[Devi
 
 
 def _cell(row: Deviation) -> str:
+    because = f" ({escape(row.undefined_because)})" if row.undefined_because else ""
     if row.value is None:
-        return "–"
-    return f"{100 * row.value:.2f}" + (f" ({row.points:+.2f})" if row.points is not None else "")
+        return f"–{because}"
+    return f"{100 * row.value:.2f}" + (f" ({row.points:+.2f})" if row.points is not None else "") + because
 
 
 def _largest_cause(rows: Sequence[Deviation]) -> str:

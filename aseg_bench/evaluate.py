@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.metrics import DEFAULT_METRICS, Measured, measure
+from aseg_bench.metrics import DEFAULT_METRICS, METRICS, Measured, measure
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.meeting import Masks, Meeting
 from aseg_bench.protocols.presets import DscRule
@@ -59,23 +59,31 @@ def score_category(
     keys = tuple(metrics) if metrics is not None else DEFAULT_METRICS
     computed = {key: key + _DSC_ENDINGS[protocol.dsc_rule] if key in _DSC else key for key in keys}
     meeting = Meeting(samples, maps, masks, protocol)
+    image_scores, no_image_score = None, ""
+    if not meeting.has_plain_image_scores and any(METRICS[key].level == "image" for key in keys if key in METRICS):
+        try:
+            image_scores = meeting.image_scores
+        except UndefinedMetricError as error:
+            no_image_score = str(error)
     measured = measure(
         meeting.scores,
         meeting.truths,
         metrics=list(dict.fromkeys(computed.values())),
-        image_scores=None if meeting.has_plain_image_scores else meeting.image_scores,
+        image_scores=image_scores,
         image_labels=meeting.image_labels,
         n_threads=n_threads,
     )
     if "dsc" in measured.values:
         _warn_if_all_is_anomalous(case, measured)
     values, undefined = {}, {}
-    restated = Restated(meeting, protocol)
+    restated = Restated(meeting, protocol, measured.values, measured.undefined)
     for key, source in computed.items():
         try:
-            values[key] = restated.value(key, measured.values[source])
-        except (KeyError, UndefinedMetricError) as error:
-            undefined[key] = measured.undefined.get(source, str(error))
+            if no_image_score and METRICS[key].level == "image":
+                raise UndefinedMetricError(no_image_score)
+            values[key] = restated.value(key, source)
+        except UndefinedMetricError as error:
+            undefined[key] = str(error)
     return [Score(case, key, values.get(key), len(samples), protocol.stamp, undefined.get(key, "")) for key in keys]
 
 

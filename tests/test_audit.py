@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,11 +10,15 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from aseg_bench import dumps
 from aseg_bench.audit import Deviation, as_markdown, audit, write_audit
 from aseg_bench.errors import InputError
+from aseg_bench.evaluate import score_category
 from aseg_bench.predictions.imported import ImportedMaps, import_maps
-from aseg_bench.protocols import PROTOCOLS
+from aseg_bench.protocols import PROTOCOLS, Protocol
+from aseg_bench.records import Case, Sample, Score
 from aseg_bench.reporting.scores import csv_text
+from tests.conftest import save
 
 METRICS = ("pixel_auroc", "pixel_ap", "image_auroc")
 
@@ -97,9 +102,43 @@ def test_a_dumps_name_is_no_formula_and_no_tag(tmp_path: Path, name: str, escape
 
 
 def test_a_crop_is_named_with_its_numbers(tmp_path: Path) -> None:
-    rows = audited(write_dump(tmp_path / "dump"), ["patchcore"])
+    samples = []
+    for index in range(4):
+        mask = np.zeros((64, 64))
+        mask[2:20, 2:30] = 255 * (index > 1)
+        defect = "cut" if index > 1 else "good"
+        paths = [tmp_path / "images" / f"{index}{kind}.png" for kind in ("", "_mask")]
+        save(paths[0], np.zeros((64, 64, 3)))
+        save(paths[1], mask)
+        samples.append(Sample("set", "nut", "test", defect, str(index), paths[0], paths[1] if index > 1 else None))
+        (tmp_path / "maps" / "nut" / "test" / defect).mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(index).normal(size=(64, 64)) + mask / 100
+        np.save(tmp_path / "maps" / "nut" / "test" / defect / f"{index}.npy", noise.astype(np.float32))
+    rows = audited(import_maps(tmp_path / "maps", samples), ["patchcore"])
     causes = {row.cause for row in rows.values()}
     assert "resolution (size 256, keep aspect, crop 224)" in causes
+
+
+@pytest.mark.parametrize("fault", [ValueError("x is neither increasing nor decreasing"), InputError("no such map")])
+def test_a_protocol_that_raises_leaves_a_cell_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def score(case: Case, *others: Any, protocol: Protocol, **options: Any) -> list[Score]:
+        if protocol.name == "uniad" and case.category == "cable":
+            raise fault
+        return score_category(case, *others, protocol=protocol, **options)
+
+    monkeypatch.setattr(dumps, "score_category", score)
+    imported = write_dump(tmp_path / "dump")
+    deviations = audit(imported, "mine", protocols=[PROTOCOLS[name] for name in ("exact", "uniad")], metrics=METRICS)
+    of_both = {row.protocol: row for row in deviations}
+    assert of_both["uniad"].undefined_because.startswith("cable: ")
+    assert str(fault) in of_both["uniad"].undefined_because
+    assert of_both["uniad"].value is not None
+    assert of_both["exact"].undefined_because == ""
+    assert str(fault) in as_markdown(deviations).splitlines()[3]
+    csv, *_ = write_audit(tmp_path / "out", deviations)
+    assert pd.read_csv(csv)["undefined_because"].notna().sum() == len(METRICS)
 
 
 def test_a_degenerate_threshold_is_said_once_for_all_protocols_and_categories(tmp_path: Path) -> None:

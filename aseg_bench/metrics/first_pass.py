@@ -27,6 +27,7 @@ class Needs:
         overlaps: true and false positives of each image at the precision + recall threshold.
         regions: the 8-connected regions of the masks.
         images: a score and a label per image.
+        anomalous_images: the normal pixels of images with an anomalous one counted by themselves too.
         normal_fpr: false-positive rate on normal images down to which their pixels must be ranked; 0 for none.
     """
 
@@ -34,6 +35,7 @@ class Needs:
     overlaps: bool = False
     regions: bool = False
     images: bool = False
+    anomalous_images: bool = False
     normal_fpr: float = 0.0
 
     def __or__(self, other: "Needs") -> "Needs":
@@ -43,6 +45,7 @@ class Needs:
             self.overlaps or other.overlaps,
             self.regions or other.regions,
             self.images or other.images,
+            self.anomalous_images or other.anomalous_images,
             max(self.normal_fpr, other.normal_fpr),
         )
 

@@ -34,6 +34,11 @@ def pixel_auroc(scores: ScoreMaps, masks: Masks) -> float:
     return _only("pixel_auroc", scores, masks)
 
 
+def pixel_auroc_anomalous(scores: ScoreMaps, masks: Masks) -> float:
+    """`pixel_auroc` over the images with an anomalous pixel."""
+    return _only("pixel_auroc_anomalous", scores, masks)
+
+
 def pixel_ap(scores: ScoreMaps, masks: Masks) -> float:
     """Area under precision over recall, by steps, as scikit-learn's ``average_precision_score``.
 
@@ -170,6 +175,19 @@ def spro(
     """
     check_share("limit", limit)
     return region.spro(sweep_maps(scores, masks, Needs(), regions=regions), limit)
+
+
+def iap(scores: ScoreMaps, masks: Masks) -> float:
+    """Mean over the 8-connected regions of the precision where half of each is found, or at any higher threshold.
+
+    Source: Zhang et al. (2023), https://arxiv.org/abs/2211.11317
+    """
+    return _only("iap", scores, masks)
+
+
+def iap_90(scores: ScoreMaps, masks: Masks) -> float:
+    """The precision where half of each of 90 % of the 8-connected regions is found, as `iap`."""
+    return _only("iap_90", scores, masks)
 
 
 def aupimo(scores: ScoreMaps, masks: Masks, *, lower: float = AUPIMO_RANGE[0], upper: float = AUPIMO_RANGE[1]) -> float:

@@ -11,6 +11,20 @@ def auroc(sweep: Sweep) -> float:
     return sweep.curve.auroc
 
 
+def auroc_anomalous(sweep: Sweep) -> float:
+    """`auroc` over the pixels of the images with an anomalous one."""
+    return sweep.curve_of_anomalous_images.auroc
+
+
+def of_protocols(sweep: Sweep, names: str) -> float:
+    """No value: only some protocols define it.
+
+    Raises:
+        UndefinedMetricError: always.
+    """
+    raise UndefinedMetricError(f"only the protocols {names} define it")
+
+
 def ap(sweep: Sweep) -> float:
     """Step average precision."""
     return sweep.curve.average_precision

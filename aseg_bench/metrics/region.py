@@ -39,6 +39,28 @@ def aupimo_of_images(sweep: Sweep, lower: float, upper: float) -> list[float]:
     return [areas.get(image.index, nan) for image in sweep.images]
 
 
+def iap(sweep: Sweep) -> float:
+    """Mean over the 8-connected regions of the precision where half of each is found, or at any higher threshold."""
+    return mean(_instance_precisions(sweep))
+
+
+def iap_at(sweep: Sweep, recall: float) -> float:
+    """As `iap`, the precision where this share of the regions is found."""
+    precisions = _instance_precisions(sweep)
+    recalls = 1 - np.arange(len(precisions)) / len(precisions)
+    return float(precisions[recalls >= recall][-1])
+
+
+def _instance_precisions(sweep: Sweep) -> NDArray[np.float64]:
+    sweep.curve.auroc  # noqa: B018 - raises where one class is missing
+    halves = [
+        np.sort(of_region)[::-1][len(of_region) // 2]
+        for image, ranks in zip(sweep.ranking.images, sweep.image_ranks, strict=True)
+        for of_region in np.split(ranks, np.cumsum(image.sizes)[:-1])
+    ]
+    return np.maximum.accumulate(sweep.curve.precision[np.sort(halves)])
+
+
 def _image_areas(sweep: Sweep, lower: float, upper: float) -> NDArray[np.float64]:
     if not sweep.ranking.images:
         raise UndefinedMetricError("no pixel is anomalous")

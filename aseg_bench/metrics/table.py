@@ -27,6 +27,8 @@ class Metric:
         source: where it is defined.
         needs: what it needs of the sweep.
         unit: ``fraction`` is printed in per cent, ``ratio`` and ``pixels`` as they are.
+        is_of_protocols: a sweep never has a value, for its thresholds follow the range of the scores; the protocols
+            that define it do.
     """
 
     key: str
@@ -38,6 +40,7 @@ class Metric:
     source: str
     needs: Needs = CURVE_ONLY
     unit: Unit = "fraction"
+    is_of_protocols: bool = False
 
 
 AUPIMO_RANGE = (1e-5, 1e-4)
@@ -50,18 +53,26 @@ _UNIAS = "Ma et al., UniAS (WACV 2025), section 4.1"
 _MVTEC = "Bergmann et al. (2021), https://doi.org/10.1007/s11263-020-01400-4"
 _LOCO = "Bergmann et al. (2022), https://doi.org/10.1007/s11263-022-01578-9"
 _AUPIMO = "Bertoldo et al. (2024), https://arxiv.org/abs/2401.01984"
+_PATCHCORE = "Roth et al. (2022), https://doi.org/10.1109/CVPR52688.2022.01392, by its code, bin/run_patchcore.py"
+_DESTSEG = "Zhang et al. (2023), https://arxiv.org/abs/2211.11317"
+_ADER = "zhangzjn/ADer, util/metric.py"
 _AT = "at the threshold that maximises precision + recall"
 
 _OVERLAPS = Needs(overlaps=True)
 _REGIONS = Needs(regions=True)
 _IMAGES = Needs(curve=False, images=True)
+_OF_ANOMALOUS = Needs(curve=False, anomalous_images=True)
 _TOPS = Needs(curve=False, regions=True, normal_fpr=AUPIMO_RANGE[1])  # regions: the same bits as beside AUPRO
+
+_BY_ADER = partial(pixel.of_protocols, names="ader and ader_adeval50")
 
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
         Metric("pixel_auroc", "Pixel AUROC", "pixel", True, pixel.auroc,
                "chance that an anomalous pixel outscores a normal one; a tie counts one half", _FAWCETT),
+        Metric("pixel_auroc_anomalous", "Pixel AUROC (anomalous images)", "pixel", True, pixel.auroc_anomalous,
+               "pixel AUROC over the images with an anomalous pixel", _PATCHCORE, _OF_ANOMALOUS),
         Metric("pixel_ap", "Pixel AP", "pixel", True, pixel.ap,
                "area under precision over recall, by steps", _STEP_AP),
         Metric("pixel_ap_lift", "AP lift", "pixel", True, pixel.ap_lift,
@@ -72,6 +83,13 @@ METRICS: dict[str, Metric] = {
                "intersection over union of all pixels at the best threshold", _VAN_RIJSBERGEN),
         Metric("pixel_fpr_at_95_tpr", "FPR at 95 % TPR", "pixel", False, pixel.fpr_at_95_tpr,
                "share of normal pixels called anomalous where 95 % of the anomalous ones are found", _FAWCETT),
+        *(
+            Metric(f"pixel_{key}_0.2_0.8", f"{label} (0.2 to 0.8)", "pixel", True, _BY_ADER,
+                   f"mean {words} of all pixels at seven thresholds from 0.2 to 0.8 of the range of the scores", _ADER,
+                   is_of_protocols=True)
+            for key, label, words in (("f1", "F1", "F1"), ("iou", "Pixel IoU", "intersection over union"),
+                                      ("recall", "Pixel recall", "found share (which ADer calls accuracy)"))
+        ),
         Metric("dsc", "DSC", "pixel", True, pixel.dsc,
                f"Dice {_AT}, mean over all images", _UNIAS, _OVERLAPS),
         Metric("iou", "IoU", "pixel", True, pixel.iou,
@@ -96,6 +114,10 @@ METRICS: dict[str, Metric] = {
                "mean found share of the 8-connected regions, up to 5 % false positives", _MVTEC, _REGIONS),
         Metric("spro_0.05", "sPRO (5 %)", "region", True, partial(region.spro, limit=0.05),
                "mean saturated found share of the given regions, up to 5 % false positives", _LOCO),
+        Metric("iap", "IAP", "region", True, region.iap,
+               "mean over the 8-connected regions of the precision where half of each is found", _DESTSEG, _REGIONS),
+        Metric("iap_90", "IAP@90", "region", True, partial(region.iap_at, recall=0.9),
+               "precision where half of each of 90 % of the 8-connected regions is found", _DESTSEG, _REGIONS),
         Metric("aupimo", "AUPIMO", "region", True,
                partial(region.aupimo, lower=AUPIMO_RANGE[0], upper=AUPIMO_RANGE[1]),
                "mean found share of each anomalous image, over the log of 1e-5 to 1e-4 false positives on normal ones",

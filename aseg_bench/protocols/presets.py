@@ -1,6 +1,6 @@
 """The settings of a protocol and the named presets of the field. The defaults are ours: the truth at the map's size."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from json import dumps
 from typing import Any, Literal
@@ -13,12 +13,14 @@ TruthResize = Literal["nearest", "opencv_nearest", "pillow_bilinear", "opencv_li
 TruthRule = Literal["above_zero", "above_half", "at_least_half", "only_full", "above_127"]
 MapScale = Literal["none", "category_min_max", "image_min_max", "anomalib"]
 ImageScore = Literal["max", "std", "top_100_mean", "pool_8_eight_times_max", "pool_16_max", "pool_21_max"]
-Binning = Literal["exact", "histogram_50", "histogram_1000", "percentiles_202"]
+ApRule = Literal["steps", "trapezoids", "trapezoids_resorted"]
+Binning = Literal["exact", "histogram_50", "histogram_50_cuda", "histogram_1000", "percentiles_202"]
 DscRule = Literal["paper", "anomalous_only", "pooled"]
 F1Rule = Literal["exact", "grid_21"]
 AuproRule = Literal[
     "exact",
     "histogram_50",
+    "histogram_50_cuda",
     "histogram_1000",
     "grid_200",
     "grid_200_dilated",
@@ -37,7 +39,8 @@ class Protocol:
         summary: what it is, in one line.
         source: repository and files that it restates.
         size: where scores and truth meet: ``map`` keeps the map's height and width, ``image`` resizes maps to the
-            original image, a number resizes both to this edge in pixels.
+            original image, a number resizes both to this edge in pixels. Where masks travel with the maps at their
+            size, the original met them there, and neither ``size`` nor ``crop`` applies.
         keep_aspect: a numeric ``size`` is the shorter edge, and the longer one follows; otherwise both are equal.
         crop: edge of the centre square that is kept after resizing; None keeps all.
         truth_resize: who resizes the mask, and how.
@@ -46,12 +49,14 @@ class Protocol:
         smoothing: standard deviation in pixels of a Gaussian blur of the map; 0 is none.
         map_scale: how the maps of a category are rescaled before the metrics.
         auroc_flip: an AUROC below one half is replaced by one minus itself.
-        ap_rule: area under the precision-recall curve by ``steps`` or by ``trapezoids``.
+        ap_rule: area under the precision-recall curve by ``steps``, by ``trapezoids``, or by those between points that
+            were sorted by recall again.
         binning: the scores at which pixel AUROC and AP look; anything but ``exact`` implies trapezoids.
         image_binning: the same for image AUROC and AP.
-        f1_rule: thresholds of best F1 and IoU.
+        f1_rule: thresholds of best F1 and IoU; on a grid also F1, found share and IoU over thresholds 0.2 to 0.8.
         dsc_rule: which average of Dice at the precision + recall threshold is printed as DSC and IoU.
-        aupro_rule: variant of the per-region overlap.
+        aupro_rule: variant of the per-region overlap; with ``resampled_regions`` IAP is DeSTSeg's too, which finds all
+            normal pixels at a threshold of 0 or below.
         image_score: one number per image from its map.
         image_label: whether the ``folder`` or the evaluated ``mask`` says that an image is anomalous.
     """
@@ -68,7 +73,7 @@ class Protocol:
     smoothing: float = 0.0
     map_scale: MapScale = "none"
     auroc_flip: bool = False
-    ap_rule: Literal["steps", "trapezoids"] = "steps"
+    ap_rule: ApRule = "steps"
     binning: Binning = "exact"
     image_binning: Binning = "exact"
     f1_rule: F1Rule = "exact"
@@ -88,7 +93,7 @@ class Protocol:
         preset = PROTOCOLS.get(self.name)
         if preset is not None and preset.settings == self.settings:
             return self.name
-        return f"{self.name}~{sha256(dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]}"
+        return f"{self.name}~{sha256(dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]}"
 
 
 EXACT = Protocol(
@@ -196,7 +201,8 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="rd4ad",
-            summary="256 pixels, truth above one half, AUPRO of each anomalous image alone",
+            summary="256 pixels, truth above one half, AUPRO of each anomalous image alone; the original stops at a "
+            "defect image whose mask is empty, which is left out here",
             source="hq-deng/RD4AD: dataset.py, test.py",
             size=256,
             truth_resize="pillow_bilinear",
@@ -219,10 +225,10 @@ PROTOCOLS: dict[str, Protocol] = {
         replace(
             _ADER,
             name="ader_adeval50",
-            summary="as ader, but pixel AUROC, AP and AUPRO from a histogram of 50 bins",
+            summary="as ader, but pixel AUROC, AP and AUPRO from a histogram of 50 bins, the maximum counted twice",
             source="zhangzjn/ADer: util/metric.py (use_adeval=True, as its benchmark configurations set)",
-            binning="histogram_50",
-            aupro_rule="histogram_50",
+            binning="histogram_50_cuda",
+            aupro_rule="histogram_50_cuda",
         ),
         Protocol(
             name="adeval1000",
@@ -239,8 +245,8 @@ PROTOCOLS: dict[str, Protocol] = {
         replace(
             _ANOMALIB,
             name="anomalib_2_6",
-            summary=f"{_ANOMALIB.summary}; AP by trapezoids",
-            ap_rule="trapezoids",
+            summary=f"{_ANOMALIB.summary}; AP by trapezoids between resorted points",
+            ap_rule="trapezoids_resorted",
         ),
         _ANOMALIB,
         Protocol(
@@ -256,6 +262,7 @@ PROTOCOLS: dict[str, Protocol] = {
             summary="original resolution, truth untouched, exact AUROC and AUPRO",
             source="MVTec AD evaluation scripts (mvtec.com), read from public copies",
             size="image",
+            image_label="mask",
         ),
     )
 }

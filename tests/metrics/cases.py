@@ -20,8 +20,8 @@ def maps(draw, max_images=4, highest=4):
 
 
 def both_classes(masks):
-    """Whether every metric is defined: there are anomalous pixels, and normal images."""
-    return any(mask.any() for mask in masks) and not all(mask.any() for mask in masks)
+    """Whether every metric is defined: there are normal images, and both classes of pixels in the anomalous ones."""
+    return not all(mask.any() for mask in masks) and any(mask.any() and not mask.all() for mask in masks)
 
 
 def saturated(masks):
