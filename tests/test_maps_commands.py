@@ -77,7 +77,7 @@ def test_a_folder_of_scores_refuses_a_second_protocol_unless_mixed(
     assert {score.case.method for score in read_scores(tmp_path / "out" / "scores.csv")} == {"a"}
     assert call(monkeypatch, "eval", dump, "--name", "b", "--protocol", "rd4ad", "--mixed", *out) == 0
     scores = read_scores(tmp_path / "out" / "scores.csv")
-    assert {(score.case.method, score.protocol) for score in scores} == {("a", "exact"), ("b", "rd4ad")}
+    assert {(score.case.method, score.protocol) for score in scores} == {("a", "exact"), ("b", "rd4ad@2")}
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "../a", "a\nb", "\x1b[1m"])

@@ -38,6 +38,8 @@ class Protocol:
         name: key in ``PROTOCOLS``.
         summary: what it is, in one line.
         source: repository and files that it restates.
+        version: of what a preset means. Whoever changes that raises it, so that scores from before and after are never
+            merged unmarked.
         size: where scores and truth meet: ``map`` keeps the map's height and width, ``image`` resizes maps to the
             original image, a number resizes both to this edge in pixels. Where masks travel with the maps at their
             size, the original met them there, and neither ``size`` nor ``crop`` applies.
@@ -64,6 +66,7 @@ class Protocol:
     name: str
     summary: str
     source: str
+    version: int = 1
     size: Literal["map", "image"] | int = "map"
     keep_aspect: bool = False
     crop: int | None = None
@@ -89,11 +92,19 @@ class Protocol:
 
     @property
     def stamp(self) -> str:
-        """The name; with changed settings also a short digest of them, so that no two protocols share a stamp."""
+        """The name, from version 2 on as ``name@2``; with changed settings the name and a short digest of them.
+
+        So no two protocols share a stamp, nor do two meanings of one preset.
+        """
         preset = PROTOCOLS.get(self.name)
         if preset is not None and preset.settings == self.settings:
-            return self.name
-        return f"{self.name}~{sha256(dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]}"
+            return self.name if self.version == 1 else f"{self.name}@{self.version}"
+        return f"{self.name}~{self.digest}"
+
+    @property
+    def digest(self) -> str:
+        """A short digest of all settings."""
+        return sha256(dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 EXACT = Protocol(
@@ -111,6 +122,7 @@ _UNIAD = Protocol(
     name="uniad",
     summary="224 pixels, nearest truth, flipped AUROC, image score after a 16 x 16 average pool",
     source="zhiyuanyou/UniAD: datasets/custom_dataset.py, utils/eval_helper.py",
+    version=2,
     size=224,
     auroc_flip=True,
     image_score="pool_16_max",
@@ -120,6 +132,7 @@ _PATCHCORE = Protocol(
     name="patchcore",
     summary="shorter edge 256, centre crop 224, a pixel is anomalous only where the blurred mask is full",
     source="amazon-science/patchcore-inspection: src/patchcore/datasets/mvtec.py, metrics.py, bin/run_patchcore.py",
+    version=2,
     size=256,
     keep_aspect=True,
     crop=224,
@@ -131,6 +144,7 @@ _ADER = Protocol(
     name="ader",
     summary="256 pixels, truth above one half, F1 at 21 thresholds, AUPRO at 100 thresholds with stretched FPR",
     source="zhangzjn/ADer: data/ad_dataset.py, util/metric.py (use_adeval=False)",
+    version=2,
     size=256,
     truth_resize="pillow_bilinear",
     truth_rule="above_half",
@@ -144,6 +158,7 @@ _ANOMALIB = Protocol(
     name="anomalib_2_7",
     summary="256 pixels, nearest truth, maps shifted by their best-F1 threshold and clamped to [0, 1]",
     source="open-edge-platform/anomalib: src/anomalib/post_processing/post_processor.py, metrics/aupr.py",
+    version=2,
     size=256,
     truth_resize="opencv_nearest",
     map_scale="anomalib",
@@ -160,6 +175,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="unias",
             summary="224 pixels, flipped AUROC, Dice at the precision + recall threshold, image score is the maximum",
             source="Mwxinnn/UniAS: datasets/dataset_loader.py, utils/eval_helper.py",
+            version=2,
             size=224,
             auroc_flip=True,
             image_label="mask",
@@ -172,6 +188,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="diad",
             summary="256 pixels, truth wherever the blurred mask is above zero, flipped AUROC, AUPRO at 200 thresholds",
             source="lewandofskee/DiAD: mvtecad_dataloader.py, utils/eval_helper.py",
+            version=2,
             size=256,
             truth_resize="pillow_bilinear",
             auroc_flip=True,
@@ -194,6 +211,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="draem",
             summary="256 pixels, OpenCV's linear resize, truth only where full, image score after a 21 x 21 pool",
             source="VitjanZ/DRAEM: data_loader.py, test_DRAEM.py",
+            version=2,
             size=256,
             truth_resize="opencv_linear",
             truth_rule="only_full",
@@ -204,6 +222,7 @@ PROTOCOLS: dict[str, Protocol] = {
             summary="256 pixels, truth above one half, AUPRO of each anomalous image alone; the original stops at a "
             "defect image whose mask is empty, which is left out here",
             source="hq-deng/RD4AD: dataset.py, test.py",
+            version=2,
             size=256,
             truth_resize="pillow_bilinear",
             truth_rule="above_half",
@@ -214,6 +233,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="destseg",
             summary="256 pixels, antialiased truth from one half, resampled AUPRO, image score of the top 100 pixels",
             source="apple/ml-destseg: data/mvtec_dataset.py, eval.py, model/metrics.py",
+            version=2,
             size=256,
             truth_resize="torch_antialias",
             truth_rule="at_least_half",
@@ -261,6 +281,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="mvtec_official",
             summary="original resolution, truth untouched, exact AUROC and AUPRO",
             source="MVTec AD evaluation scripts (mvtec.com), read from public copies",
+            version=2,
             size="image",
             image_label="mask",
         ),
