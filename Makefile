@@ -1,30 +1,32 @@
-# Two front doors: `make demo` and `make test`. Each makes .venv and installs what it needs, once.
+# Two front doors: `make demo` and `make test`. Each makes .venv and installs what it needs the first time.
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check speed clean
+.PHONY: help demo test lint check speed clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/models ## install, train UniAS and UniAD on the embedded data set, print the tables and the report's path
+demo: .venv/models ## install, train UniAS and UniAD on the embedded data set, print the tables and where the report is
 	$(BIN)/aseg-bench run --methods uni_as,uniad --dataset demo --out $(OUT)
 
 test: .venv/dev ## install and run all tests
 	$(BIN)/python -m pytest
 
-check: .venv/dev ## what every commit must pass: format, lint, types, tests
+lint: .venv/dev ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
 
-speed: .venv/peers .venv/dev ## measure the metric core beside its peers, the models, reports and intervals; writes reports/
+check: lint test ## what every commit must pass: format, lint, types, then all tests
+
+speed: .venv/peers .venv/dev ## measure the metric core and its peers, models, reports, memory and intervals; write reports/
 	$(BIN)/python benchmark.py speed
 	$(BIN)/python benchmark.py models
 	$(BIN)/python benchmark.py report
+	$(BIN)/python benchmark.py memory
 	$(BIN)/python benchmark.py coverage
 
 clean: ## remove the environment and the caches

@@ -1,4 +1,4 @@
-"""Regenerates what lies in reports/: speed of metric core, models and reports; intervals; the demo comparison."""
+"""Writes all that is in reports/: speed of metric core, models and reports; memory; intervals; the demo comparison."""
 
 import shutil
 import subprocess
@@ -15,7 +15,7 @@ app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=F
 
 @app.callback()
 def main() -> None:
-    """Regenerate what lies in reports/."""
+    """Write all that is in reports/."""
 
 
 @app.command()
@@ -55,6 +55,19 @@ def report(
     with tempfile.TemporaryDirectory() as work:
         write_report(out, Path(work), quick)
     print(f"wrote {out}/report.md and .json")
+
+
+@app.command()
+def memory(
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    quick: Annotated[bool, typer.Option("--quick", help="A handful of small maps, to try this program.")] = False,
+) -> None:
+    """Measure the peak memory of `aseg-bench eval` and `run` on 10 and on 150 large maps; write memory.md and .json."""
+    from benchmarks.memory import write_report
+
+    with tempfile.TemporaryDirectory() as work:
+        write_report(out, Path(work), quick)
+    print(f"wrote {out}/memory.md and .json")
 
 
 @app.command()

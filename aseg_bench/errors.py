@@ -1,4 +1,4 @@
-"""Every error that a user can cause. The text says what is wrong, where, and how to mend it."""
+"""Every error that a user can cause. The text says what is wrong, where, and how to fix it."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -17,11 +17,11 @@ class UndefinedMetricError(AsegBenchError):
 
 
 class MissingWeightsError(AsegBenchError):
-    """Pretrained weights are neither installed, nor in the named file, nor reachable."""
+    """Pretrained weights are not installed, not in the named file, and not reachable."""
 
 
 class TrainingError(AsegBenchError):
-    """Training cannot go on: a non-finite loss, no memory, or a checkpoint that does not fit."""
+    """Training cannot go on: a loss is not finite, memory runs out, or a checkpoint does not fit."""
 
 
 def near_matches(name: str, known: Sequence[str]) -> str:
@@ -29,3 +29,8 @@ def near_matches(name: str, known: Sequence[str]) -> str:
     near = get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? " if near else ""
     return f"{hint}known: {', '.join(known)}"
+
+
+def first_few(names: Sequence[str], n: int = 5) -> str:
+    """The first few of some names, and how many more there are: ``a, b, c, d, e and 7 more``."""
+    return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")

@@ -1,4 +1,4 @@
-"""Files are written whole: a reader sees the old file or the new one, never half of one. And names that stay inside."""
+"""Writes files whole, so that a reader sees the old file or the new one, never half of one; checks names of files."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from aseg_bench.errors import InputError
 def written_whole(path: Path) -> Iterator[Path]:
     """Yield a temporary path with the name of ``path``; it becomes ``path`` when the block ends well.
 
-    Works for a file and for a folder. On an error, and on Ctrl-C, nothing of it stays and an older ``path`` is kept.
+    Works for a file and for a folder. On an error, and on Ctrl-C, the temporary path is removed and ``path`` unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(mkdtemp(prefix=".new-", dir=path.parent))
@@ -25,10 +25,10 @@ def written_whole(path: Path) -> Iterator[Path]:
 
 
 def make_folder(out: Path) -> None:
-    """Make a folder for results, before the work that they take; it may be there already.
+    """Make a folder for results before the work starts; it may exist already.
 
     Raises:
-        InputError: it cannot be made, or not be written into.
+        InputError: the folder cannot be made, or cannot be written into.
     """
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -39,10 +39,10 @@ def make_folder(out: Path) -> None:
 
 
 def make_place(file: Path) -> None:
-    """Make the folder in which a file of results shall lie, before the work that it takes.
+    """Make the folder of a file of results before the work starts.
 
     Raises:
-        InputError: as ``make_folder``, or a folder lies in the file's place.
+        InputError: the folder cannot be made or written into, or the path of the file is itself a folder.
     """
     if file.is_dir():
         raise InputError(f"{file} is a folder; give --out the name of a file")
@@ -50,10 +50,10 @@ def make_place(file: Path) -> None:
 
 
 def is_utf8(name: str) -> bool:
-    """Whether the name of a file is text, which tables and pages can print."""
+    """Whether the name of a file is valid text, so that tables and pages can print it."""
     return name == name.encode(errors="ignore").decode()
 
 
 def is_folder_name(text: str) -> bool:
-    """Whether a text names a folder by itself: no path, no step up, and nothing that cannot be seen."""
+    """Whether a text can be the name of one folder: no slash, not ``.`` or ``..``, and only printable characters."""
     return text.strip() not in {"", ".", ".."} and not {"/", "\\"} & set(text) and text.isprintable()

@@ -1,4 +1,4 @@
-"""Reads images and truth masks of any common kind; every pixel that the toolkit sees comes through here."""
+"""Reads images and truth masks of any common kind; all pictures of a data set are read here."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         (height, width, 3) uint8.
 
     Raises:
-        InputError: the file is missing, no image, truncated, or holds floating-point or 32-bit values.
+        InputError: the file is missing, is not an image, is truncated, or holds floating-point or 32-bit values.
     """
     image = _load(path)
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
@@ -38,7 +38,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
 
 
 def read_mask(path: Path) -> NDArray[np.integer]:
-    """Read a truth mask with the values as stored, upright; which of them mean anomalous is the protocol's affair.
+    """Read a truth mask with the values as stored, upright; the protocol decides which of them mean anomalous.
 
     A 1-bit mask reads as 0 and 255. A coloured palette reads as its indices, a grey one as its grey values.
 
@@ -46,7 +46,7 @@ def read_mask(path: Path) -> NDArray[np.integer]:
         (height, width) uint8, or int32 where the file has more than 8 bits.
 
     Raises:
-        InputError: the file cannot be read, or is a coloured or half transparent picture without one value per pixel.
+        InputError: the file cannot be read, or is a coloured or partly transparent picture without one value per pixel.
     """
     mask = _load(path)
     if mask.mode == "P":
@@ -72,7 +72,7 @@ def image_size(path: Path) -> tuple[int, int]:
     """Height and width in pixels as ``read_image`` will return them, from the file's header only.
 
     Raises:
-        InputError: the file is missing or no image.
+        InputError: the file is missing or is not an image.
     """
     try:
         with Image.open(path) as image:
@@ -89,7 +89,7 @@ def check_complete(path: Path) -> None:
     Looks at the checksums of a PNG and the end marker of a JPEG.
 
     Raises:
-        InputError: the file is missing, no image, visibly damaged, or holds floating-point or 32-bit values.
+        InputError: the file is missing, is not an image, is visibly damaged, or holds floating-point or 32-bit values.
     """
     try:
         with Image.open(path) as image:
@@ -120,7 +120,7 @@ def _load(path: Path) -> Image.Image:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF orientation from the header. Asked for EXIF that stands nowhere before the pixels, Pillow decodes a PNG."""
+    """EXIF orientation from the header; where it has none, Pillow would decode a PNG to find it behind the pixels."""
     if image.format == "PNG" and "exif" not in image.info:
         return _UPRIGHT
     return int(image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT))

@@ -1,4 +1,4 @@
-"""What a competitor is, and how the toolkit finds it: live models and saved maps look the same to the runner."""
+"""What a method is, and how the toolkit finds it; live models and saved maps look the same to the runner."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,9 +16,9 @@ ENTRY_POINTS = "aseg_bench.methods"
 
 
 class Method(Protocol):
-    """A competitor. ``fit`` sees normal training images of all categories at once (one-for-all).
+    """A method to benchmark. ``fit`` gets the normal training images of all categories at once (one-for-all).
 
-    A method may also have ``about``, a mapping of plain values that the record of a run keeps once it has predicted.
+    A method may also have ``about``, a mapping of plain values that the record of a run keeps after ``predict``.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Segmenter(Protocol):
 
 @dataclass(frozen=True)
 class MethodOptions:
-    """What the user may say to every live method. A method ignores nothing: what it cannot honour is an InputError.
+    """Options that every live method gets. A method ignores none: one that it cannot follow is an InputError.
 
     Attributes:
         seed: seed of every random draw.
@@ -56,10 +56,10 @@ class MethodOptions:
         n_devices: processes of distributed training.
         backbone: name of a timm feature extractor; None takes the preset's.
         backbone_weights: file with its weights; None takes the installed or downloaded ones.
-        max_minutes: stop training after this many minutes and use what there is; None trains all steps.
+        max_minutes: stop training after this many minutes and use the model as it is then; None trains all steps.
         preset: name of the method's preset of settings.
         settings: single settings that replace the preset's, as the user typed them.
-        folder: where checkpoints and training logs go, and where a training goes on; None keeps nothing.
+        folder: where checkpoints and training logs go, and from where a stopped training continues; None keeps nothing.
         tensorboard: write losses for TensorBoard into ``folder`` as well.
         quiet: no progress bars.
     """
@@ -94,7 +94,7 @@ class MethodFacts:
         published: the method's name in the published numbers, or None.
         dump: how to get the maps of the official code, in a few lines.
         presets: settings of the live model by preset, frozen dataclasses; None without a live model.
-        build: makes the live model; None where only saved maps can enter.
+        build: makes the live model; None where only saved maps can be scored.
         ablation: settings of the lines of the method's component study, the full model last.
         model: makes the live model's network from its settings, for a checkpoint that brings the weights; None where
             checkpoints cannot be used.
@@ -122,13 +122,13 @@ def find_methods() -> dict[str, MethodFacts]:
     A package adds a method with an entry point in the group ``aseg_bench.methods`` that names a MethodFacts.
 
     Raises:
-        InputError: an entry point is no MethodFacts, or two packages claim one name.
+        InputError: an entry point is not a MethodFacts, or two packages define the same method.
     """
     methods: dict[str, MethodFacts] = {}
     for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
         facts = point.load()
         if not isinstance(facts, MethodFacts):
-            raise InputError(f"entry point {point.name} = {point.value} is no MethodFacts; name one there")
+            raise InputError(f"entry point {point.name} = {point.value} is not a MethodFacts; name one there")
         if facts.name in methods:
             raise InputError(f"two installed packages define the method {facts.name}; uninstall one ({point.value})")
         methods[facts.name] = facts
@@ -139,7 +139,7 @@ def find_method(name: str) -> MethodFacts:
     """The facts of an installed method.
 
     Raises:
-        InputError: no such method, with near matches.
+        InputError: no installed method has this name; the message lists those nearest to it.
     """
     methods = find_methods()
     if name not in methods:

@@ -30,7 +30,7 @@ def progress_bar(quiet: bool = False) -> Progress:
 
 @contextmanager
 def working(description: str, quiet: bool = False) -> Iterator[None]:
-    """Show that something is under way of which nobody knows how long it takes."""
+    """Show that something is under way whose length is unknown."""
     if quiet:
         yield
         return

@@ -1,15 +1,16 @@
 """The nouns of the project: frozen records that travel from the data set to the table."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
-import numpy as np
 from numpy.typing import NDArray
 
 GOOD = "good"  # the folder name of normal images in the MVTec-AD layout
-MEAN = "mean"  # the category whose scores are means over the categories
+MEAN = "mean"  # in place of a category, for means over the categories; no ``Score`` is of it
+Place = tuple[str, str]  # data set and category
+N_NAMED = 3  # categories that a sentence names one by one
 T = TypeVar("T", covariant=True)
 
 
@@ -52,16 +53,17 @@ class AnomalyMap:
 
     Attributes:
         sample: the image.
-        scores: anomaly score per pixel, (height, width) float32; any unit, higher is more anomalous.
+        scores: anomaly score per pixel, (height, width), of any real type, which stays; any unit, higher is more
+            anomalous.
     """
 
     sample: Sample
-    scores: NDArray[np.float32]
+    scores: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one row of scores is about: a method on a category of a data set; category ``mean`` is their mean."""
+    """What one score is about: a method on a category of a data set."""
 
     method: str
     dataset: str
@@ -76,7 +78,7 @@ class Score:
         case: method, data set and category.
         metric: a key of ``METRICS``.
         value: in the metric's unit, never a percentage; None where undefined.
-        n_images: test images that entered.
+        n_images: test images that the value covers.
         protocol: stamp of the protocol under which it was computed.
         undefined_because: the reason, where ``value`` is None.
     """
@@ -87,6 +89,41 @@ class Score:
     n_images: int
     protocol: str
     undefined_because: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is odd about masks, maps, a threshold or a training, though it could be scored.
+
+    Attributes:
+        kind: short key, the same for the same oddity.
+        text: what it is and what to do about it; it reads well after the names of the categories concerned.
+        case: what it is about; its category is empty where it is about all of them.
+    """
+
+    kind: str
+    text: str
+    case: Case
+
+
+def grouped(findings: Sequence[Finding], n_categories: int, labels: Mapping[str, str] | None = None) -> list[str]:
+    """One text per method and kind of finding, for instance ``UniAS, 16 of 16 categories: ...``.
+
+    Args:
+        findings: of some methods on the categories of a data set.
+        n_categories: how many categories there are.
+        labels: names of methods in print; a missing one prints as it is.
+    """
+    groups: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in findings:
+        groups.setdefault((finding.case.method, finding.case.dataset, finding.kind), []).append(finding)
+    texts = []
+    for (method, _, _), found in groups.items():
+        names = [name for name in dict.fromkeys(finding.case.category for finding in found) if name]
+        where = f"{len(names)} of {n_categories} categories" if len(names) > N_NAMED else ", ".join(names)
+        label = (labels or {}).get(method, method)
+        texts.append(f"{', '.join(filter(None, (label, where)))}: {found[0].text}")
+    return texts
 
 
 class LazySequence(Sequence[T]):
@@ -102,7 +139,10 @@ class LazySequence(Sequence[T]):
     def __init__(self, length: int, item: Callable[[int], T], n_bytes: int = 0) -> None:
         self._length, self._item = length, item
         self._kept: dict[int, T] = {}
-        self._room = n_bytes
+        self._n_bytes = self._room = n_bytes
+
+    def __reduce__(self) -> tuple[type["LazySequence[T]"], tuple[int, Callable[[int], T], int]]:
+        return LazySequence, (self._length, self._item, self._n_bytes)  # another process makes its items again
 
     def __len__(self) -> int:
         return self._length

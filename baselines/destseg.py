@@ -1,6 +1,6 @@
 """DeSTSeg, by its official code.
 
-To write its maps, collect in ``eval.py`` after the interpolation, and save after the loop over the batches::
+To save its maps, collect them in ``eval.py`` after the interpolation, and save them after the loop over the batches::
 
     maps.append(output_segmentation.cpu().numpy())  # (B, 1, 256, 256)
     np.savez(f"{category}.npz", output_segmentation=np.concatenate(maps))

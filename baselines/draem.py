@@ -1,6 +1,6 @@
 """DRAEM, by its official code.
 
-To write its maps, put this into ``test_DRAEM.py`` where the flat scores have just been cut to length::
+To save its maps, put this into ``test_DRAEM.py``, right after the line that cuts the flat scores to length::
 
     np.savez(f"{obj_name}.npz", total_pixel_scores=total_pixel_scores)
 

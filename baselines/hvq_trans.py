@@ -1,6 +1,6 @@
 """HVQ-Trans, by its official code, which deletes its maps after use.
 
-To keep them, remove the line ``shutil.rmtree(...)`` of ``validate`` in ``tools/train_val.py``; they lie in
+To keep them, remove the line ``shutil.rmtree(...)`` from ``validate`` in ``tools/train_val.py``; they are in
 ``result_eval_temp/``. Run ``HVQ_TR_switch_OT`` for the paper's numbers.
 """
 

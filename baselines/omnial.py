@@ -1,4 +1,4 @@
-"""OmniAL: its code was never released; maps of any re-implementation come as a plain folder."""
+"""OmniAL: its code was never released; the maps of a re-implementation are read as a plain folder."""
 
 from aseg_bench.methods import MethodFacts
 

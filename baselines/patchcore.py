@@ -1,6 +1,6 @@
 """PatchCore, by its official code.
 
-To write its maps, put this into ``bin/run_patchcore.py`` after the segmentations are scaled, before the AUROCs::
+To save its maps, put this into ``bin/run_patchcore.py``, after the segmentations are scaled and before the AUROCs::
 
     paths = [image[2] for image in dataloaders["testing"].dataset.data_to_iterate]
     np.savez(f"{dataset_name}.npz", segmentations=segmentations, scores=scores, paths=paths)

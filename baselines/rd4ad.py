@@ -1,6 +1,6 @@
 """RD4AD (reverse distillation), by its official code.
 
-Its test order is that of ``os.listdir``, so the names must be saved too. In ``evaluation`` of ``test.py``::
+It tests in the order of ``os.listdir``, so the names must be saved too. In ``evaluation`` of ``test.py`` add::
 
     maps.append(anomaly_map)  # (256, 256), after the blur
     np.savez(f"{_class_}.npz", anomaly_maps=np.stack(maps), img_paths=dataloader.dataset.img_paths)

@@ -1,11 +1,11 @@
 """SimpleNet, by its official code.
 
-``_predict_dataloader`` in ``simplenet.py`` knows the image paths but drops them. Save there, before it returns::
+``_predict_dataloader`` in ``simplenet.py`` knows the image paths but drops them. Save them there, before it returns::
 
     np.savez(f"{dataset_name}.npz", simplenet_maps=np.stack(masks), img_paths=img_paths)
 
-Without ``img_paths`` the maps count in the order of the data loader: sorted defects, sorted images within each. The
-maps are of any sign and show the central 288 of 329 pixels.
+Without ``img_paths`` the maps are taken in the order of the data loader: sorted defects, sorted images within each. The
+scores may be negative, and the maps show the central 288 of 329 pixels.
 """
 
 from functools import partial

@@ -6,7 +6,7 @@ save the concatenated results instead::
 
     np.savez("ader.npz", img_paths=np.concatenate(img_paths), **results)
 
-Without paths the maps are scored with the masks that lie beside them, and no data set may be named.
+Without paths the maps are scored with the masks in the same file, and no data set may be named.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodFacts
@@ -57,8 +56,8 @@ def _find(path: Path, limits: Limits) -> Found:
 
 def _maps_of(file: Path, results: Any) -> list[FoundMap]:
     if not isinstance(results, dict) or not {"anomaly_maps", "cls_names", "imgs_masks"} <= set(results):
-        raise InputError(f"{file} is no result of ADer: a dict of anomaly_maps, cls_names and imgs_masks")
-    maps, masks = _joined(results["anomaly_maps"]), _joined(results["imgs_masks"])
+        raise InputError(f"{file} is not a result of ADer: a dict of anomaly_maps, cls_names and imgs_masks")
+    maps, masks = _pictures(results["anomaly_maps"]), _pictures(results["imgs_masks"])
     names = [str(name) for name in _items(results["cls_names"])]
     paths = [str(name) for name in _items(results.get("img_paths", []))]
     if not len(maps) == len(masks) == len(names) or len(paths) not in (0, len(maps)):
@@ -68,19 +67,20 @@ def _maps_of(file: Path, results: Any) -> list[FoundMap]:
     return [
         FoundMap(
             origin=file,
-            read=partial(np.asarray, maps[index]),
+            read=partial(maps.__getitem__, index),
             place=paths[index] if paths else None,
             category=names[index],
-            read_mask=partial(np.asarray, masks[index]),
+            read_mask=partial(masks.__getitem__, index),
         )
         for index in range(len(maps))
     ]
 
 
-def _joined(batches: Any) -> NDArray[Any]:
-    """A list of batches as one stack (images, height, width)."""
-    parts = [np.asarray(batch) for batch in (batches if isinstance(batches, list | tuple) else [batches])]
-    return np.concatenate([part.reshape(-1, *part.shape[-2:]) for part in parts])
+def _pictures(batches: Any) -> list[Any]:
+    """The pictures (height, width) of all batches, still as the file has them."""
+    parts = batches if isinstance(batches, list | tuple) else [batches]
+    stacks = [part if hasattr(part, "reshape") else np.asarray(part) for part in parts]
+    return [picture for stack in stacks for picture in stack.reshape(-1, *stack.shape[-2:])]
 
 
 def _items(batches: Any) -> list[Any]:

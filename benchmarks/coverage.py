@@ -1,4 +1,4 @@
-"""How often 95 % intervals hold the truth, and how often methods that are alike are told apart, by simulation."""
+"""How often 95 % intervals hold the truth, and how often equally good methods are told apart, by simulation."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -22,7 +22,7 @@ _EDGES = np.concatenate([[-np.inf], np.linspace(-3, 8, 111), [np.inf]])  # of th
 
 
 class Kind(NamedTuple):
-    """A kind of images, whose scores shift from image to image, and of methods on them."""
+    """A kind of images, whose scores shift from image to image, and of the methods that score them."""
 
     n_normal: int
     n_anomalous: int
@@ -45,14 +45,14 @@ KINDS = {
 
 
 class Checked(NamedTuple):
-    """What the simulated cases of a kind say of one metric.
+    """What the simulated cases of a kind show about one metric.
 
     Attributes:
         truth: value of all images of the kind.
         covered: share of the cases whose interval holds the truth; 0.95 is right.
-        width: mean width of the intervals in that of an interval which knows the spread of the estimates.
-        false_alarms: share of the cases where two methods that are alike differ with p < 0.05; 0.05 is right.
-        found: share of the cases where a method whose signal is weaker by one differs with p < 0.05.
+        width: mean width of the intervals, divided by that of an interval from the true spread of the estimates.
+        false_alarms: share of the cases where two equally good methods differ with p < 0.05; 0.05 is right.
+        found: share of the cases where a method whose signal is weaker by one standard deviation differs with p < 0.05.
     """
 
     truth: float
@@ -96,7 +96,7 @@ def write_report(out: Path, n_cases: int = N_CASES) -> None:
 
 
 def simulated(kind: Kind, n_cases: int, seed: int = 0) -> dict[str, Checked]:
-    """Draw categories of a kind, with two methods that are alike and a weaker one, and look at what is said of them."""
+    """Draw categories of a kind, with two equally good methods and a weaker one; check their intervals and tests."""
     rng = np.random.default_rng(seed)
     truth = values_of(binned_images(rng, _large(kind), [0])[0])
     estimates, lows, highs, false_alarms, found = np.zeros((5, n_cases, len(RESAMPLED)))
@@ -117,7 +117,7 @@ def simulated(kind: Kind, n_cases: int, seed: int = 0) -> dict[str, Checked]:
 
 
 def binned_images(rng: np.random.Generator, kind: Kind, signals: Sequence[float]) -> list[ImageCounts]:
-    """Images of a kind, counted, for each method: the shift of the scores is the image's, the signal the method's.
+    """Counted images of a kind, for each method: methods share an image's shift of the scores, not the signal.
 
     Args:
         rng: draws images and methods.

@@ -1,4 +1,4 @@
-"""Measurements that need a process of their own: ``python -m benchmarks.fresh peak ours_all 76 512``."""
+"""Measurements that each need a new process: ``python -m benchmarks.fresh peak ours_all 76 512``."""
 
 import sys
 import time
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 def peak(tool: str, n_images: str, side: str) -> int:
     """Extra bytes that a tool takes at its peak, on smooth maps, after a warm-up."""
-    from benchmarks.tools import TOOLS, Scene, smooth
+    from benchmarks.peers import TOOLS, Scene, smooth
 
     scene = smooth(int(n_images), int(side))
     TOOLS[tool].run(Scene(scene.scores[:4], scene.masks[:4]))
-    before = _start_anew()
+    before = _reset_peak()
     TOOLS[tool].run(scene)
     return _resident("VmHWM") - before
 
@@ -27,14 +27,27 @@ def streamed(folder: str) -> float:
 
     scores, masks = _FromFile(Path(folder) / "scores.npy"), _FromFile(Path(folder) / "masks.npy")
     evaluate_maps([scores[i] for i in range(4)], [masks[i] for i in range(4)])
-    before = _start_anew()
+    before = _reset_peak()
     evaluate_maps(scores, masks)
     extra = _resident("VmHWM") - before
     return extra / (250e6 + 24 * sum(int(masks[i].sum()) for i in range(len(masks))))
 
 
+def command(*words: str) -> int:
+    """Peak of the whole process after a command of `aseg-bench`, in bytes."""
+    from aseg_bench.cli import main
+
+    sys.argv = ["aseg-bench", *words]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+    return _resident("VmHWM")
+
+
 def first_call() -> float:
-    """Seconds that importing the core and calling it first take more than calling it again."""
+    """How many seconds longer importing the core and its first call take than the next call."""
     rng = np.random.default_rng(0)
     scores, masks = rng.random((4, 64, 64), dtype=np.float32), rng.random((4, 64, 64)) < 0.1
     masks[0] = False
@@ -62,7 +75,7 @@ class _FromFile(Sequence[NDArray[Any]]):
         return np.array(np.load(self.path, mmap_mode="r")[index])
 
 
-def _start_anew() -> int:
+def _reset_peak() -> int:
     """Forget the peak so far; return the resident bytes."""
     Path("/proc/self/clear_refs").write_text("5")
     return _resident("VmRSS")
@@ -75,4 +88,5 @@ def _resident(which: str) -> int:
 
 
 if __name__ == "__main__":
-    print({"peak": peak, "streamed": streamed, "first_call": first_call}[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]
+    works = {"peak": peak, "streamed": streamed, "command": command, "first_call": first_call}
+    print(works[sys.argv[1]](*sys.argv[2:]))  # type: ignore[operator]

@@ -1,4 +1,4 @@
-"""How fast UniAS trains and maps, and what memory it takes: each measurement in a process of its own."""
+"""How fast UniAS trains and maps, and what memory it takes: each measured in its own process."""
 
 import json
 import platform
@@ -29,9 +29,9 @@ def measure(preset: str, work: str, batch: int, seconds: float = _SECONDS) -> tu
     """Images per second and the peak of the process in bytes, on this machine's CPU."""
     import torch
 
-    from aseg_bench.training.backbone import OFFLINE_BACKBONE
+    from aseg_bench.training.settings import OFFLINE_BACKBONE
     from uni_as import build_uni_as
-    from uni_as.model import PRESETS as NUMBERS
+    from uni_as.settings import PRESETS as NUMBERS
 
     torch.manual_seed(0)
     size = NUMBERS[preset].image_size
@@ -44,9 +44,9 @@ def measure(preset: str, work: str, batch: int, seconds: float = _SECONDS) -> tu
         with torch.inference_mode():
             model(images)
 
-    def step(anew: bool) -> None:
+    def step(with_backbone: bool) -> None:
         optimiser.zero_grad()
-        torch.stack(list(model.losses(model.backbone(images) if anew else features).values())).sum().backward()  # type: ignore[no-untyped-call]
+        torch.stack(list(model.losses(model.backbone(images) if with_backbone else features).values())).sum().backward()  # type: ignore[no-untyped-call]
         optimiser.step()
 
     run: Callable[[], None] = {"map": map_images, "train": lambda: step(False), "train_images": lambda: step(True)}[

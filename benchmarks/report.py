@@ -1,4 +1,4 @@
-"""What a report takes on as many test images as MVTec-AD has: tables, figures, the page in a browser, a comparison."""
+"""Time and memory of a report on as many test images as MVTec-AD has: tables, figures, page, comparison."""
 
 import json
 import os
@@ -88,7 +88,7 @@ def write_report(out: Path, work: Path, quick: bool = False) -> None:
 
 
 def make_run(work: Path, size: Size) -> None:
-    """A scored run in ``work/run``, of images in ``work/data`` and maps that were made here."""
+    """Make a scored run in ``work/run``, of images in ``work/data`` and maps, both made here."""
     jobs = [partial(_make_category, work, size, name) for name in size.categories]
     Parallel(n_jobs=-1)(delayed(job)() for job in jobs)
     methods = ",".join(f"{name}=maps:{work / 'dump' / name / 'mvtec_ad'}" for name in size.methods)
@@ -121,7 +121,8 @@ def _make_category(work: Path, size: Size, category: str) -> None:
 def _photo(rng: np.random.Generator, edge: int) -> NDArray[np.uint8]:
     coarse = rng.integers(60, 200, (edge // 16, edge // 16, 3), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(coarse).resize((edge, edge), Image.Resampling.BICUBIC)).astype(np.int16)
-    return np.clip(smooth + rng.integers(-12, 12, smooth.shape), 0, 255).astype(np.uint8)
+    noisy: NDArray[np.int64] = np.clip(smooth + rng.integers(-12, 12, smooth.shape), 0, 255)
+    return noisy.astype(np.uint8)
 
 
 def _mask(rng: np.random.Generator, edge: int) -> NDArray[np.bool_]:
@@ -139,7 +140,8 @@ def _scores(rng: np.random.Generator, mask: NDArray[np.bool_], noise: float) -> 
     coarse = rng.standard_normal((edge // 8, edge // 8), dtype=np.float32)
     blob = ndimage.uniform_filter(mask.astype(np.float32), 9) * rng.uniform(0.5, 2)
     grain = rng.standard_normal(mask.shape, dtype=np.float32)
-    return np.exp(blob + noise * 0.3 * ndimage.zoom(coarse, 8, order=1) + 0.01 * grain)
+    scores: NDArray[np.float32] = np.exp(blob + noise * 0.3 * ndimage.zoom(coarse, 8, order=1) + 0.01 * grain)
+    return scores
 
 
 def measure_commands(run: Path, size: Size) -> list[Measured]:

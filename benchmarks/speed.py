@@ -12,15 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.tools import SCENES, TOOLS, Scene, Values, smooth
+from benchmarks.peers import SCENES, TOOLS, Scene, Values, smooth
 
 NOT_INSTALLED = "not installed"
-LONGEST = 40.0  # seconds; a run that would last longer by the time of the size before is left out
+LONGEST = 40.0  # seconds; a run is left out if it would take longer than this, judged by the next smaller size
 
 
 @dataclass
 class Run:
-    """One tool on one scene: the least of the times, or why there is none."""
+    """One tool on one scene: its times, or why there are none."""
 
     scene: str
     n_pixels: int
@@ -33,7 +33,7 @@ class Run:
 
     @property
     def best(self) -> float:
-        """The least time; other programs can only add to it."""
+        """The least time; other programs on the machine can only make it longer."""
         return min(self.seconds, default=float("nan"))
 
 
@@ -62,7 +62,7 @@ class Speed:
     Attributes:
         runs: every tool on every scene.
         plan: the sizes.
-        first_calls: seconds that the first call lasts longer than the next, by the state of numba's cache.
+        first_calls: seconds that the first call takes longer than the next, by the state of numba's cache.
         streamed: extra memory on maps from files, over 250 MB + 24 bytes per anomalous pixel.
     """
 
@@ -83,7 +83,7 @@ def race(plan: Plan) -> Speed:
             run.peak_bytes = int(_in_fresh_process("peak", run.tool, str(plan.middle), str(plan.side)))
     with tempfile.TemporaryDirectory() as folder:
         first_calls = {
-            "compiled anew": float(_in_fresh_process("first_call", NUMBA_CACHE_DIR=folder)),
+            "not compiled yet": float(_in_fresh_process("first_call", NUMBA_CACHE_DIR=folder)),
             "compiled before": min(float(_in_fresh_process("first_call")) for _ in range(3)),
         }
         scene = smooth(plan.middle, plan.side)
@@ -115,7 +115,7 @@ def _race(scene_name: str, scene: Scene, tools: tuple[str, ...], before: list[Ru
 
 
 def _attempt(run: Run, scene: Scene) -> None:
-    """Run a tool once; a peer that fails is left out with its own words."""
+    """Run a tool once; a peer that fails is left out, with its error message."""
     tool = TOOLS[run.tool]
     start = time.perf_counter()
     try:
@@ -136,7 +136,7 @@ def _left_out(run: Run, before: list[Run]) -> str:
     if smaller and smaller[-1].left_out:
         return smaller[-1].left_out
     if smaller and smaller[-1].best * run.n_pixels / smaller[-1].n_pixels > LONGEST:
-        return f"would last longer than {LONGEST:.0f} s"
+        return f"would take longer than {LONGEST:.0f} s"
     return ""
 
 

@@ -1,12 +1,12 @@
-"""What the race says: the bars, the tables and the plot under reports/."""
+"""The report of the race: the bars, the tables and the plot under reports/."""
 
 import json
-import os
 import platform
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import joblib
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -14,15 +14,15 @@ from tabulate import tabulate
 
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
+from benchmarks.peers import SCENES, TOOLS
 from benchmarks.speed import Speed, installed_version
-from benchmarks.tools import SCENES, TOOLS
 
 mpl.use("agg")
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A promise and what was measured."""
+    """A bar, and what was measured."""
 
     what: str
     bar: str
@@ -98,7 +98,7 @@ def write_report(out: Path, speed: Speed) -> None:
         for run in speed.runs
     )
     conditions = {
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": joblib.cpu_count(),
         "processor": platform.machine(),
         "python": platform.python_version(),
         "versions": {
@@ -114,9 +114,11 @@ def write_report(out: Path, speed: Speed) -> None:
             "first_call_extra_seconds": speed.first_calls,
             "bars": [asdict(b) for b in bars],
         }
-        path.write_text(json.dumps(record | {"runs": [asdict(run) for run in speed.runs]}, indent=1) + "\n")
+        path.write_text(
+            json.dumps(record | {"runs": [asdict(run) for run in speed.runs]}, indent=1) + "\n", encoding="utf-8"
+        )
     with written_whole(out / "speed.md") as path:
-        path.write_text(_markdown(rows, bars, conditions, speed))
+        path.write_text(_markdown(rows, bars, conditions, speed), encoding="utf-8")
     with written_whole(out / "speed.png") as path:
         _plot(rows, path)
     print(f"wrote {out}/speed.md, .csv, .json and .png")
@@ -160,7 +162,7 @@ def _markdown(rows: pd.DataFrame, bars: list[Bar], conditions: dict[str, Any], s
         "## First call",
         "A fresh process imports `evaluate_maps` and calls it twice on four maps; the first time lasted "
         f"{speed.first_calls['compiled before']:.1f} s longer with numba's cache in place and "
-        f"{speed.first_calls['compiled anew']:.1f} s longer without (once after installing).",
+        f"{speed.first_calls['not compiled yet']:.1f} s longer without (once after installing).",
         "## Conditions",
         f"{conditions['cores']} cores ({conditions['processor']}), Python {conditions['python']}; {names}. "
         "ADEval calls `numpy.trapz`, which numpy 2.4 dropped; it is given `numpy.trapezoid` under that name.",

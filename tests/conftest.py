@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from aseg_bench import cli, methods
-from aseg_bench.analysis.scored_maps import ScoredMaps, scored_maps
+from aseg_bench.analysis.scored_maps import ScoredMaps, by_category, stored_maps
 from aseg_bench.images import read_image
 from aseg_bench.methods import MethodFacts, MethodOptions
 from aseg_bench.predictions.store import MapStore
-from aseg_bench.records import AnomalyMap, Sample
+from aseg_bench.records import AnomalyMap, Case, Sample
 from tests.categories import make_category
 
 
@@ -170,4 +170,4 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> list[list[ScoredMaps]]:
             Image.fromarray(maps.masks[i]).save(path)
             samples.append(replace(sample, mask_path=path if sample.is_anomalous else None))
             store.write("good", AnomalyMap(samples[-1], maps.scores[i]))
-    return scored_maps(store, ["good"], samples)
+    return [[stored_maps(store, Case("good", *place), some)] for place, some in by_category(samples).items()]

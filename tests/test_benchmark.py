@@ -10,8 +10,10 @@ import pytest
 from benchmarks.browser import why_not
 from benchmarks.coverage import KINDS
 from benchmarks.coverage import write_report as write_coverage
+from benchmarks.memory import COMMANDS
+from benchmarks.memory import write_report as write_memory
+from benchmarks.peers import SCENES, TOOLS
 from benchmarks.speed import FULL, LONGEST, NOT_INSTALLED, Run, _left_out, installed_version
-from benchmarks.tools import SCENES, TOOLS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +32,7 @@ def test_a_quick_race_writes_the_whole_report(tmp_path):
     assert "| aseg-bench: all metrics" in (tmp_path / "speed.md").read_text()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no resource module")
 def test_a_quick_measurement_of_reports_names_every_bar(tmp_path):
     command = [sys.executable, ROOT / "benchmark.py", "report", "--quick", "--out", tmp_path]
     subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
@@ -37,6 +40,17 @@ def test_a_quick_measurement_of_reports_names_every_bar(tmp_path):
     assert len(bars) == (5 if why_not() else 8)
     assert all(bar["value"] > 0 for bar in bars)
     assert "2 methods, 2 categories, 16 test images of 64 x 64 pixels" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
+def test_a_quick_measurement_of_memory_has_few_maps_and_many(tmp_path, monkeypatch):
+    title = "run, a TIFF file per map"
+    monkeypatch.setattr("benchmarks.memory.COMMANDS", {title: COMMANDS[title]})
+    write_memory(tmp_path, tmp_path / "work", quick=True)
+    rows = json.loads((tmp_path / "memory.json").read_text())["rows"]
+    assert [(row["command"], row["images"]) for row in rows] == [(title, 2), (title, 4)]
+    assert all(row["peak (MB)"] > 50 for row in rows)
+    assert "maps of 64 x 64 pixels" in (tmp_path / "memory.md").read_text()
 
 
 def test_a_quick_simulation_of_intervals_has_every_kind_and_metric(tmp_path):
@@ -74,7 +88,7 @@ def test_a_peer_comes_near_our_value_on_every_metric_it_has(name):
 def test_a_peer_that_is_not_there_or_too_slow_is_left_out(monkeypatch):
     run = Run("smooth", 80, "scikit_learn")
     assert _left_out(run, []) == ""
-    assert _left_out(run, [Run("smooth", 20, "scikit_learn", [LONGEST / 3])]).startswith("would last longer")
+    assert _left_out(run, [Run("smooth", 20, "scikit_learn", [LONGEST / 3])]).startswith("would take longer")
     monkeypatch.setattr("benchmarks.speed.installed_version", lambda package: NOT_INSTALLED)
     assert _left_out(run, []) == NOT_INSTALLED
 

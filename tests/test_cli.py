@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shlex
@@ -55,6 +56,7 @@ def test_runs_of_one_data_set_share_a_folder_without_out(
         (("--categories", "bolts"), "did you mean bolt?"),
         (("--categories", ""), "--categories names nothing"),
         (("--data-root", "nowhere"), "the data root nowhere does not exist"),
+        (("--map-size", "images"), "no map size images; did you mean image?"),
         (("--protocol", "exakt"), "no protocol is named exakt; did you mean exact"),
         (("--set", "n_steps=3"), "--set n_steps=3 is not METHOD.FIELD=VALUE"),
         (("--set", "far.n_steps=3"), "--set far."),
@@ -97,6 +99,7 @@ def test_overwrite_does_everything_again(call: Call, installed: Installed, tiny:
         (("--max-minutes", 5), "with max_minutes None, not 5"),
         (("--set", "near.x=1"), "with settings {}, not {'x': '1'}"),
         (("--half",), "with half False, not True"),
+        (("--map-size", "image"), "with map_size model, not image"),
         (("--categories", "nut"), "on other images or categories"),
     ],
 )
@@ -138,10 +141,10 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
 @pytest.mark.parametrize(
     ("command", "place"),
     [
-        ("report", "results.read_results"),
-        ("compare", "results.read_results"),
-        ("eval", "predictions.imported.import_maps"),
-        ("audit", "predictions.imported.import_maps"),
+        ("report", "reporting.report.read_results"),
+        ("compare", "reporting.comparison.read_results"),
+        ("eval", "runs.evaluation.import_maps"),
+        ("audit", "reporting.audit.import_maps"),
     ],
 )
 def test_ctrl_c_ends_other_commands_with_a_word(
@@ -204,7 +207,7 @@ def test_maps_of_other_code_stand_beside_live_methods(call: Call, installed: Ins
     assert {score.case.method for score in scores} == {"far", "mapped"}
 
 
-def test_maps_that_have_changed_are_taken_anew(call: Call, installed: Installed, tiny: Path) -> None:
+def test_maps_that_have_changed_are_taken_again(call: Call, installed: Installed, tiny: Path) -> None:
     call(*run_on(tiny, out="other"))
     maps = tiny.parent / "other/maps/near/mvtec_ad"
     words, scores = run_on(tiny, methods=f"mapped=maps:{maps}"), tiny.parent / "out/scores.csv"
@@ -214,9 +217,24 @@ def test_maps_that_have_changed_are_taken_anew(call: Call, installed: Installed,
     first = read_scores(scores)
     outcome = call(*words)
     assert outcome.code == 0
-    assert f"warning: {maps} has changed: the maps of mapped are taken from it anew\n" in outcome.err
+    assert f"warning: {maps} has changed: the maps of mapped are taken from it again\n" in outcome.err
     assert read_scores(scores)[0].value == pytest.approx(1 - first[0].value)  # type: ignore[operator]
-    assert "anew" not in call(*words).err
+    assert "has changed" not in call(*words).err
+
+
+def test_a_record_from_before_map_sizes_is_one_of_the_models(call: Call, installed: Installed, tiny: Path) -> None:
+    call(*run_on(tiny))
+    call(*run_on(tiny, "--seed", 1, out="other"))
+    path = tiny.parent / "out/run.json"
+    record = json.loads(path.read_text())
+    assert record["cases"]["near/mvtec_ad"].pop("map_size") == "model"
+    path.write_text(json.dumps(record))
+    installed.diary.clear()
+    together = ("--out", tiny.parent / "both", "--quiet", "--no-page")
+    assert call("report", tiny.parent / "out", tiny.parent / "other", *together) == Outcome(0, "", "")
+    assert call(*run_on(tiny)) == Outcome(0, "", "")
+    assert installed.diary == []
+    assert "with map_size model, not image" in call(*run_on(tiny, "--map-size", "image")).error
 
 
 def test_a_record_without_a_checksum_of_the_maps_is_still_one(call: Call, installed: Installed, tiny: Path) -> None:
@@ -236,7 +254,7 @@ def test_a_run_of_some_categories_takes_theirs_from_a_dump_of_all(call: Call, in
     some = run_on(tiny, "--categories", "bolt", methods=f"mapped=maps:{maps}")
     outcome = call(*some)
     assert outcome.code == 0
-    assert "warning: mapped: maps of no image in the data set: nut/test/good/000.tiff" in outcome.err
+    assert "warning: mapped: maps of images that are not in the data set: nut/test/good/000.tiff" in outcome.err
     (maps / "bolt/test/good/000.tiff").unlink()
     assert "bolt: images without a map: bolt/test/good/000" in call(*some, "--overwrite").error
 
@@ -260,12 +278,12 @@ def test_an_out_that_is_a_file_is_an_error_before_any_work(call: Call, installed
 @pytest.mark.parametrize(
     ("words", "kept_from"),
     [
-        (("report", "RUN"), "report.write_run_report"),
-        (("report", "--paper"), "report.write_report"),
-        (("compare", "RUN"), "report.compare_run"),
-        (("eval", "MAPS"), "dumps.score_dump"),
-        (("audit", "MAPS"), "audit.audit"),
-        (("ablate", "levels", "--method", "uni_as"), "runner._make_maps"),
+        (("report", "RUN"), "reporting.report._made"),
+        (("report", "--paper"), "reporting.report.write_report"),
+        (("compare", "RUN"), "reporting.comparison.compare_methods"),
+        (("eval", "MAPS"), "runs.evaluation.score_dump"),
+        (("audit", "MAPS"), "reporting.audit.audit_dump"),
+        (("ablate", "levels", "--method", "uni_as"), "runs.runner._make_maps"),
     ],
 )
 def test_no_command_works_for_a_place_that_cannot_be_written(
@@ -356,6 +374,46 @@ def test_eval_scores_the_maps_of_a_run_alike(call: Call, installed: Installed, t
     assert (again / "scores.csv").read_text() == (tiny.parent / "out/scores.csv").read_text()
 
 
+def test_an_odd_threshold_is_said_once_below_the_tables_of_every_command_and_kept(
+    call: Call, installed: Installed, tiny: Path
+) -> None:
+    dump, said = (
+        tiny.parent / "dump",
+        "dump, bolt, nut: the DSC's threshold calls more than half of all pixels anomalous",
+    )
+    for image in tiny.glob("*/test/*/*.png"):
+        scores = np.ones((24, 32), np.float32)
+        scores[8:12, 10:18] = 0  # where the defects are
+        (dump / image.parent.relative_to(tiny)).mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(dump / image.relative_to(tiny).with_suffix(".tiff"), scores)
+    data = ("--dataset", "mvtec_ad", "--data-root", tiny)
+    run, again, evaluated, audited, both = (tiny.parent / name for name in ("run", "again", "eval", "audit", "both"))
+    for words in (
+        ("run", "--methods", f"dump=maps:{dump}", *data, "--out", run),
+        ("run", "--methods", f"dump=maps:{dump}", *data, "--out", again, "--seed", 1, "--no-page"),
+        ("eval", dump, "--name", "dump", *data, "--out", evaluated),
+        ("eval", dump, "--name", "dump", *data, "--out", evaluated),
+        ("audit", dump, *data, "--protocols", "exact,uniad", "--out", audited),
+        ("report", evaluated),
+        ("report", run, again, "--out", both),
+    ):
+        outcome = call(*words)
+        assert outcome.code == 0, outcome.err
+        assert " ".join(outcome.out.split()).count(said) == 1, words
+        assert said not in outcome.err
+    kept = [folder / "findings.txt" for folder in (run / "report", evaluated / "report", both)]
+    assert all(file.read_text().count(said) == 1 for file in (*kept, audited / "audit.md"))
+    for folder in (run / "report", evaluated / "report", both):
+        page = html.unescape((folder / "report.html").read_text())
+        assert page.count(f'<p class="warning">{said}') == 1
+    assert call("run", "--methods", "near", *data, "--out", evaluated, "--quiet", "--no-page").code == 0
+    assert (evaluated / "report" / "findings.txt").read_text().count(said) == 1  # another method leaves it there
+    for file in dump.rglob("*.tiff"):
+        tifffile.imwrite(file, 1 - tifffile.imread(file))
+    assert call("run", "--methods", f"dump=maps:{dump}", *data, "--out", evaluated, "--quiet", "--no-page").code == 0
+    assert said not in (evaluated / "report" / "findings.txt").read_text()  # it was of other maps
+
+
 def test_the_record_tells_how_the_run_came_about(call: Call, installed: Installed, tiny: Path) -> None:
     call(*run_on(tiny, "--max-minutes", 3))
     record = json.loads((tiny.parent / "out/run.json").read_text())
@@ -373,7 +431,7 @@ def test_uni_as_runs_from_images_to_tables(call: Call, tiny: Path) -> None:
     assert call(*run_on(tiny, *words, methods="uni_as")).code == 0
     out = tiny.parent / "out"
     scores = read_scores(out / "scores.csv")
-    assert {score.case.category for score in scores} == {"bolt", "nut", "mean"}
+    assert {score.case.category for score in scores} == {"bolt", "nut"}
     assert all(0 <= score.value <= 1 for score in scores if score.value is not None)
     case = json.loads((out / "run.json").read_text())["cases"]["uni_as/mvtec_ad"]
     assert case["device"] == "cpu" or "cuda" in case["device"]
@@ -385,7 +443,7 @@ def test_uni_as_runs_from_images_to_tables(call: Call, tiny: Path) -> None:
     [
         (("--set", "uni_as.nsteps=2"), "no setting nsteps; did you mean n_steps"),
         (("--set", "uni_as.n_steps=many"), "setting n_steps = many"),
-        (("--set", "uni_as.image_size=60"), "image_size 60 is no multiple"),
+        (("--set", "uni_as.image_size=60"), "image_size 60 is not a multiple"),
         (("--preset", "cpux"), "no preset cpux; did you mean cpu"),
         (("--backbone-weights", "nowhere.pt"), "no weights at nowhere.pt"),
     ],

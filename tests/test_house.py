@@ -6,24 +6,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from token import NAME, OP
+from tokenize import tokenize
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("aseg_bench", "baselines", "uni_as")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+DEVELOPERS = sorted([ROOT / "benchmark.py", *(ROOT / "benchmarks").rglob("*.py")])  # what the wheel does not carry
 TORCH = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "onnx", "onnxruntime"}
 FLOORS = (
     {"errors"},
     {"files", "progress", "records"},
     {"images", "methods"},
     {"datasets", "metrics", "protocols"},
-    {"predictions"},
+    {"predictions", "training"},
     {"scoring", "analysis"},
     {"runs"},
     {"reporting"},
-    {"training"},
-    {"ablation", "audit"},
     {"cli"},
 )  # a room of aseg_bench imports only from floors below its own
 
@@ -55,6 +56,11 @@ OURS = [path for path in MODULES if path.is_relative_to(ROOT / "aseg_bench")]
 @pytest.mark.parametrize("path", OURS, ids=named)
 def test_the_toolkit_never_imports_its_guests(path: Path) -> None:
     assert not [name for name in imports(path) if name.split(".")[0] in {"baselines", "uni_as"}]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_what_is_packaged_never_imports_what_is_not(path: Path) -> None:
+    assert not [name for name in imports(path) if name.split(".")[0] in {"benchmark", "benchmarks", "tests"}]
 
 
 @pytest.mark.parametrize("path", OURS, ids=named)
@@ -103,14 +109,47 @@ def test_no_room_but_training_loads_torch() -> None:
     )
 
 
-def test_listing_methods_loads_no_torch() -> None:
+def test_listing_methods_and_their_presets_loads_no_torch() -> None:
     run_fresh(
-        "import sys; from aseg_bench.methods import find_methods; find_methods(); assert 'torch' not in sys.modules"
+        "import sys; from aseg_bench.methods import find_methods\n"
+        "for facts in find_methods().values(): facts.presets and facts.presets()\n"
+        "assert 'torch' not in sys.modules"
     )
 
 
 def test_files_have_names_that_say_what_they_hold() -> None:
-    assert not {"utils", "helpers", "common", "base", "misc", "tools"} & {path.stem for path in MODULES}
+    names = {path.stem for path in (*MODULES, *DEVELOPERS)}
+    assert not {"utils", "helpers", "common", "base", "misc", "tools"} & names
+
+
+def test_every_private_name_and_every_constant_is_used() -> None:
+    trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in (*MODULES, *DEVELOPERS)}
+    points = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    used = set(re.findall(r"(?<=:)[A-Z_]+(?=\")", points))  # what entry points name
+    for node in (node for tree in trees.values() for node in ast.walk(tree)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            used.add(node.id)
+        elif isinstance(node, ast.Attribute):
+            used.add(node.attr)
+        elif isinstance(node, ast.alias):
+            used.add(node.name)
+    unused = [
+        f"{named(path)}: {name}"
+        for path, tree in trees.items()
+        for name in top_names(tree)
+        if name not in used and (name.isupper() or (name.startswith("_") and not name.endswith("__")))
+    ]
+    assert unused == []
+
+
+def top_names(tree: ast.Module) -> Iterator[str]:
+    """Names that a module defines at its top, except what a decorator hands to somebody else."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield from [node.name] if isinstance(node, ast.ClassDef) or not node.decorator_list else []
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name))
 
 
 @pytest.mark.parametrize("table", ["METRICS", "DATASETS", "PROTOCOLS"])
@@ -134,4 +173,26 @@ def test_no_file_speaks_of_a_machine() -> None:
     place = re.compile(rb"(?<![\w.~])/(?:home|root|work|Users)/\w|[A-Z]:\\Users\\")
     files = [ROOT / name.decode() for name in listed.stdout.split(b"\0") if name]
     found = [named(path) for path in files if path.is_file() and place.search(path.read_bytes())]
+    assert found == []
+
+
+def test_prose_is_in_the_words_that_a_colleague_would_use() -> None:
+    """In comments, texts and documents: will, again, zero, is not an X; "is no longer" and "there is no X" are fine."""
+    stilted = re.compile(
+        r"there\s+(?:is|are)\s+no\b|(\b(?:shall|anew|nought|can\s+but|(?:is|are)\s+no\s+(?!longer|more|less|one)\w+))\b",
+        re.IGNORECASE,
+    )
+    folders = [*PACKAGES, "benchmarks", "docs", "tests"]
+    files = [*ROOT.glob("*.py"), *ROOT.glob("*.md"), *(path for name in folders for path in (ROOT / name).rglob("*.*"))]
+    found = []
+    for path in sorted(files):
+        if path.suffix == ".md" and path.name != "CHANGELOG.md":
+            texts = [path.read_text(encoding="utf-8")]
+        elif path.suffix == ".py" and path != Path(__file__):
+            with path.open("rb") as file:
+                texts = [token.string for token in tokenize(file.readline) if token.type not in (NAME, OP)]
+        else:
+            continue
+        words = (match[1] for text in texts for match in stilted.finditer(text) if match[1])
+        found += [f"{named(path)}: {' '.join(word.split())}" for word in words]
     assert found == []

@@ -71,13 +71,13 @@ def test_a_folder_of_scores_refuses_a_second_protocol_unless_mixed(
     out = ("--out", tmp_path / "out", "--quiet")
     assert call(monkeypatch, "eval", dump, "--name", "a", *out) == 0
     with monkeypatch.context() as patch:
-        patch.delattr("aseg_bench.scoring.dumps.scores_under")  # it is refused before any work
+        patch.delattr("aseg_bench.scoring.dumps.score_under")  # it is refused before any work
         assert call(patch, "eval", dump, "--name", "b", "--protocol", "rd4ad", *out) == 2
     assert "--mixed" in capsys.readouterr().err
     assert {score.case.method for score in read_scores(tmp_path / "out" / "scores.csv")} == {"a"}
     assert call(monkeypatch, "eval", dump, "--name", "b", "--protocol", "rd4ad", "--mixed", *out) == 0
     scores = read_scores(tmp_path / "out" / "scores.csv")
-    assert {(score.case.method, score.protocol) for score in scores} == {("a", "exact"), ("b", "rd4ad")}
+    assert {(score.case.method, score.protocol) for score in scores} == {("a", "exact"), ("b", "rd4ad@2")}
 
 
 @pytest.mark.parametrize("name", ["", " ", "a/b", "../a", "a\nb", "\x1b[1m"])

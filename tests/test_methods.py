@@ -16,7 +16,7 @@ def test_methods_are_found_by_entry_point_in_alphabetical_order(installed: Insta
 
 def test_an_entry_point_must_name_facts(installed: Installed) -> None:
     installed.add("not facts", name="odd")
-    with pytest.raises(InputError, match="entry point odd = somewhere:ODD is no MethodFacts"):
+    with pytest.raises(InputError, match="entry point odd = somewhere:ODD is not a MethodFacts"):
         find_methods()
 
 

@@ -59,7 +59,8 @@ def test_the_command_line_works_outside_the_checkout(installed_wheel: Path) -> N
 def test_methods_are_listed_and_refused_with_a_hint_where_torch_is_missing(installed_wheel: Path) -> None:
     code = "import sys; sys.modules['torch'] = None; from aseg_bench.cli import main; main()"
     assert "uni_as" in run_from(installed_wheel, code, "methods")
+    assert "preset cpu" in run_from(installed_wheel, code, "methods", "--show", "uni_as")
     with pytest.raises(subprocess.CalledProcessError) as refused:
-        run_from(installed_wheel, code, "methods", "--show", "uni_as")
+        run_from(installed_wheel, code, "predict", "photos", "--checkpoint", "checkpoint.pt", "--out", "maps")
     assert refused.value.returncode == 2
     assert refused.value.stderr == "error: this needs the package torch: pip install 'aseg-bench[models]'\n"

@@ -13,7 +13,7 @@ def _build(options: MethodOptions) -> Method:
 
 
 def _presets() -> Mapping[str, Any]:
-    from uni_as.model import PRESETS
+    from uni_as.settings import PRESETS
 
     return PRESETS
 

@@ -15,7 +15,7 @@ _MOST = 0.2  # share of an image that is swapped at most
 
 @dataclass(frozen=True)
 class Corruption:
-    """Damage to features of which the clean ones are the target.
+    """Damage to features; the clean ones are the target.
 
     Attributes:
         jitter_scale: noise, in units of the features' norm over C.

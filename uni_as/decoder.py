@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from aseg_bench.errors import InputError
 from uni_as.corruption import Corruption
 from uni_as.features import FilteredFeatures
-from uni_as.maps import Combination, LevelMaps, combine, cosine_distance, joint_map, level_loss
+from uni_as.maps import LevelMaps, combine, cosine_distance, joint_map, level_loss
 from uni_as.mgg_cnn import MGGCNN
 from uni_as.patches import PatchEmbedding, PatchReconstruction
 from uni_as.sar_query import SARQuery
+from uni_as.settings import Combination
 from uni_as.transformer import TransformerLayer
 
 

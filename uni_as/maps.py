@@ -1,7 +1,6 @@
 """Section 3.3.2: the training loss, and the anomaly map as a product over levels (eq. 6)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +8,6 @@ from torch.nn import functional
 
 from uni_as.features import GaussianBlur
 
-Combination = Literal["product", "joint"]
 JOINT_STRIDE = 8  # pixels of the image per cell of the joint distance
 
 
@@ -53,8 +51,8 @@ class LevelMaps(nn.Module):
 def joint_map(pairs: Sequence[tuple[Tensor, Tensor]], size: Sequence[int]) -> Tensor:
     """Cosine distance over the channels of all levels side by side, at an eighth of the image's resolution.
 
-    Ours, in the place of eq. 6: a level that cannot reconstruct some normal structure is outvoted by the others, where
-    in a product it speaks as loud as they.
+    Ours, in the place of eq. 6: a level that cannot reconstruct some normal structure is outvoted by the others, while
+    in a product it counts as much as they do.
 
     Args:
         pairs: targets and reconstructions (B, C_i, H_i, W_i) of the levels.
@@ -72,8 +70,9 @@ def joint_map(pairs: Sequence[tuple[Tensor, Tensor]], size: Sequence[int]) -> Te
 
 
 def _resampled(values: Tensor, grid: Sequence[int]) -> Tensor:
-    if values.shape[-1] > grid[-1]:
-        return functional.interpolate(values, grid, mode="area")
+    factor = int(values.shape[-1]) // grid[-1]
+    if factor > 1:
+        return functional.avg_pool2d(values, factor)  # area resampling in a form that ONNX has; strides divide evenly
     return functional.interpolate(values, grid, mode="bilinear", align_corners=False)
 
 

@@ -1,12 +1,10 @@
 """Section 3.3.1, eq. 5: the Multi-Granularity Gated CNN refines locally, with receptive fields 1, 3, 5 and 7."""
 
-from typing import Literal
-
 from torch import Tensor, nn
 
 from uni_as.patches import unpatchify
+from uni_as.settings import LocalPart
 
-LocalPart = Literal["none", "conv3", "mg", "mgg"]
 _CONVOLUTIONS = {"none": (), "conv3": ((3, 1),), "mg": ((1, 1), (3, 1), (3, 2), (3, 3))}
 
 

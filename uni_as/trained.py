@@ -1,4 +1,4 @@
-"""UniAS as one uses it after training: from a checkpoint, numpy in and out."""
+"""UniAS as it is used after training: from a checkpoint, numpy in and out."""
 
 from aseg_bench.training.trained import TrainedModel
 

@@ -1,11 +1,9 @@
 """Section 3.3.1, eq. 4: cross-attention, self-attention and a feed-forward network, each with its residual."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
-Reach = Literal["image", "cells"]
+from uni_as.settings import Reach
 
 
 class TransformerLayer(nn.Module):

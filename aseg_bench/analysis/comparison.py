@@ -16,9 +16,8 @@ from aseg_bench.analysis.resampling import (
 )
 from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.records import MEAN, Case, Score
+from aseg_bench.records import MEAN, Case, Place, Score
 
-Place = tuple[str, str]  # data set and category; the mean of all data sets is (MEAN, MEAN)
 _N_FEW = 5  # anomalous images; coverage was not simulated with fewer
 
 
@@ -41,7 +40,7 @@ class Comparison:
     n_replicates: int
 
 
-def compare(
+def compare_methods(
     categories: Iterable[Sequence[ScoredMaps]], scores: Iterable[Score], *, n_replicates: int = 1000, seed: int = 0
 ) -> Comparison:
     """Resample the images of every category, the same ones for all methods.

@@ -26,7 +26,7 @@ from aseg_bench.metrics.first_pass import ladder_of, mask_bytes
 from aseg_bench.metrics.keys import KeyType, key_type
 
 RESAMPLED = ("pixel_auroc", "pixel_ap", "dsc")  # the paper's three metrics
-_JUMPING = ("dsc",)  # its threshold is chosen anew in every replicate
+_JUMPING = ("dsc",)  # its threshold is chosen again in every replicate
 N_THRESHOLDS = 4000
 _FEWEST_FREE = 3.0  # degrees of freedom
 _BLOCK = 4096  # pixels looked up together: they stay in the processor's first-level cache

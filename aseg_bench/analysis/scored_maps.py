@@ -1,11 +1,14 @@
-"""One method's maps of one category as they were scored, and how many pixels of each image lie at each of 256 codes."""
+"""One method's maps of one category as they were scored, and the counts of their pixels that reports are made of."""
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from threading import Lock
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from zipfile import BadZipFile
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed
@@ -13,18 +16,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import label
 
-from aseg_bench.analysis.slices import Swept, sweep
+from aseg_bench.analysis.slices import Slice, sliced
+from aseg_bench.files import written_whole
 from aseg_bench.images import image_size, read_image
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
 from aseg_bench.protocols.meeting import Meeting
-from aseg_bench.records import Case, LazySequence, Sample
+from aseg_bench.records import Case, Sample
 
 EDGE = 256  # pixels of the longer edge of a picture that is only looked at
 _N_LOOKED_AT = 12  # images of each kind from which the levels are chosen
 _N_QUANTILED = 2**18  # pixels of these images that suffice for quantiles
 _PARALLEL_FROM = 4  # categories from which processes of their own are worth their start
+_ARRAYS = ("levels", "normal", "anomalous", "regions")
 Result = TypeVar("Result")
 
 
@@ -47,16 +52,40 @@ class LevelCounts:
     So ``code >= k`` is ``score >= levels[k - 1]``, without rounding: what is counted at a level is exact.
 
     Attributes:
+        threshold: the score that maximises precision + recall, one of the levels; None where a class is missing.
+        slices: the anomalous images by kind and by size of their defect, with the exact AP of each.
         levels: distinct thresholds, ascending, at most 255, float64 in the unit of the scores.
         normal: normal pixels, (images, len(levels) + 1) int64.
         anomalous: anomalous pixels, same shape.
         regions: pixels of each connected region (8 neighbours) of the truth, (regions, len(levels) + 1) int64.
     """
 
+    threshold: float | None
+    slices: Sequence[Slice]
     levels: NDArray[np.float64]
     normal: NDArray[np.int64]
     anomalous: NDArray[np.int64]
     regions: NDArray[np.int64]
+
+    def save(self, path: Path, key: str) -> None:
+        """Write the counts whole, as npz, with the key of the maps that they are of."""
+        facts = {"key": key, "threshold": self.threshold, "slices": self.slices}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
+
+    @classmethod
+    def load(cls, path: Path, key: str) -> "LevelCounts | None":
+        """Read what `save` wrote; None where there is nothing, or counts of other maps, or a damaged file."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                facts = json.loads(str(stored["facts"]))
+                if facts["key"] != key:
+                    return None
+                slices = [Slice(*values) for values in facts["slices"]]
+                return cls(facts["threshold"], slices, *(stored[name] for name in _ARRAYS))
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error):
+            return None
 
     def code(self, threshold: float) -> int:
         """The least code of a pixel that is called anomalous at a threshold; one between two levels is rounded up."""
@@ -91,6 +120,9 @@ class ScoredMaps:
         scores: one map per sample in the same order, (height, width); may be read lazily.
         masks: True where the pixel is anomalous, in the shape of the map of the same sample; may be read lazily.
         protocol: how scores and masks came into their frame; pictures follow.
+        counts_file: where the counts are kept; None keeps none.
+        key: of the maps that the counts are of.
+        meeting: of maps and truth, where these are stored.
     """
 
     case: Case
@@ -98,35 +130,49 @@ class ScoredMaps:
     scores: Sequence[NDArray[np.floating]]
     masks: Sequence[NDArray[np.bool_]]
     protocol: Protocol = EXACT
-
-    @cached_property
-    def swept(self) -> Swept:
-        """Threshold and slices, from one sweep; computed once."""
-        return sweep(self.samples, self.scores, self.masks)
+    counts_file: Path | None = None
+    key: str = ""
+    meeting: Meeting | None = None
 
     @property
     def threshold(self) -> float | None:
-        """The score that maximises precision + recall; None where no pixel is anomalous."""
-        return self.swept.threshold
+        """The score that maximises precision + recall; None where a class of pixels is missing."""
+        return self.counts.threshold
+
+    @property
+    def has_counts(self) -> bool:
+        """Whether the counts of these very maps are kept."""
+        return "counts" in vars(self) or self._kept is not None
+
+    @cached_property
+    def _kept(self) -> LevelCounts | None:
+        return None if self.counts_file is None else LevelCounts.load(self.counts_file, self.key)
 
     @cached_property
     def counts(self) -> LevelCounts:
-        """Pixel counts of every image at levels that hold the threshold; computed once."""
-        levels = _levels(self)
+        """Pixel counts of every image at levels that hold the threshold; made once, and kept where they have a file."""
+        counts = self._kept or self._counted()
+        if self._kept is None and self.counts_file is not None:
+            counts.save(self.counts_file, self.key)
+        return counts
+
+    def _counted(self) -> LevelCounts:
+        threshold, slices = sliced(self.samples, self.scores, self.masks)
+        levels = _levels(self, threshold)
         shape = (len(self.samples), len(levels) + 1)
         normal, anomalous = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         regions = [np.zeros((0, shape[1]), np.int64)]
         for index in range(len(self.samples)):
-            code = codes(self.scores[index], levels)
+            code, mask = codes(self.scores[index], levels), self.masks[index]
             normal[index] = np.bincount(code.ravel(), minlength=shape[1])
-            if not self.masks[index].any():
+            if not mask.any():
                 continue
-            region, n_regions = label(self.masks[index], structure=np.ones((3, 3)))
+            region, n_regions = label(mask, structure=np.ones((3, 3)))
             joint = np.bincount(region.ravel() * shape[1] + code.ravel(), minlength=(n_regions + 1) * shape[1])
             background, *found = joint.reshape(n_regions + 1, shape[1])
             normal[index], anomalous[index] = background, np.sum(found, axis=0)
             regions.append(np.array(found))
-        return LevelCounts(levels, normal, anomalous, np.concatenate(regions))
+        return LevelCounts(threshold, slices, levels, normal, anomalous, np.concatenate(regions))
 
     def picture(self, index: int) -> NDArray[np.uint8]:
         """The image of a sample in the frame of its map, (height, width, 3) uint8 RGB."""
@@ -140,25 +186,30 @@ class ScoredMaps:
         return np.asarray(image.resize((whole[1], whole[0]), Image.Resampling.BILINEAR))[box]
 
 
-def scored_maps(
-    store: MapStore, methods: Sequence[str], samples: Sequence[Sample], protocol: Protocol = EXACT
-) -> list[list[ScoredMaps]]:
-    """The stored maps of test images, one entry per category with one entry per method; nothing is read yet.
+def stored_maps(
+    store: MapStore, case: Case, samples: Sequence[Sample], protocol: Protocol = EXACT, counts_file: Path | None = None
+) -> ScoredMaps:
+    """The stored maps of a method on a category; nothing is read yet.
 
     Args:
-        store: where the maps lie; every method has one of every sample.
-        methods: names of the methods.
-        samples: test images of one or several data sets.
+        store: where the maps lie; there is one of every sample.
+        case: method, data set and category.
+        samples: the test images of the category.
         protocol: how maps and truth are compared.
+        counts_file: where their counts are kept.
     """
+    key = "" if counts_file is None else _key(store, case.method, samples, protocol)
+    n_bytes_kept = 0 if counts_file is not None and counts_file.is_file() else None  # then few are looked at, once
+    meeting = Meeting(samples, store.maps(case.method, samples), None, protocol, n_bytes_kept)
+    return ScoredMaps(case, samples, meeting.scores, meeting.truths, protocol, counts_file, key, meeting)
+
+
+def by_category(samples: Sequence[Sample]) -> dict[tuple[str, str], list[Sample]]:
+    """The samples of each data set and category."""
     categories: dict[tuple[str, str], list[Sample]] = {}
     for sample in samples:
         categories.setdefault((sample.dataset, sample.category), []).append(sample)
-    recent = _Recent(len(methods))
-    return [
-        [_Stored(store, Case(method, *place), some, protocol, recent).scored() for method in methods]
-        for place, some in categories.items()
-    ]
+    return categories
 
 
 def in_processes(jobs: Sequence[Callable[[], Result]]) -> list[Result]:
@@ -167,75 +218,27 @@ def in_processes(jobs: Sequence[Callable[[], Result]]) -> list[Result]:
     return list(Parallel(n_jobs=n_jobs)(delayed(job)() for job in jobs))
 
 
-def counted(category: Sequence[ScoredMaps]) -> list[ScoredMaps]:
-    """The same maps, swept and counted."""
+def counted(categories: Sequence[Sequence[ScoredMaps]]) -> list[list[ScoredMaps]]:
+    """The same maps with the counts of all; those that are not kept are made, a category in a process."""
+    made = in_processes([partial(_counted, some) for some in categories if not all(maps.has_counts for maps in some)])
+    by_place = {some[0].case: some for some in made}
+    return [by_place.get(some[0].case, list(some)) for some in categories]
+
+
+def _counted(category: Sequence[ScoredMaps]) -> list[ScoredMaps]:
     for maps in category:
         _ = maps.counts  # kept by each
     return list(category)
 
 
-class _Stored:
-    """The stored maps of one case in the frame of the protocol. Sent to another process, they are opened anew there."""
-
-    def __init__(
-        self, store: MapStore, case: Case, samples: Sequence[Sample], protocol: Protocol, recent: "_Recent"
-    ) -> None:
-        self._store, self._case, self._samples = store, case, samples
-        self._protocol, self._recent = protocol, recent
-
-    @property
-    def _meeting(self) -> Meeting:
-        maps = self._store.maps(self._case.method, self._samples)
-        return self._recent.meeting(self._case, lambda: Meeting(self._samples, maps, None, self._protocol))
-
-    def scored(self) -> ScoredMaps:
-        scores, masks = (LazySequence(len(self._samples), item) for item in (self._scores, self._mask))
-        return ScoredMaps(self._case, self._samples, scores, masks, self._protocol)
-
-    def _scores(self, index: int) -> NDArray[Any]:
-        return self._recent.item((self._case, "scores", index), lambda: self._meeting.scores[index])
-
-    def _mask(self, index: int) -> NDArray[Any]:
-        return self._recent.item((self._case, "mask", index), lambda: self._meeting.truths[index])
-
-
-class _Recent:
-    """What was read last, up to a number of bytes: figures and page go over the maps of a category several times.
-
-    Meetings, which may keep all they read, are as many as one category has methods.
-    """
-
-    def __init__(self, n_meetings: int, n_bytes: int = 2**27) -> None:
-        self._n_meetings, self._room, self._lock = n_meetings, n_bytes, Lock()
-        self._items: OrderedDict[Hashable, NDArray[Any]] = OrderedDict()
-        self._meetings: OrderedDict[Case, Meeting] = OrderedDict()
-
-    def __reduce__(self) -> tuple[type["_Recent"], tuple[int]]:
-        return _Recent, (self._n_meetings,)  # another process starts with nothing
-
-    def meeting(self, case: Case, make: Callable[[], Meeting]) -> Meeting:
-        """The meeting of this case, made where it is not kept."""
-        with self._lock:
-            found = self._meetings.pop(case, None) or make()
-            self._meetings[case] = found
-            if len(self._meetings) > self._n_meetings:
-                self._meetings.popitem(last=False)
-            return found
-
-    def item(self, key: Hashable, read: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """The array of this key, read where it is not kept."""
-        with self._lock:
-            if key in self._items:
-                self._items.move_to_end(key)
-                return self._items[key]
-        item = read()
-        with self._lock:
-            if key not in self._items:
-                self._items[key] = item
-                self._room -= item.nbytes
-            while self._room < 0 and len(self._items) > 1:
-                self._room += self._items.popitem(last=False)[1].nbytes
-        return item
+def _key(store: MapStore, method: str, samples: Sequence[Sample], protocol: Protocol) -> str:
+    """What changes whenever a map, a mask or the protocol does: names, sizes and times of the files."""
+    key = hashlib.sha256(json.dumps(protocol.settings, sort_keys=True).encode())
+    for sample in samples:
+        for path in filter(None, (store.path(method, sample), sample.mask_path)):
+            facts = path.stat()
+            key.update(f"{sample.name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return key.hexdigest()
 
 
 def codes(scores: NDArray[np.floating], levels: NDArray[np.float64]) -> NDArray[np.uint8]:
@@ -258,7 +261,7 @@ def small(picture: NDArray[Any], edge: int = EDGE) -> NDArray[Any]:
     return np.asarray(picture[rows[:, None], columns])
 
 
-def _levels(maps: ScoredMaps) -> NDArray[np.float64]:
+def _levels(maps: ScoredMaps, threshold: float | None) -> NDArray[np.float64]:
     """Levels that show something: quantiles of anomalous pixels, of all pixels and of their upper tail.
 
     The quantiles are those of a few images, evenly spread; the threshold is always among the levels.
@@ -272,6 +275,6 @@ def _levels(maps: ScoredMaps) -> NDArray[np.float64]:
     quantiles = [np.quantile(thinned, shares, method="lower")]
     if len(anomalous):
         quantiles.append(np.quantile(anomalous, np.linspace(0, 1, 96), method="lower"))
-    if maps.threshold is not None:
-        quantiles.append(np.array([maps.threshold]))
+    if threshold is not None:
+        quantiles.append(np.array([threshold]))
     return np.unique(np.concatenate(quantiles).astype(np.float64))

@@ -28,14 +28,9 @@ class Slice(NamedTuple):
     pixel_ap: float | None = None
 
 
-class Swept(NamedTuple):
-    """The score that maximises precision + recall, None where a class is missing, and the slices."""
-
-    threshold: float | None
-    slices: list[Slice]
-
-
-def sweep(samples: Sequence[Sample], scores: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.bool_]]) -> Swept:
+def sliced(
+    samples: Sequence[Sample], scores: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.bool_]]
+) -> tuple[float | None, list[Slice]]:
     """Threshold of a category and AP of its slices, exactly, from one sweep.
 
     Images that lie in the same slices are counted together against the anomalous pixels of the category; the counts of
@@ -45,6 +40,9 @@ def sweep(samples: Sequence[Sample], scores: Sequence[NDArray[Any]], masks: Sequ
         samples: the test images.
         scores: one map per sample, (height, width); each is read twice.
         masks: True where the pixel is anomalous, same shapes; each is read twice.
+
+    Returns:
+        The score that maximises precision + recall, None where a class is missing; and the slices.
     """
     first, shares = FirstPass(Needs()), []
     for index, sample in enumerate(samples):
@@ -80,7 +78,7 @@ def sweep(samples: Sequence[Sample], scores: Sequence[NDArray[Any]], masks: Sequ
     for k, part in enumerate(parts):
         own = curve([group for group in groups if not group or k in group])
         rated.append(part._replace(pixel_ap=None if own is None else own.average_precision))
-    return Swept(None if whole is None else whole.pr_threshold, rated)
+    return None if whole is None else whole.pr_threshold, rated
 
 
 def slices(samples: Sequence[Sample], shares: Sequence[float]) -> list[Slice]:

@@ -7,12 +7,12 @@ import errno
 import sys
 import warnings
 from collections.abc import Callable
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from aseg_bench import __version__
 from aseg_bench.cli.lists import datasets_command, methods_command, protocols_command, readers_command
 from aseg_bench.cli.results import compare_command, published_command, report_command
 from aseg_bench.cli.running import ablate_command, run_command
@@ -64,10 +64,11 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:  # only models need more than what is always installed
-        print(f"error: this needs the package {error.name}: pip install 'aseg-bench[models]'", file=sys.stderr)
+        extra = "export" if error.name == "onnx" else "models"
+        print(f"error: this needs the package {error.name}: pip install 'aseg-bench[{extra}]'", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY:  # no bug of ours
+        if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY:  # not a bug of ours
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -79,7 +80,7 @@ def _show_warning(message: Warning | str, *place: object, **stream: object) -> N
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"aseg-bench {__version__}")
+        print(f"aseg-bench {version('aseg-bench')}")
         raise typer.Exit
 
 

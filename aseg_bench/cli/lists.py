@@ -1,9 +1,11 @@
 """Commands that list what can be named."""
 
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
+
+_SHOWN = ("name", "label", "venue", "summary", "paper", "licence", "protocol", "reader", "published")  # of MethodFacts
 
 
 def methods_command(
@@ -16,7 +18,7 @@ def methods_command(
 
     if show:
         facts = find_method(show)
-        print(tabulate([(item.name, getattr(facts, item.name)) for item in fields(facts)[:-5]], tablefmt="plain"))
+        print(tabulate([(name, getattr(facts, name)) for name in _SHOWN], tablefmt="plain"))
         if facts.dump:
             print(f"\n{facts.dump.strip()}")
         for name, preset in facts.presets().items() if facts.presets else ():

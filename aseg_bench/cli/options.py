@@ -39,15 +39,17 @@ BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the ba
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16-mixed where CUDA has it), 32-true or bf16-mixed.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes of distributed training.")]
-Tensorboard = Annotated[bool, typer.Option("--tensorboard", help="Losses for TensorBoard beside each checkpoint.")]
+Tensorboard = Annotated[
+    bool, typer.Option("--tensorboard", help="Losses for TensorBoard beside each checkpoint: pip install tensorboard.")
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite/--resume", help="Compute finished methods again, or go on where a run stopped.")
 ]
-Checkpoint = Annotated[Path, typer.Option(help="Of a training: RUN/training/METHOD/DATASET/checkpoint.pt.")]
+Checkpoint = Annotated[Path, typer.Option(help="Checkpoint of a training: RUN/training/METHOD/DATASET/checkpoint.pt.")]
 
 
 def names_in(option: str, text: str | None) -> tuple[str, ...] | None:
-    """The names in the text of an option, which separates them by commas; None where there is no text.
+    """The names in the text of an option, separated by commas; None where there is no text.
 
     Raises:
         InputError: the text holds no name, or one twice.

@@ -14,11 +14,11 @@ def report_command(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Folders of finished runs, whose seeds are merged, or of an ablation.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; of one run, RUN/report.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; RUN/report for a single run.")] = None,
     tables: Annotated[
-        str | None, typer.Option(help="Of 1 to 5 and categories, separated by commas; 4 and 5 are of ablations.")
+        str | None, typer.Option(help="Any of 1 to 5 and categories, separated by commas; 4 and 5 need an ablation.")
     ] = None,
-    formats: Annotated[str, typer.Option("--format", help="Of md, tex, html and csv.")] = "md,tex,html,csv",
+    formats: Annotated[str, typer.Option("--format", help="Any of md, tex, html and csv.")] = "md,tex,html,csv",
     paper: Annotated[
         bool, typer.Option("--paper", help="The source paper's own Tables 1-5, recomputed; published inflation.")
     ] = False,
@@ -29,75 +29,41 @@ def report_command(
     quiet: Quiet = False,
 ) -> None:
     """Print and write tables, diagnosis, figures and page of finished runs; or an ablation's tables, or the paper's."""
-    from aseg_bench.ablation import ablation_report, is_ablation
-    from aseg_bench.files import make_folder
-    from aseg_bench.methods import find_methods
-    from aseg_bench.progress import working
-    from aseg_bench.reporting.figures import write_published_figures
-    from aseg_bench.reporting.report import paper_report, write_report, write_run_report
-    from aseg_bench.runs.results import read_results
-    from aseg_bench.runs.runner import REPORT, dataset_labels
+    from aseg_bench.reporting.ablation import ablation_report
+    from aseg_bench.reporting.report import paper_report, report
+    from aseg_bench.runs.folder import RunFolder
 
     wanted, kinds = names_in("--tables", tables), names_in("--format", formats) or ()
     if bool(runs) == paper:
         raise InputError("name one or several runs, or give --paper")
-    ablations = [run for run in runs or () if is_ablation(run)]
+    ablations = [run for run in runs or () if RunFolder(run).is_ablation]
     if ablations and len(runs or ()) > 1:
         raise InputError(f"{ablations[0]} is an ablation; report on it by itself")
-    if ablations:
-        made = ablation_report(ablations[0], wanted)
-        make_folder(out or ablations[0])
-        paths = write_report(out or ablations[0], made, kinds)
-    elif paper:
-        made = paper_report(wanted)
-        if out:
-            make_folder(out)
-        paths = write_report(out, made, kinds) if out else []
-        if out and page:
-            with working("drawing the published numbers", quiet):
-                paths += [path for figure in write_published_figures(out / "figures") for path in figure.paths[:1]]
+    if paper:
+        made = paper_report(wanted, out=out, formats=kinds, page=page, quiet=quiet)
+    elif ablations:
+        made = ablation_report(ablations[0], wanted, out=out or ablations[0], formats=kinds)
     else:
-        read = read_results(runs or (), mixed)
-        if out is None and len(read) > 1:
-            raise InputError("several runs make one report; say where with --out FOLDER")
-        make_folder(out or read[0].folder / REPORT)
-        with working("writing the report", quiet):
-            made, paths = write_run_report(
-                out or read[0].folder / REPORT,
-                read,
-                methods=find_methods(),
-                datasets=dataset_labels(score for run in read for score in run.scores),
-                tables=wanted,
-                formats=kinds,
-                page=page and not mixed,
-                mixed=mixed,
-            )
+        made = report(runs or (), out=out, tables=wanted, formats=kinds, page=page, mixed=mixed, quiet=quiet)
     if not quiet:
-        print_report(made.tables, made.findings, paths)
+        print_report(made.tables, made.findings, made.paths)
 
 
 def compare_command(
     run: Annotated[Path, typer.Argument(help="Folder of a finished run with its maps.")],
-    methods: Annotated[str | None, typer.Option(help="Two or more, separated by commas; all without it.")] = None,
-    replicates: Annotated[int, typer.Option(min=100, help="Resampled sets of images.")] = 1000,
+    methods: Annotated[str | None, typer.Option(help="Two or more, separated by commas; all by default.")] = None,
+    replicates: Annotated[int, typer.Option(min=100, help="Number of resampled sets of images.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder of the files; RUN/report without it.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the files; RUN/report by default.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Intervals and paired tests of pixel metrics over images, and rank tests over categories."""
-    from aseg_bench.files import make_folder
-    from aseg_bench.methods import find_methods
-    from aseg_bench.reporting.report import compare_run, write_comparison
-    from aseg_bench.runs.results import read_results
-    from aseg_bench.runs.runner import REPORT, dataset_labels
+    from aseg_bench.reporting.comparison import compare
 
     chosen = names_in("--methods", methods)
-    (results,) = read_results([run])
-    make_folder(out or run / REPORT)
-    comparison = compare_run(results, chosen, n_replicates=replicates, seed=seed, quiet=quiet)
-    tables, paths = write_comparison(out or run / REPORT, comparison, find_methods(), dataset_labels(results.scores))
+    compared = compare(run, chosen, n_replicates=replicates, seed=seed, out=out, quiet=quiet)
     if not quiet:
-        print_report(tables, (), paths)
+        print_report(compared.tables, (), compared.paths)
 
 
 def published_command(

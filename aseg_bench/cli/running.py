@@ -1,9 +1,7 @@
 """Commands that train: run and ablate."""
 
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -32,9 +30,6 @@ from aseg_bench.cli.printing import finish, print_report
 from aseg_bench.cli.stopping import resumable
 from aseg_bench.errors import InputError
 
-if TYPE_CHECKING:
-    from aseg_bench.runs.runner import RunPlan
-
 
 def run_command(
     methods: Annotated[
@@ -45,7 +40,7 @@ def run_command(
     categories: Categories = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the run, runs/DATASET if not given; an interrupted run goes on there."),
+        typer.Option(help="Folder of the run; runs/DATASET by default. An interrupted run goes on there."),
     ] = None,
     preset: Preset = "cpu",
     settings: Settings = None,
@@ -58,6 +53,9 @@ def run_command(
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
+    map_size: Annotated[
+        str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
+    ] = "model",
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     page: Page = True,
@@ -65,13 +63,40 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
-    from aseg_bench.runs.runner import run
+    from aseg_bench.methods import MethodOptions
+    from aseg_bench.runs.runner import RunPlan, is_helper, run
 
     names, maps = methods_in(methods)
-    plan = _plan(locals(), methods=names, out=out or Path("runs") / dataset, half=half, mixed=mixed, maps=maps)
+    plan = RunPlan(
+        methods=names,
+        dataset=dataset,
+        out=out or Path("runs") / dataset,
+        data_root=data_root,
+        categories=names_in("--categories", categories),
+        options=MethodOptions(
+            seed=seed,
+            device=device,
+            precision=precision,
+            n_devices=n_devices,
+            backbone=backbone,
+            backbone_weights=backbone_weights,
+            max_minutes=max_minutes,
+            preset=preset,
+            tensorboard=tensorboard,
+            quiet=quiet or is_helper(),
+        ),
+        settings=settings_in(settings or ()),
+        protocol=protocol,
+        half=half,
+        map_size=map_size,
+        overwrite=overwrite,
+        mixed=mixed,
+        maps=maps,
+    )
     with resumable(plan.out, overwrite):
-        if run(plan):
-            finish(plan.out, page=page, mixed=mixed, quiet=quiet)
+        results = run(plan)
+        if results.scores:
+            finish(results, page=page, mixed=mixed, quiet=quiet)
 
 
 def ablate_command(
@@ -83,13 +108,13 @@ def ablate_command(
     data_root: DataRoot = None,
     categories: Categories = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder of all runs and tables; runs/ablation_WHAT without it.")
+        Path | None, typer.Option(help="Folder of all runs and tables; runs/ablation_WHAT by default.")
     ] = None,
     preset: Preset = "cpu",
     settings: Settings = None,
     seeds: Annotated[str, typer.Option(help="One or several, separated by commas.")] = "0",
     levels: Annotated[
-        str | None, typer.Option(help="Sets of levels, like 4;4,3;4,3,2,1; the paper's without it.")
+        str | None, typer.Option(help="Sets of levels, like 4;4,3;4,3,2,1; the paper's by default.")
     ] = None,
     max_minutes: MaxMinutes = None,
     backbone: BackboneName = None,
@@ -103,36 +128,46 @@ def ablate_command(
     quiet: Quiet = False,
 ) -> None:
     """Take a method apart: Table 4 (components) or Table 5 (levels) beside the paper's numbers."""
-    from aseg_bench.ablation import PAPER_LEVELS, ablate_components, ablate_levels, parse_levels, parse_seeds
+    from aseg_bench.methods import MethodOptions
+    from aseg_bench.reporting.ablation import ablation_report, write_level_pictures
+    from aseg_bench.runs.ablation import PAPER_LEVELS, ablate_components, ablate_levels, parse_levels, parse_seeds
+    from aseg_bench.runs.runner import RunPlan, is_helper
 
     if what not in {"components", "levels"}:
         raise InputError(f"ablate {what}: choose components or levels")
     if levels is not None and what == "components":
         raise InputError("--levels belongs to `aseg-bench ablate levels`")
     sets = PAPER_LEVELS if levels is None else parse_levels(levels)
-    plan = _plan(locals(), methods=[method], out=out or Path("runs") / f"ablation_{what}")
+    plan = RunPlan(
+        methods=[method],
+        dataset=dataset,
+        out=out or Path("runs") / f"ablation_{what}",
+        data_root=data_root,
+        categories=names_in("--categories", categories),
+        options=MethodOptions(
+            device=device,
+            precision=precision,
+            n_devices=n_devices,
+            backbone=backbone,
+            backbone_weights=backbone_weights,
+            max_minutes=max_minutes,
+            preset=preset,
+            tensorboard=tensorboard,
+            quiet=quiet or is_helper(),
+        ),
+        settings=settings_in(settings or ()),
+        protocol=protocol,
+        overwrite=overwrite,
+    )
     with resumable(plan.out, overwrite):
         if what == "components":
-            tables = ablate_components(plan, parse_seeds(seeds))
+            ablation = ablate_components(plan, parse_seeds(seeds))
         else:
-            tables = ablate_levels(plan, parse_seeds(seeds), sets)
-    if tables and not quiet:
-        print_report(tables, (), [plan.out / "tables.md"])
-
-
-def _plan(given: Mapping[str, Any], **own: Any) -> "RunPlan":
-    """What run and ablate do alike with their parameters, which are named like the fields of MethodOptions."""
-    from aseg_bench.methods import MethodOptions
-    from aseg_bench.runs.runner import RunPlan, is_helper
-
-    told = {item.name: given[item.name] for item in fields(MethodOptions) if item.name in given}
-    return RunPlan(
-        dataset=given["dataset"],
-        data_root=given["data_root"],
-        categories=names_in("--categories", given["categories"]),
-        options=MethodOptions(**told | {"settings": {}, "quiet": given["quiet"] or is_helper()}),
-        settings=settings_in(given["settings"] or ()),
-        protocol=given["protocol"],
-        overwrite=given["overwrite"],
-        **own,
-    )
+            ablation = ablate_levels(plan, parse_seeds(seeds), sets)
+        if ablation is None:
+            return
+        if what == "levels":
+            write_level_pictures(plan, ablation.seeds)
+        made = ablation_report(plan.out)
+    if not quiet:
+        print_report(made.tables, (), [plan.out / "tables.md"])

@@ -10,7 +10,7 @@ import typer
 
 
 def stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that Ctrl-C ends with a word."""
+    """A command that Ctrl-C ends with one line."""
 
     @wraps(command)
     def stopping(**given: object) -> None:
@@ -22,7 +22,7 @@ def stoppable(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def resumable(out: Path, overwrite: bool) -> Iterator[None]:
-    """Ctrl-C ends the command with the word that nothing finished is lost."""
+    """Ctrl-C ends the command and says that nothing finished is lost."""
     once = ", without --overwrite if the work had begun" if overwrite else ""
     with _saying(f"stopped; {out} keeps what is finished, and the same command goes on from there{once}"):
         yield

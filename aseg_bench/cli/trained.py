@@ -17,15 +17,11 @@ def predict_command(
     quiet: Quiet = False,
 ) -> None:
     """Map any pictures with a trained model: TIFF maps in the pictures' sizes, and overlays."""
-    from aseg_bench.files import make_folder
-    from aseg_bench.training.pictures import picture_maps
-    from aseg_bench.training.trained import TrainedModel
+    from aseg_bench.training.pictures import predict
 
-    model = TrainedModel.from_checkpoint(checkpoint, device)
-    make_folder(out)
-    count = picture_maps(model, images, out, levels, quiet)
+    made = predict(checkpoint, images, out, levels=levels, device=device, quiet=quiet)
     if not quiet:
-        print(f"maps and overlays of {count} pictures: {out}")
+        print(f"maps and overlays of {len(made)} pictures: {out}")
 
 
 def export_command(

@@ -1,13 +1,16 @@
-"""DATASETS, the one table of data sets, and what can be checked of them before a run."""
-
-from collections.abc import Mapping
+"""DATASETS, the one table of data sets, and what can be found and checked of them before a run."""
 
 from aseg_bench.datasets.checks import check_images, checksum, count_deviations
-from aseg_bench.datasets.demo import DEMO
-from aseg_bench.datasets.mvtec_ad import MVTEC_AD
 from aseg_bench.datasets.records import CategoryCounts, Dataset
-from aseg_bench.datasets.visa import VISA
+from aseg_bench.datasets.table import DATASETS, dataset_labels, find_samples
 
-DATASETS: Mapping[str, Dataset] = {dataset.key: dataset for dataset in (DEMO, MVTEC_AD, VISA)}
-
-__all__ = ["DATASETS", "CategoryCounts", "Dataset", "check_images", "checksum", "count_deviations"]
+__all__ = [
+    "DATASETS",
+    "CategoryCounts",
+    "Dataset",
+    "check_images",
+    "checksum",
+    "count_deviations",
+    "dataset_labels",
+    "find_samples",
+]

@@ -1,4 +1,4 @@
-"""What can be known of a data set before hours of work: sizes, damaged files, published counts, a checksum."""
+"""Checks of a data set before hours of work: sizes, damaged files, published counts, a checksum."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,17 +19,17 @@ R = TypeVar("R")
 
 
 def check_images(samples: Sequence[Sample]) -> None:
-    """Read every mask, and look at every image without decoding its pixels.
+    """Read every mask, and check every image without decoding its pixels.
 
     Raises:
-        InputError: files are unreadable or damaged, or a mask differs in size from its image; all of them at once.
+        InputError: a file is unreadable or damaged, or a mask and its image differ in size; all such files at once.
     """
     found = _in_threads(_problems, samples)
     raise_problems("the images", [problem for problems in found for problem in problems])
 
 
 def checksum(samples: Sequence[Sample]) -> str:
-    """SHA-256 over the names of the samples and the contents of their files, whatever their order and place."""
+    """SHA-256 over the names of the samples and the contents of their files, in any order and place."""
     ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.name))
     total = hashlib.sha256()
     for sample, digests in zip(ordered, _in_threads(_digests, ordered), strict=True):
@@ -42,7 +42,7 @@ def count_deviations(dataset: Dataset, n_test: Mapping[str, int]) -> list[str]:
 
     Args:
         dataset: as published.
-        n_test: test images by category; those of which nothing is published are passed over.
+        n_test: test images by category; categories without published counts are left out.
     """
     published = {name: counts.test_good + counts.test_anomalous for name, counts in dataset.counts.items()}
     return [

@@ -1,10 +1,10 @@
-"""The MVTec-AD layout, in which MVTec-AD itself, reorganised VisA and most custom sets come.
+"""The MVTec-AD layout: that of MVTec-AD itself, of reorganised VisA and of most custom sets.
 
     <root>/<category>/train/good/<stem>.<ending>
     <root>/<category>/test/<defect or good>/<stem>.<ending>
     <root>/<category>/ground_truth/<defect>/<stem>_mask.<ending>      (or without _mask)
 
-Files are paired by name. Hidden files and files that are no images are passed over.
+Files are paired by name. Hidden files and files that are not images are ignored.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,8 +30,8 @@ def find_in_layout(dataset: str, root: Path | None, categories: Sequence[str] | 
         Train and test samples, sorted by category, split, defect and stem.
 
     Raises:
-        InputError: no such root, no such category, an image without its mask, a mask without its image, a stem
-            twice, a name that is not UTF-8, or no training images; all such problems at once.
+        InputError: the root or a category does not exist, an image has no mask, a mask has no image, two files have
+            one stem, a name is not UTF-8, or a category has no training images; all such problems at once.
     """
     root = existing_root(dataset, root)
     found = sorted(folder.name for folder in _folders(root) if _is_category(folder))
@@ -56,7 +56,7 @@ def existing_root(dataset: str, root: Path | None) -> Path:
     """The root, if it is a folder.
 
     Raises:
-        InputError: none is given, or it is no folder.
+        InputError: no root is given, or the root is not a folder.
     """
     if root is None:
         raise InputError(f"the data set {dataset} needs a data root: the folder that holds its category folders")
@@ -69,10 +69,12 @@ def select_categories(root: Path, found: Sequence[str], wanted: Sequence[str] | 
     """The wanted categories among those found, sorted; None wants all.
 
     Raises:
-        InputError: a wanted one is not there, none is wanted, or one has the name that the mean of all has.
+        InputError: a wanted category does not exist, the list is empty, or a category is named ``mean``.
     """
     if MEAN in found and (wanted is None or MEAN in wanted):
-        raise InputError(f"a category of {root} is named {MEAN}, as the mean of all is; rename it")
+        raise InputError(
+            f"a category of {root} is named {MEAN}, which is the name of the mean over all categories; rename it"
+        )
     if wanted is None:
         return sorted(found)
     for category in wanted:
@@ -101,7 +103,7 @@ def _category_samples(dataset: str, folder: Path, problems: list[str]) -> Iterat
     for stem, image in train.items():
         yield Sample(dataset, category, "train", GOOD, stem, image)
     problems += [
-        f"{other} is no training data; train may hold only {GOOD}"
+        f"{other} is not training data; train may hold only {GOOD}"
         for other in _folders(folder / "train")
         if other.name != GOOD and any(_images(other))
     ]
@@ -129,7 +131,7 @@ def _images_by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
     by_stem: dict[str, Path] = {}
     for path in sorted(_images(folder)):
         if path.stem in by_stem:
-            problems.append(f"{path} and {by_stem[path.stem].name} have one name; rename or remove one")
+            problems.append(f"{path} and {by_stem[path.stem].name} have the same name; rename or remove one")
         by_stem.setdefault(path.stem, path)
     return by_stem
 
@@ -158,5 +160,5 @@ def _what_it_may_be(root: Path) -> str:
         return "it looks like VisA as published: read it with the visa data set"
     for folder in _folders(root):
         if any(_is_category(inner) for inner in _folders(folder)):
-            return f"{folder} does: give that"
-    return "give the folder that does"
+            return f"{folder} holds some: give that"
+    return "give the folder that holds them"

@@ -24,8 +24,8 @@ class Dataset:
         key: name on the command line and in ``scores.csv``, for instance ``mvtec_ad``.
         label: name in print, for instance ``MVTec-AD``.
         summary: what it holds and which layouts are read, in one line.
-        needs_root: whether the user must say where it lies.
-        find: finds the images below a root, of some categories or (None) of all; train and test together, sorted.
+        needs_root: whether the user must say where it is.
+        find: finds the images below a root, of some categories or of all (None); train and test together, sorted.
         terms: where it comes from and under which terms.
         counts: images per category as published; empty where nothing is published.
     """
@@ -39,6 +39,6 @@ class Dataset:
     counts: Mapping[str, CategoryCounts] = field(default_factory=dict)
 
     def label_of(self, categories: Collection[str]) -> str:
-        """Name in print of images found: a set of one's own in a published layout does not bear its name."""
+        """Name in print of the images found: a user's own set does not get the name of the set whose layout it has."""
         own = self.counts and not set(categories) <= self.counts.keys()
         return "Own images" if own else self.label

@@ -1,7 +1,7 @@
 """VisA, as published (with ``split_csv/1cls.csv``) or reorganised into the MVTec-AD layout.
 
 Both give the same sample names: normal images are ``good``, anomalous ones ``bad``. The masks of the published form
-hold class indices from 1 on; those of the reorganised form hold 255.
+hold class indices from 1 up; those of the reorganised form hold 255.
 """
 
 import csv
@@ -31,8 +31,8 @@ def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sam
         Train and test samples, sorted by category, split, defect and stem.
 
     Raises:
-        InputError: the root, the split file, a category or a file named by the split file is missing, or a row of the
-            split file cannot be.
+        InputError: the root, the split file, a category or a file that the split file names is missing, or the split
+            file has a row with unknown words, without its mask, or twice.
     """
     root = existing_root("visa", root)
     split_file = root / SPLIT_FILE
@@ -47,7 +47,7 @@ def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sam
         rows = list(reader)
     objects = sorted({row["object"] for row in rows})
     strange = [name for name in objects if not is_folder_name(name)]
-    raise_problems(split_file, [f"the object {name!r} is no folder name; correct that column" for name in strange])
+    raise_problems(split_file, [f"the object {name!r} is not a folder name; correct that column" for name in strange])
     chosen = select_categories(root, objects, categories)
     problems: list[str] = []
     samples = list(_samples(root, (row for row in rows if row["object"] in chosen), problems))

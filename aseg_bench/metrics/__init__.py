@@ -1,8 +1,8 @@
 """What is measured: METRICS, the table of metric facts, and the exact sweep that computes them all.
 
-`evaluate_maps` and `measure` take all maps of a category at once, `aseg_bench.metrics.functions` holds one plain
-function per metric, `MetricStream` takes maps that are seen once, and `FirstPass` and `SecondPass` merge across
-processes.
+`evaluate_maps` and `measure` take all maps of a category at once, an entry of METRICS measures when it is called,
+`aseg_bench.metrics.functions` holds the metrics with a parameter of their own, `MetricStream` takes maps that are seen
+once, and `FirstPass` and `SecondPass` merge across processes.
 """
 
 from aseg_bench.metrics.curve import Curve

@@ -19,8 +19,8 @@ class Ladder(NamedTuple):
 
     The table has one entry per bucket of ``2**shift`` keys, the first bucket starting at ``base << shift``: how many
     distinct keys lie below it. From there ``widest``, ``widest / 2``, ... 1 steps reach any key of the bucket.
-    ``distinct`` ends in ``widest`` highest integers, so that no step leaves it; a key that is looked up must lie
-    between ``low`` and ``high``, one beyond the lowest and highest distinct key.
+    ``distinct`` ends in ``widest`` times the highest integer, so that no step leaves it; a key that is looked up must
+    lie between ``low`` and ``high``, one beyond the lowest and highest distinct key.
     """
 
     distinct: NDArray[np.signedinteger]
@@ -34,7 +34,7 @@ class Ladder(NamedTuple):
 
 @njit(cache=True, nogil=True)
 def scan(bits, flip, infinity):
-    """Lowest key, highest key, and the place of the first nan or -1."""
+    """Lowest key, highest key, and the place of the first nan, or -1 without one."""
     lowest = highest = np.int64(0)
     if bits.size:
         first = np.int64(bits[0])

@@ -10,31 +10,39 @@ from aseg_bench.errors import InputError, near_matches
 from aseg_bench.metrics.keys import key_type
 
 ScoreMaps = NDArray[Any] | Sequence[NDArray[Any]]
-Masks = NDArray[np.bool_] | Sequence[NDArray[np.bool_]]
+BoolMasks = NDArray[np.bool_] | Sequence[NDArray[np.bool_]]
 
 
 def as_array(values: Any, where: str) -> NDArray[Any]:
-    """The door through which everything enters: the same values as a numpy array, none of them rounded.
+    """The door through which everything enters: the same real numbers as a numpy array, none of them rounded.
 
     Args:
-        values: an array of any library, a tensor on any device (also one that requires a gradient), or nested lists.
-            bfloat16 and 8-bit floating-point tensors become float32, which holds all their values.
+        values: an array of any library, a tensor on any device (also one that requires a gradient), lists of either,
+            or nested lists. bfloat16 and 8-bit floating-point tensors become float32, which holds all their values.
         where: names the values in messages.
 
     Returns:
-        A view where it can be. A boolean is true wherever its byte is not zero, as when 0 and 255 are viewed as bool.
+        A view where possible. A boolean is true wherever its byte is not zero, as when 0 and 255 are viewed as bool.
 
     Raises:
-        InputError: the values are a masked array, whose mask would be ignored, or form no array.
+        InputError: the values are a masked array, whose mask would be ignored, do not form an array, or are not real
+            numbers; or the arrays of a list differ in type or shape.
     """
     if isinstance(values, np.ma.MaskedArray):
         raise InputError(
-            f"{where}: a masked array is not measured, as its mask would be ignored; fill it, or cut out what is valid"
+            f"{where} is a masked array, whose mask would be ignored; fill it in, or cut out what is valid"
         )
+    if isinstance(values, list | tuple) and any(getattr(part, "ndim", 0) for part in values):
+        parts = [as_array(part, where) for part in values]
+        if len({(part.dtype, part.shape) for part in parts}) > 1:
+            raise InputError(f"{where} is a list of arrays of several types or shapes; give one array")
+        return np.stack(parts)
     try:
         array = _from_tensor(values) if hasattr(values, "detach") else np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"{where}: a {type(values).__name__} forms no array of numbers ({error})") from error
+        raise InputError(f"{where} is a {type(values).__name__}, not an array of numbers ({error})") from error
+    if array.dtype.kind not in "fiub":
+        raise InputError(f"{where} holds {array.dtype}, not real numbers; convert it to float32 or float64")
     if array.dtype == np.bool_ and array.size and (of_bytes := array.view(np.uint8)).max() > 1:
         return np.not_equal(of_bytes, 0)
     return array
@@ -46,11 +54,11 @@ def _from_tensor(tensor: Any) -> NDArray[Any]:
     return array
 
 
-def check_maps(scores: ScoreMaps, masks: Masks) -> None:
+def check_maps(scores: ScoreMaps, masks: BoolMasks) -> None:
     """Check what can be checked without reading: numbers of maps, and shapes and types of what is in memory.
 
     Raises:
-        InputError: nothing is there, the numbers differ, or a pair in memory fails `check_pair`.
+        InputError: there are no maps, the numbers of maps and masks differ, or a pair in memory fails `check_pair`.
     """
     for name, maps in (("scores", scores), ("masks", masks)):
         shape = getattr(maps, "shape", None)  # of an array or a tensor
@@ -78,7 +86,7 @@ def check_pair(scores: NDArray[Any], mask: NDArray[Any], where: str) -> None:
     """Check one score map and its mask.
 
     Raises:
-        InputError: they are not 2-D and of one shape, the mask is not boolean, or the scores have no order.
+        InputError: scores and mask are not 2-D of one shape, the mask is not boolean, or the scores cannot be ordered.
     """
     check_mask(mask, where)
     if scores.shape != mask.shape:
@@ -93,7 +101,7 @@ def check_mask(mask: NDArray[Any], where: str) -> None:
     """Check one mask.
 
     Raises:
-        InputError: it is not 2-D, has no pixel, or is not boolean; says how to make it so.
+        InputError: the mask is not 2-D, has no pixels, or is not boolean (the message says how to make it boolean).
     """
     if mask.ndim != 2 or not mask.size:
         raise InputError(f"{where}: the mask has shape {mask.shape}; (height, width) is needed, both above 0")
@@ -104,7 +112,7 @@ def check_keys(keys: Sequence[str], known: Sequence[str]) -> None:
     """Check metric keys.
 
     Raises:
-        InputError: a key is unknown (with the nearest known ones), or the keys are one string.
+        InputError: a key is unknown (the message names the nearest known ones), or ``keys`` is a single string.
     """
     if isinstance(keys, str):
         raise InputError(f"metrics is the text {keys!r}; pass a sequence of keys, for instance [{keys!r}]")
@@ -117,7 +125,7 @@ def check_share(name: str, value: float) -> None:
     """Check a limit that is a share.
 
     Raises:
-        InputError: it lies outside (0, 1].
+        InputError: the value lies outside (0, 1].
     """
     if not 0.0 < value <= 1.0:
         raise InputError(f"{name} is {value}; it must lie above 0 and not above 1")

@@ -144,7 +144,7 @@ class Curve:
         return self._positives(kernels.reach(self.found, self.n_anomalous, tpr))[1] / self.n_normal
 
     def thinned(self, n_points: int = 1000) -> NDArray[np.int64]:
-        """Indices of thresholds that suffice for a plot: both ends, and equal steps in rank, recall and fpr."""
+        """Indices of thresholds that are enough for a plot: both ends, and equal steps in rank, recall and fpr."""
         n = len(self.keys)
         if n <= n_points:
             return np.arange(n)

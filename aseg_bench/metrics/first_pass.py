@@ -27,6 +27,7 @@ class Needs:
         overlaps: true and false positives of each image at the precision + recall threshold.
         regions: the 8-connected regions of the masks.
         images: a score and a label per image.
+        anomalous_images: the normal pixels of images with an anomalous one counted by themselves too.
         normal_fpr: false-positive rate on normal images down to which their pixels must be ranked; 0 for none.
     """
 
@@ -34,15 +35,17 @@ class Needs:
     overlaps: bool = False
     regions: bool = False
     images: bool = False
+    anomalous_images: bool = False
     normal_fpr: float = 0.0
 
     def __or__(self, other: "Needs") -> "Needs":
-        """What both need."""
+        """What either of them needs."""
         return Needs(
             self.curve or other.curve,
             self.overlaps or other.overlaps,
             self.regions or other.regions,
             self.images or other.images,
+            self.anomalous_images or other.anomalous_images,
             max(self.normal_fpr, other.normal_fpr),
         )
 
@@ -51,11 +54,11 @@ NOTHING, CURVE_ONLY = Needs(curve=False), Needs()
 
 
 class SaturatedRegion(NamedTuple):
-    """A defect of which finding ``saturation`` pixels is finding all of it (MVTec LOCO).
+    """A defect that counts as found completely once ``saturation`` of its pixels are found (MVTec LOCO).
 
     Attributes:
         mask: True at the pixels of the region, (height, width) bool.
-        saturation: number of pixels, from 1; more than the region has count as all of them.
+        saturation: number of pixels, at least 1; a number above that of the region counts as all of its pixels.
     """
 
     mask: NDArray[np.bool_]
@@ -126,7 +129,7 @@ class FirstPass:
     _coarse: CoarseTally = field(default_factory=CoarseTally)
 
     def wants_scores(self, mask: NDArray[np.bool_]) -> bool:
-        """Whether the scores of an image with this mask are needed, or ``update`` can do with None."""
+        """Whether the scores of an image with this mask are needed, or ``update`` can take None instead."""
         return self.needs.overlaps or bool(mask.any())
 
     def update(
@@ -192,7 +195,7 @@ class FirstPass:
         """Add the images of another part.
 
         Raises:
-            InputError: its scores are of another kind.
+            InputError: the scores of the other part are of another kind.
         """
         if other._kind is not None:
             self._kind = same_kind(self._kind, other._kind, "a merged part")
@@ -228,7 +231,7 @@ def same_kind(known: KeyType | None, kind: KeyType, where: str) -> KeyType:
     """The common kind of scores.
 
     Raises:
-        InputError: they differ, so that scores cannot be compared without loss.
+        InputError: the kinds differ, so that scores cannot be compared without loss.
     """
     if known not in (None, kind):
         raise InputError(f"{where} has {kind.name} scores, other images {known.name}; convert all to one type")
@@ -236,7 +239,7 @@ def same_kind(known: KeyType | None, kind: KeyType, where: str) -> KeyType:
 
 
 def mask_bytes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The mask as flat, contiguous, writable bytes of 0 and 1; a view if it can be."""
+    """The mask as flat, contiguous, writable bytes of 0 and 1; a view if possible."""
     flat = np.ascontiguousarray(mask).ravel()
     return (flat if flat.flags.writeable else flat.copy()).view(np.uint8)
 

@@ -31,7 +31,7 @@ class KeyType:
         return int(np.iinfo(self.integer).min)
 
     def bits(self, scores: NDArray[Any]) -> Keys:
-        """The scores as bits, flat, contiguous, writable (so that numba compiles once); a view if it can be."""
+        """The scores as bits, flat, contiguous, writable (so that numba compiles once); a view if possible."""
         if self.name == "int64":
             if scores.size and (scores.max() > INT64_MOST or scores.min() < -INT64_MOST):
                 raise InputError(f"integer scores beyond {INT64_MOST} in size cannot be compared; convert to float64")
@@ -65,7 +65,7 @@ def key_type(dtype: np.dtype[Any], where: str) -> KeyType:
     """The kind of key that holds all values of ``dtype`` without loss.
 
     Raises:
-        InputError: the dtype holds no real numbers, or more than 64 bits of them.
+        InputError: the dtype does not hold real numbers, or its numbers have more than 64 bits.
     """
     kind, n_bytes = dtype.kind, dtype.itemsize
     if kind == "b" or (kind == "f" and n_bytes <= 4) or (kind in "iu" and n_bytes <= 2):

@@ -1,7 +1,7 @@
 """Second pass of the sweep: every normal pixel, counted against the ranked anomalous ones."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.checks import as_array, check_pair
-from aseg_bench.metrics.first_pass import Ranking, extremes, mask_bytes, same_kind
+from aseg_bench.metrics.first_pass import CURVE_ONLY, Ranking, extremes, mask_bytes, same_kind
 from aseg_bench.metrics.keys import Keys, key_type
 from aseg_bench.metrics.sweep import Image, Sweep
 from aseg_bench.metrics.tallies import GapTally, TopTally
@@ -53,6 +53,8 @@ class SecondPass:
         self._gaps = GapTally(ranking.n_distinct)
         self._tops = TopTally(ranking.n_top, kind.integer)
         self._images: list[_Image] = []
+        of_anomalous = replace(ranking, needs=CURVE_ONLY, n_top=0)
+        self._of_anomalous = SecondPass(of_anomalous) if ranking.needs.anomalous_images else None
         n_waiting = min(max(ranking.n_distinct, N_WAITING[0]), N_WAITING[1])
         self._waiting = np.empty(n_waiting, dtype=kind.integer)
         self._parted = np.empty(n_waiting, dtype=kind.integer)
@@ -98,6 +100,8 @@ class SecondPass:
             self._await(bits, flat, kind.flip)
         else:
             self._gaps.room(mask.size)[0] += np.uint32(mask.size)
+        if self._of_anomalous is not None and n_anomalous:
+            self._of_anomalous.update(score_map, mask)
         if ranking.n_top and not n_anomalous and highest >= self._tops.floor:
             self._tops.update(_between(bits, flat, kind.flip, 0, (self._tops.floor, np.iinfo(np.int64).max))[0])
         overlaps = bool(ranking.needs.overlaps and ranking.n_distinct)
@@ -117,7 +121,7 @@ class SecondPass:
         """Add the images of another part.
 
         Raises:
-            InputError: it counts against another ranking.
+            InputError: the other part counts against another ranking.
         """
         if not np.array_equal(self.ranking.keys, other.ranking.keys):
             raise InputError("the parts count against different rankings; compute one from the merged first passes")
@@ -126,11 +130,14 @@ class SecondPass:
         self._gaps.merge(other._gaps)
         self._tops.merge(other._tops)
         self._images += other._images
+        if self._of_anomalous is not None and other._of_anomalous is not None:
+            self._of_anomalous.merge(other._of_anomalous)
 
     def compute(self) -> Sweep:
         """The finished sweep."""
         self._count()
-        return Sweep(self.ranking, self._gaps.total(), self._tops.keys, self._tops.counts, self._finished)
+        of_anomalous = None if self._of_anomalous is None else self._of_anomalous.compute().counts
+        return Sweep(self.ranking, self._gaps.total(), self._tops.keys, self._tops.counts, self._finished, of_anomalous)
 
     def _await(self, bits: Keys, flat: NDArray[np.uint8], flip: int) -> None:
         """Let the normal pixels of an image wait, and count whenever enough do."""

@@ -11,6 +11,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.metrics.checks import as_array, check_pair
 from aseg_bench.metrics.measure import Measured, chosen, measure
 from aseg_bench.metrics.second_pass import ImageScore
+from aseg_bench.records import LazySequence
 
 
 class _Kept(NamedTuple):
@@ -26,17 +27,6 @@ class _Kept(NamedTuple):
         data = bytearray(int(np.prod(self.shape)) * self.dtype.itemsize)
         self.file.readinto(data)  # type: ignore[attr-defined]
         return np.frombuffer(data, dtype=self.dtype).reshape(self.shape)
-
-
-class _Lazy(Sequence[NDArray[Any]]):
-    def __init__(self, kept: Sequence[_Kept]) -> None:
-        self._kept = kept
-
-    def __len__(self) -> int:
-        return len(self._kept)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._kept[index].read()
 
 
 class MetricStream:
@@ -93,7 +83,7 @@ class MetricStream:
         """Add the images of another stream of this process.
 
         Raises:
-            InputError: only one of the two has image scores.
+            InputError: only one of the two streams has image scores.
         """
         if self._scores and other._scores and bool(self._image_scores) != bool(other._image_scores):
             raise InputError("only one of the merged streams has image scores; give them to both or to none")
@@ -112,8 +102,8 @@ class MetricStream:
             InputError: there is no image yet, or a score is nan.
         """
         return measure(
-            _Lazy(self._scores),
-            _Lazy(self._masks),
+            LazySequence(len(self._scores), lambda index: self._scores[index].read()),
+            LazySequence(len(self._masks), lambda index: self._masks[index].read()),
             metrics=self._metrics,
             image_scores=self._image_scores or image_scores,
             n_threads=n_threads,

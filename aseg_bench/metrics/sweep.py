@@ -21,7 +21,7 @@ class Image:
     """Counts of one image; true and false positives are those at the precision + recall threshold.
 
     Attributes:
-        index: its place.
+        index: place of the image in the results.
         n_pixels: all pixels.
         n_anomalous: anomalous pixels.
         tp: anomalous pixels at or above the threshold.
@@ -48,6 +48,7 @@ class Sweep:
         counts: normal pixels between and on the distinct anomalous scores, see `Curve`; zeros if no curve was needed.
         tops: distinct keys of the highest normal pixels of normal images, descending.
         top_counts: pixels at each.
+        counts_of_anomalous_images: as ``counts``, of the images with an anomalous pixel; None if not needed.
     """
 
     ranking: Ranking
@@ -55,11 +56,18 @@ class Sweep:
     tops: Keys
     top_counts: NDArray[np.int64]
     _images_at: Callable[[int], list[Image]]
+    counts_of_anomalous_images: NDArray[np.integer[Any]] | None = None
 
     @cached_property
     def curve(self) -> Curve:
         """The exact curve over all pixels."""
         return Curve(self.ranking.keys, self.ranking.kind, self.ranking.found, self.counts)
+
+    @cached_property
+    def curve_of_anomalous_images(self) -> Curve:
+        """The exact curve over the pixels of the images with an anomalous one."""
+        assert self.counts_of_anomalous_images is not None, "the metric's needs name it"
+        return Curve(self.ranking.keys, self.ranking.kind, self.ranking.found, self.counts_of_anomalous_images)
 
     @cached_property
     def images(self) -> list[Image]:

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from aseg_bench.metrics import image, pixel, region
+from numpy.typing import ArrayLike
+
+from aseg_bench.metrics import measures
+from aseg_bench.metrics.checks import BoolMasks, ScoreMaps
 from aseg_bench.metrics.first_pass import CURVE_ONLY, Needs
+from aseg_bench.metrics.passes import sweep_maps
+from aseg_bench.metrics.second_pass import ImageScore
 from aseg_bench.metrics.sweep import Sweep
 
 Level = Literal["pixel", "region", "image", "data"]
@@ -15,18 +20,20 @@ Unit = Literal["fraction", "ratio", "pixels"]
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """What the toolkit knows of a metric.
+    """What the toolkit knows of a metric; called with maps, it measures them: ``METRICS["pixel_ap"](scores, masks)``.
 
     Attributes:
         key: name in ``scores.csv`` and on the command line.
         label: name in print.
         level: what it is about; ``data`` says nothing of the method.
-        higher_is_better: None where neither is.
+        higher_is_better: None where neither direction is better.
         function: computes it from a finished sweep; raises UndefinedMetricError where it has no value.
         summary: what it measures, in one line.
         source: where it is defined.
         needs: what it needs of the sweep.
         unit: ``fraction`` is printed in per cent, ``ratio`` and ``pixels`` as they are.
+        is_of_protocols: a sweep never has a value, as its thresholds follow the range of the scores; the protocols
+            that define it do.
     """
 
     key: str
@@ -38,6 +45,13 @@ class Metric:
     source: str
     needs: Needs = CURVE_ONLY
     unit: Unit = "fraction"
+    is_of_protocols: bool = False
+
+    def __call__(
+        self, scores: ScoreMaps, masks: BoolMasks, *, image_scores: ArrayLike | ImageScore | None = None
+    ) -> float:
+        """The metric of the maps of one category; arguments and errors are those of `evaluate_maps`."""
+        return float(self.function(sweep_maps(scores, masks, self.needs, image_scores=image_scores)))
 
 
 AUPIMO_RANGE = (1e-5, 1e-4)
@@ -50,65 +64,85 @@ _UNIAS = "Ma et al., UniAS (WACV 2025), section 4.1"
 _MVTEC = "Bergmann et al. (2021), https://doi.org/10.1007/s11263-020-01400-4"
 _LOCO = "Bergmann et al. (2022), https://doi.org/10.1007/s11263-022-01578-9"
 _AUPIMO = "Bertoldo et al. (2024), https://arxiv.org/abs/2401.01984"
+_PATCHCORE = "Roth et al. (2022), https://doi.org/10.1109/CVPR52688.2022.01392, by its code, bin/run_patchcore.py"
+_DESTSEG = "Zhang et al. (2023), https://arxiv.org/abs/2211.11317"
+_ADER = "zhangzjn/ADer, util/metric.py"
 _AT = "at the threshold that maximises precision + recall"
 
 _OVERLAPS = Needs(overlaps=True)
 _REGIONS = Needs(regions=True)
 _IMAGES = Needs(curve=False, images=True)
+_OF_ANOMALOUS = Needs(curve=False, anomalous_images=True)
 _TOPS = Needs(curve=False, regions=True, normal_fpr=AUPIMO_RANGE[1])  # regions: the same bits as beside AUPRO
+
+_BY_ADER = partial(measures.of_protocols, names="ader and ader_adeval50")
 
 METRICS: dict[str, Metric] = {
     metric.key: metric
     for metric in (
-        Metric("pixel_auroc", "Pixel AUROC", "pixel", True, pixel.auroc,
+        Metric("pixel_auroc", "Pixel AUROC", "pixel", True, measures.pixel_auroc,
                "chance that an anomalous pixel outscores a normal one; a tie counts one half", _FAWCETT),
-        Metric("pixel_ap", "Pixel AP", "pixel", True, pixel.ap,
+        Metric("pixel_auroc_anomalous", "Pixel AUROC (anomalous images)", "pixel", True, measures.pixel_auroc_anomalous,
+               "pixel AUROC over the images with an anomalous pixel", _PATCHCORE, _OF_ANOMALOUS),
+        Metric("pixel_ap", "Pixel AP", "pixel", True, measures.pixel_ap,
                "area under precision over recall, by steps", _STEP_AP),
-        Metric("pixel_ap_lift", "AP lift", "pixel", True, pixel.ap_lift,
+        Metric("pixel_ap_lift", "AP lift", "pixel", True, measures.pixel_ap_lift,
                "pixel AP over the share of anomalous pixels, which chance reaches", _DAVIS, unit="ratio"),
-        Metric("pixel_f1_max", "Best F1", "pixel", True, pixel.f1_max,
+        Metric("pixel_f1_max", "Best F1", "pixel", True, measures.pixel_f1_max,
                "F1 of all pixels at the best threshold", _VAN_RIJSBERGEN),
-        Metric("pixel_iou_max", "Best IoU", "pixel", True, pixel.iou_max,
+        Metric("pixel_iou_max", "Best IoU", "pixel", True, measures.pixel_iou_max,
                "intersection over union of all pixels at the best threshold", _VAN_RIJSBERGEN),
-        Metric("pixel_fpr_at_95_tpr", "FPR at 95 % TPR", "pixel", False, pixel.fpr_at_95_tpr,
+        Metric("pixel_fpr_at_95_tpr", "FPR at 95 % TPR", "pixel", False, measures.pixel_fpr_at_95_tpr,
                "share of normal pixels called anomalous where 95 % of the anomalous ones are found", _FAWCETT),
-        Metric("dsc", "DSC", "pixel", True, pixel.dsc,
+        *(
+            Metric(f"pixel_{key}_0.2_0.8", f"{label} (0.2 to 0.8)", "pixel", True, _BY_ADER,
+                   f"mean {words} of all pixels at seven thresholds from 0.2 to 0.8 of the range of the scores", _ADER,
+                   is_of_protocols=True)
+            for key, label, words in (("f1", "F1", "F1"), ("iou", "Pixel IoU", "intersection over union"),
+                                      ("recall", "Pixel recall", "found share (which ADer calls accuracy)"))
+        ),
+        Metric("dsc", "DSC", "pixel", True, measures.dsc,
                f"Dice {_AT}, mean over all images", _UNIAS, _OVERLAPS),
-        Metric("iou", "IoU", "pixel", True, pixel.iou,
+        Metric("iou", "IoU", "pixel", True, measures.iou,
                f"intersection over union {_AT}, mean over all images", _UNIAS, _OVERLAPS),
-        Metric("dsc_anomalous", "DSC (anomalous images)", "pixel", True, pixel.dsc_anomalous,
+        Metric("dsc_anomalous", "DSC (anomalous images)", "pixel", True, measures.dsc_anomalous,
                f"Dice {_AT}, mean over anomalous images", _UNIAS, _OVERLAPS),
-        Metric("iou_anomalous", "IoU (anomalous images)", "pixel", True, pixel.iou_anomalous,
+        Metric("iou_anomalous", "IoU (anomalous images)", "pixel", True, measures.iou_anomalous,
                f"intersection over union {_AT}, mean over anomalous images", _UNIAS, _OVERLAPS),
-        Metric("dsc_pooled", "DSC (pooled)", "pixel", True, pixel.dsc_pooled,
+        Metric("dsc_pooled", "DSC (pooled)", "pixel", True, measures.dsc_pooled,
                f"Dice (F1) of all pixels together {_AT}", _UNIAS),
-        Metric("iou_pooled", "IoU (pooled)", "pixel", True, pixel.iou_pooled,
+        Metric("iou_pooled", "IoU (pooled)", "pixel", True, measures.iou_pooled,
                f"intersection over union of all pixels together {_AT}", _UNIAS),
-        Metric("precision", "Precision", "pixel", True, pixel.precision,
+        Metric("precision", "Precision", "pixel", True, measures.precision,
                f"precision of all pixels {_AT}", _UNIAS),
-        Metric("recall", "Recall", "pixel", True, pixel.recall,
+        Metric("recall", "Recall", "pixel", True, measures.recall,
                f"recall of all pixels {_AT}", _UNIAS),
-        Metric("fp_pixels", "False-positive pixels", "pixel", False, pixel.fp_pixels,
+        Metric("fp_pixels", "False-positive pixels", "pixel", False, measures.fp_pixels,
                f"false-positive pixels per normal image {_AT}", _UNIAS, _OVERLAPS, "pixels"),
-        Metric("aupro_0.3", "AUPRO", "region", True, partial(region.aupro, limit=0.3),
+        Metric("aupro_0.3", "AUPRO", "region", True, partial(measures.aupro, limit=0.3),
                "mean found share of the 8-connected regions, up to 30 % false positives", _MVTEC, _REGIONS),
-        Metric("aupro_0.05", "AUPRO (5 %)", "region", True, partial(region.aupro, limit=0.05),
+        Metric("aupro_0.05", "AUPRO (5 %)", "region", True, partial(measures.aupro, limit=0.05),
                "mean found share of the 8-connected regions, up to 5 % false positives", _MVTEC, _REGIONS),
-        Metric("spro_0.05", "sPRO (5 %)", "region", True, partial(region.spro, limit=0.05),
+        Metric("spro_0.05", "sPRO (5 %)", "region", True, partial(measures.spro, limit=0.05),
                "mean saturated found share of the given regions, up to 5 % false positives", _LOCO),
+        Metric("iap", "IAP", "region", True, measures.iap,
+               "mean over the 8-connected regions of the precision where half of each is found", _DESTSEG, _REGIONS),
+        Metric("iap_90", "IAP@90", "region", True, partial(measures.iap_at, recall=0.9),
+               "precision where half of each of 90 % of the 8-connected regions is found", _DESTSEG, _REGIONS),
         Metric("aupimo", "AUPIMO", "region", True,
-               partial(region.aupimo, lower=AUPIMO_RANGE[0], upper=AUPIMO_RANGE[1]),
+               partial(measures.aupimo, lower=AUPIMO_RANGE[0], upper=AUPIMO_RANGE[1]),
                "mean found share of each anomalous image, over the log of 1e-5 to 1e-4 false positives on normal ones",
                _AUPIMO, _TOPS),
-        Metric("anomaly_rate", "Anomaly Rate", "data", None, pixel.anomaly_rate,
+        Metric("anomaly_rate", "Anomaly Rate", "data", None, measures.anomaly_rate,
                "share of anomalous pixels over all images", _UNIAS),
-        Metric("anomaly_rate_anomalous", "Anomaly Rate (anomalous images)", "data", None, pixel.anomaly_rate_anomalous,
+        Metric("anomaly_rate_anomalous", "Anomaly Rate (anomalous images)", "data", None,
+               measures.anomaly_rate_anomalous,
                "share of anomalous pixels over the images that have any", _UNIAS),
-        Metric("image_auroc", "Image AUROC", "image", True, image.auroc,
+        Metric("image_auroc", "Image AUROC", "image", True, measures.image_auroc,
                "chance that an anomalous image outscores a normal one; a tie counts one half", _FAWCETT, _IMAGES),
-        Metric("image_ap", "Image AP", "image", True, image.ap,
+        Metric("image_ap", "Image AP", "image", True, measures.image_ap,
                "area under precision over recall of images, by steps", _STEP_AP, _IMAGES),
-        Metric("image_f1_max", "Image best F1", "image", True, image.f1_max,
+        Metric("image_f1_max", "Image best F1", "image", True, measures.image_f1_max,
                "F1 of images at the best threshold", _VAN_RIJSBERGEN, _IMAGES),
     )
 }  # fmt: skip

@@ -1,22 +1,29 @@
-"""Looks at the values of a category's maps for the mistakes that make a benchmark wrong without an error."""
+"""Looks in the values of a category's maps for mistakes that make a benchmark wrong without raising an error."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import measure
+from aseg_bench.metrics.checks import as_array
+from aseg_bench.predictions.exact import exact_scores
 from aseg_bench.protocols import EXACT
 from aseg_bench.protocols.meeting import Masks, Meeting
-from aseg_bench.records import Sample
+from aseg_bench.records import LazySequence, Sample
 
-_STEP = 4  # every fourth row and column suffices to see an orientation
-_MUCH_BETTER = 0.05  # AUROC that transposing may not gain
+Scores = NDArray[Any]
+
+_STEP = 4  # every fourth row and column is enough to see an orientation
+_MUCH_BETTER = 0.05  # gain in AUROC by transposing from which the maps look transposed
 _INVERTED = 0.45  # AUROC below which a sign looks wrong
 _CLAMPED_SHARE = 0.001  # of pixels at exactly 0 or exactly 1
 _FEW_LEVELS = 256
+_KEPT = 2**24  # bytes of every fourth row and column, and of their truth, that are kept
 
 
 @dataclass(frozen=True)
@@ -32,21 +39,20 @@ class Suspicion:
     text: str
 
 
-def finite_map(scores: NDArray[np.generic], where: str) -> NDArray[np.floating]:
-    """A map as (height, width) floating-point scores.
+def finite_map(scores: Any, where: str) -> NDArray[Any]:
+    """A map as (height, width) scores: float32, float64 or int64, the first of these that holds them exactly.
 
     Args:
-        scores: any real type; axes of length one are dropped.
+        scores: array or tensor of any real type; axes of length one are dropped.
         where: names the map in messages.
 
     Raises:
-        InputError: it is no single map, not real, or a score is not finite.
+        InputError: the scores are not a single map, not real, or not all finite.
     """
-    flat = np.squeeze(scores)
-    if flat.ndim != 2:
-        raise InputError(f"the map of {where} has shape {scores.shape}; one (height, width) array is needed")
-    if flat.dtype.kind not in "fiub":
-        raise InputError(f"the map of {where} holds {flat.dtype}, no real numbers; write floating-point scores")
+    values = as_array(scores, f"the map of {where}")
+    flat = np.squeeze(values)
+    if flat.ndim != 2 or not flat.size:
+        raise InputError(f"the map of {where} has shape {values.shape}; one (height, width) array is needed")
     if flat.dtype.kind == "f":
         is_finite = np.isfinite(flat)
         if not is_finite.all():
@@ -55,37 +61,62 @@ def finite_map(scores: NDArray[np.generic], where: str) -> NDArray[np.floating]:
                 f"score is {flat[row, column]} at {where}, pixel ({row}, {column});"
                 f" {np.count_nonzero(~is_finite)} of its pixels are not finite"
             )
-    return flat.astype(np.float64 if flat.dtype.itemsize > 4 else np.float32, copy=False)
+    return exact_scores(flat, f"the map of {where}")
 
 
-def suspicions(samples: Sequence[Sample], maps: Sequence[NDArray[np.floating]], masks: Masks | None) -> list[Suspicion]:
+def suspicions(samples: Sequence[Sample], maps: Sequence[Scores], masks: Masks | None) -> list[Suspicion]:
     """Everything that looks wrong in the maps of a category.
 
     Args:
         samples: its test images.
-        maps: one finite (height, width) array per sample.
+        maps: one finite (height, width) array per sample; each is read once, in order.
         masks: masks that travelled with the maps, or None.
     """
-    found = [_constant(samples, maps), _clamped(maps), _few_levels(maps), _per_image_min_max(maps)]
-    return [suspicion for suspicion in (*found, *_orientation(samples, maps, masks)) if suspicion is not None]
+    last_read = lru_cache(maxsize=1)(maps.__getitem__)
+    truths = Meeting(samples, LazySequence(len(maps), last_read), masks, EXACT).truths
+    parts = LazySequence(len(maps), lambda index: last_read(index)[::_STEP, ::_STEP].copy(), _KEPT)
+    truth_parts = LazySequence(len(maps), lambda index: truths[index][::_STEP, ::_STEP].copy(), _KEPT)
+    seen, levels, is_half = [], np.empty(0), True
+    for index in range(len(maps)):
+        seen.append(_Seen.of(last_read(index)))
+        part, _ = parts[index], truth_parts[index]  # what is kept of them is not read again
+        is_half = is_half and _is_half(part)
+        if len(levels) <= _FEW_LEVELS:
+            levels = np.union1d(levels, part)
+    found = [_constant(samples, seen), _clamped(seen), _few_levels(len(levels), is_half), _per_image_min_max(seen)]
+    return [suspicion for suspicion in (*found, *_orientation(parts, truth_parts)) if suspicion is not None]
 
 
-def _constant(samples: Sequence[Sample], maps: Sequence[NDArray[np.floating]]) -> Suspicion | None:
-    constant = [sample.name for sample, scores in zip(samples, maps, strict=True) if scores.min() == scores.max()]
+class _Seen(NamedTuple):
+    """What is remembered of a map: its range, its size, and how many scores are exactly 0 and exactly 1."""
+
+    low: float
+    high: float
+    n_pixels: int
+    n_zero: int
+    n_one: int
+
+    @classmethod
+    def of(cls, scores: Scores) -> Self:
+        low, high = scores.min(), scores.max()
+        is_share = low >= 0 and high <= 1
+        n_zero, n_one = (int(np.count_nonzero(scores == end)) if is_share else 0 for end in (0, 1))
+        return cls(low, high, scores.size, n_zero, n_one)
+
+
+def _constant(samples: Sequence[Sample], seen: Sequence[_Seen]) -> Suspicion | None:
+    constant = [sample.name for sample, scores in zip(samples, seen, strict=True) if scores.low == scores.high]
     if not constant:
         return None
-    zero = [name for sample, scores in zip(samples, maps, strict=True) if not scores.any() for name in [sample.name]]
-    what = f"{len(constant)} of {len(maps)} maps are constant ({len(zero)} all zero), first {constant[0]}"
+    n_zero = sum(scores.low == scores.high == 0 for scores in seen)
+    what = f"{len(constant)} of {len(seen)} maps are constant ({n_zero} all zero), first {constant[0]}"
     return Suspicion("constant", f"{what}; was the model trained, and did the writing finish?")
 
 
-def _clamped(maps: Sequence[NDArray[np.floating]]) -> Suspicion | None:
-    low, high = min(scores.min() for scores in maps), max(scores.max() for scores in maps)
-    n_pixels = sum(scores.size for scores in maps)
-    if low < 0 or high > 1:
+def _clamped(seen: Sequence[_Seen]) -> Suspicion | None:
+    if min(scores.low for scores in seen) < 0 or max(scores.high for scores in seen) > 1:
         return None
-    n_zero = sum(int(np.count_nonzero(scores == 0)) for scores in maps)
-    n_one = sum(int(np.count_nonzero(scores == 1)) for scores in maps)
+    n_pixels, n_zero, n_one = (sum(of_map) for of_map in zip(*(scores[2:] for scores in seen), strict=True))
     if max(n_zero, n_one) <= _CLAMPED_SHARE * n_pixels:
         return None
     return Suspicion(
@@ -95,32 +126,24 @@ def _clamped(maps: Sequence[NDArray[np.floating]]) -> Suspicion | None:
     )
 
 
-def _few_levels(maps: Sequence[NDArray[np.floating]]) -> Suspicion | None:
-    levels: NDArray[np.floating] = np.empty(0)
-    for scores in maps:
-        levels = np.union1d(levels, scores[::_STEP, ::_STEP])
-        if len(levels) > _FEW_LEVELS:
-            break
-    else:
-        if len(levels) > 1:
-            text = f"the maps hold only {len(levels)} distinct scores, as 8-bit pictures do; write floating-point maps"
-            return Suspicion("few_levels", text)
-        return None
-    if all(_is_half(scores) for scores in maps):
+def _few_levels(n_levels: int, is_half: bool) -> Suspicion | None:
+    if 1 < n_levels <= _FEW_LEVELS:
+        text = f"the maps hold only {n_levels} distinct scores, as 8-bit pictures do; write floating-point maps"
+        return Suspicion("few_levels", text)
+    if n_levels > _FEW_LEVELS and is_half:
         text = "every score is a float16 number; with a large offset few levels survive: write float32 maps"
         return Suspicion("half", text)
     return None
 
 
-def _is_half(scores: NDArray[np.floating]) -> bool:
-    part = scores[::_STEP, ::_STEP]
+def _is_half(part: Scores) -> bool:
     return bool(np.abs(part).max() < np.finfo(np.float16).max and (part == part.astype(np.float16)).all())
 
 
-def _per_image_min_max(maps: Sequence[NDArray[np.floating]]) -> Suspicion | None:
-    ranges = {(float(scores.min()), float(scores.max())) for scores in maps}
+def _per_image_min_max(seen: Sequence[_Seen]) -> Suspicion | None:
+    ranges = {(scores.low, scores.high) for scores in seen}
     low, high = next(iter(ranges))
-    if len(maps) < 3 or len(ranges) > 1 or low == high:
+    if len(seen) < 3 or len(ranges) > 1 or low == high:
         return None
     return Suspicion(
         "per_image_min_max",
@@ -129,19 +152,15 @@ def _per_image_min_max(maps: Sequence[NDArray[np.floating]]) -> Suspicion | None
     )
 
 
-def _orientation(
-    samples: Sequence[Sample], maps: Sequence[NDArray[np.floating]], masks: Masks | None
-) -> list[Suspicion]:
-    meeting = Meeting(samples, maps, masks, EXACT)
-    scores = [scores[::_STEP, ::_STEP] for scores in maps]
-    truths = [truth[::_STEP, ::_STEP] for truth in meeting.truths]
+def _orientation(scores: Sequence[Scores], truths: Sequence[NDArray[np.bool_]]) -> list[Suspicion]:
     auroc = _auroc(scores, truths)
     found = []
     if auroc is not None and auroc < _INVERTED:
         text = f"pixel AUROC is {auroc:.2f}, well below one half: is a high score normal in these maps? negate them"
         found.append(Suspicion("inverted", text))
     if auroc is not None and all(part.shape[0] == part.shape[1] for part in scores):
-        transposed = _auroc([part.T for part in scores], truths)
+        turned = LazySequence(len(scores), lambda index: scores[index].T)
+        transposed = _auroc(turned, truths)
         if transposed is not None and transposed > max(auroc, 1 - auroc) + _MUCH_BETTER:
             text = (
                 f"transposing the maps raises pixel AUROC from {auroc:.2f} to {transposed:.2f}: swap rows and columns"
@@ -150,7 +169,7 @@ def _orientation(
     return found
 
 
-def _auroc(scores: Sequence[NDArray[np.floating]], truths: Sequence[NDArray[np.bool_]]) -> float | None:
+def _auroc(scores: Sequence[Scores], truths: Sequence[NDArray[np.bool_]]) -> float | None:
     try:
         return measure(scores, truths, metrics=["pixel_auroc"]).values.get("pixel_auroc")
     except UndefinedMetricError:

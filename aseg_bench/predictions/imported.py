@@ -11,30 +11,32 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.images import image_size
+from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.checks import Suspicion, finite_map, suspicions
 from aseg_bench.predictions.matching import Match, listed, matched, samples_of
 from aseg_bench.predictions.readers import choose_reader
 from aseg_bench.predictions.records import FoundMap, Limits, Reader
 from aseg_bench.protocols import Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
-from aseg_bench.records import AnomalyMap, Sample
+from aseg_bench.records import AnomalyMap, LazySequence, Sample
 
 OWN_DATASET = "maps"  # the data set's name when the truth comes with the maps
+KEPT = 2**26  # bytes of a category's maps that are kept in memory: 250 maps of 256 x 256, or 16 of 1024 x 1024
 
 
 class Category(NamedTuple):
-    """The maps of one category, read and checked.
+    """The maps of one category, checked; each is read again when it is asked for, except the first few.
 
     Attributes:
         samples: its test images.
-        maps: one finite (height, width) array per sample.
+        maps: one finite (height, width) array per sample, all float32, float64 or int64: what holds them exactly.
         masks: masks that travelled with the maps, or None.
         suspicions: what looks wrong though it can be scored.
     """
 
     samples: Sequence[Sample]
-    maps: Sequence[NDArray[np.floating]]
-    masks: Sequence[NDArray[np.number]] | None
+    maps: Sequence[NDArray[Any]]
+    masks: Sequence[NDArray[Any]] | None
     suspicions: Sequence[Suspicion]
 
 
@@ -44,12 +46,12 @@ class ImportedMaps:
 
     Attributes:
         path: where it lies.
-        reader: which read it.
+        reader: the reader that read it.
         found: category -> its samples and maps, in one order.
         problems: category -> why it cannot be scored; ``""`` is the dump as a whole.
         left_over: files that hold no map.
         has_own_truth: the masks come from the dump.
-        allow_clamped: clamped maps are no error in a layout that usually clamps them.
+        allow_clamped: score clamped maps of a layout that usually clamps them.
     """
 
     path: Path
@@ -67,29 +69,36 @@ class ImportedMaps:
         return "; ".join(lines)
 
     def read(self, category: str) -> Category:
-        """Read and check the maps of a category.
+        """Check the maps of a category, one by one.
 
         Raises:
             InputError: maps are unreadable, not finite, of mixed sizes, or clamped where that is not allowed.
         """
         samples = [sample for sample, _ in self.found[category]]
-        maps, faults = [], []
-        for sample, item in self.found[category]:
+        items = [item for _, item in self.found[category]]
+        maps = LazySequence(len(items), lambda index: finite_map(items[index].read(), samples[index].name), KEPT)
+        shapes, dtypes, lows, faults = [], [], [], []
+        for index in range(len(maps)):
             try:
-                maps.append(finite_map(item.read(), sample.name))
+                scores = maps[index]
             except InputError as error:
                 faults.append(str(error))
+                continue
+            shapes.append(scores.shape)
+            dtypes.append(scores.dtype)
+            lows.append(scores.min())
         if faults:
             raise InputError(f"{len(faults)} of {len(samples)} maps of {category} are bad: {listed(faults, '; ')}")
-        crops = {crop: size for crop, size in self.reader.crops.items() if all(m.shape == (crop, crop) for m in maps)}
+        maps = _of_one_type(maps, dtypes, category)
         notes = []
-        for crop, size in crops.items():
-            maps = _on_frame(maps, samples, size, crop)
-            notes.append(_cropped(size, crop))
-        _check_sizes(maps, samples)
+        for crop, size in self.reader.crops.items():
+            if set(shapes) == {(crop, crop)}:
+                maps, shapes = _on_frame(maps, samples, size, crop, min(lows))
+                notes.append(_cropped(size, crop))
+        _check_sizes(shapes, samples)
         masks = None
         if self.has_own_truth:
-            masks = [_own_mask(item) for _, item in self.found[category]]
+            masks = LazySequence(len(items), lambda index: _own_mask(items[index], samples[index].name), KEPT)
         found = [*notes, *suspicions(samples, maps, masks)]
         if self.reader.is_clamped and not self.allow_clamped:
             for suspicion in found:
@@ -107,7 +116,7 @@ def import_maps(
     limits: Limits | None = None,
     allow_clamped: bool = False,
 ) -> ImportedMaps:
-    """Find and match the maps of a dump; nothing is read yet but names.
+    """Find and match the maps of a dump; only names are read yet.
 
     Args:
         path: file or folder.
@@ -164,12 +173,14 @@ class MapsMethod:
             if where:
                 raise InputError(f"{self.name}, {where}: {texts[0]}")
             warnings.warn(f"{self.name}: {texts[0]}", stacklevel=2)  # the run may be of some categories only
-        scores: dict[Sample, NDArray[Any]] = {}
+        category: Category | None = None
+        places: dict[Sample, int] = {}
         for sample in samples:
-            if sample not in scores:
+            if category is None or sample not in places:
+                category = None  # two of them are never kept
                 category = imported.read(sample.category)
-                scores = dict(zip(category.samples, category.maps, strict=True))
-            yield AnomalyMap(sample, scores[sample].astype(np.float32, copy=False))
+                places = {of: place for place, of in enumerate(category.samples)}
+            yield AnomalyMap(sample, category.maps[places[sample]])
 
 
 _UNCLAMP = (
@@ -177,24 +188,49 @@ _UNCLAMP = (
 )
 
 
-def _own_mask(item: FoundMap) -> NDArray[np.number]:
+def _of_one_type(
+    maps: LazySequence[NDArray[Any]], dtypes: Sequence[np.dtype[Any]], category: str
+) -> LazySequence[NDArray[Any]]:
+    """Maps in the type that holds all of them exactly.
+
+    Raises:
+        InputError: no type holds them all.
+    """
+    wide = next(np.dtype(kind) for kind in (np.int64, np.float64, np.float32) if kind in dtypes)
+    others = [index for index, dtype in enumerate(dtypes) if dtype != wide]
+    for scores in (maps[index] for index in others if wide == np.int64):
+        if np.abs(scores).max() > 2**62 or (scores != np.rint(scores)).any():
+            raise InputError(
+                f"some maps of {category} hold integers beyond 2**53 and others fractions, and no type holds both;"
+                " write all as one type"
+            )
+    return LazySequence(len(maps), lambda index: maps[index].astype(wide)) if others else maps
+
+
+def _own_mask(item: FoundMap, where: str) -> NDArray[Any]:
     assert item.read_mask is not None, "samples_of demands a mask of every map"
-    return np.squeeze(item.read_mask())
+    mask = np.squeeze(as_array(item.read_mask(), f"the mask of {where}"))
+    if mask.ndim != 2 or not mask.size:
+        raise InputError(f"the mask of {where} has shape {mask.shape}; one (height, width) array is needed")
+    if not np.isfinite(mask).all():
+        raise InputError(f"the mask of {where} holds values that are not finite; write 0 where normal, 1 or 255 else")
+    return mask
 
 
 def _on_frame(
-    maps: Sequence[NDArray[np.floating]], samples: Sequence[Sample], size: int, crop: int
-) -> list[NDArray[np.floating]]:
-    """Centre crops at their place in the whole image, which scores the category's lowest outside them."""
+    maps: Sequence[NDArray[Any]], samples: Sequence[Sample], size: int, crop: int, lowest: Any
+) -> tuple[LazySequence[NDArray[Any]], list[tuple[int, int]]]:
+    """Centre crops at their place in the whole image, which scores ``lowest`` outside them, and their shapes."""
     frame = Protocol("frame", "", "", size=size, keep_aspect=True, crop=crop)
-    lowest = min(scores.min() for scores in maps)
-    placed = []
-    for scores, sample in zip(maps, samples, strict=True):
-        shape = frame_shape(scores.shape, image_size(sample.image_path), frame)
-        whole = np.full(shape, lowest, dtype=scores.dtype)
-        whole[crop_box(shape, crop)] = scores
-        placed.append(whole)
-    return placed
+    shapes = [frame_shape((crop, crop), image_size(sample.image_path), frame) for sample in samples]
+
+    def placed(index: int) -> NDArray[Any]:
+        scores = maps[index]
+        whole = np.full(shapes[index], lowest, dtype=scores.dtype)
+        whole[crop_box(shapes[index], crop)] = scores
+        return whole
+
+    return LazySequence(len(maps), placed), shapes
 
 
 def _cropped(size: int, crop: int) -> Suspicion:
@@ -205,13 +241,12 @@ def _cropped(size: int, crop: int) -> Suspicion:
     )
 
 
-def _check_sizes(maps: Sequence[NDArray[np.floating]], samples: Sequence[Sample]) -> None:
-    shapes = {scores.shape for scores in maps}
-    if len(shapes) == 1:
+def _check_sizes(shapes: Sequence[tuple[int, int]], samples: Sequence[Sample]) -> None:
+    if len(set(shapes)) == 1:
         return
-    for scores, sample in zip(maps, samples, strict=True):
-        if scores.shape != image_size(sample.image_path):
-            sizes = ", ".join(f"{height} x {width}" for height, width in sorted(shapes)[:5])
+    for shape, sample in zip(shapes, samples, strict=True):
+        if shape != image_size(sample.image_path):
+            sizes = ", ".join(f"{height} x {width}" for height, width in sorted(set(shapes))[:5])
             raise InputError(
                 f"the maps of {sample.category} differ in size ({sizes}), and that of {sample.name} is not its image's"
                 " size; write all of them at one size, or each at its image's"

@@ -3,13 +3,17 @@
 import hashlib
 import io
 import pickle
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO, Any, Literal
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZIP_STORED, BadZipFile, ZipFile
 
 import numpy as np
 import tifffile
@@ -26,10 +30,10 @@ NEEDS_PICKLE = "it holds pickled objects: pass --allow-pickle to read arrays and
 
 
 def sorted_out(root: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Files at or below a path with one of these endings, and all others; both sorted; links out of it among them.
+    """Files at or below a path with one of these endings, and all others; both sorted, with links out of it.
 
     Raises:
-        InputError: there is no such path, or no file has such an ending.
+        InputError: the path does not exist, or no file has such an ending.
     """
     files = _listed(root)
     wanted = [file for file in files if file.suffix.lower() in suffixes]
@@ -39,10 +43,10 @@ def sorted_out(root: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Pa
 
 
 def all_files(root: Path) -> list[Path]:
-    """All files at or below a path but hidden ones and links out of it, sorted.
+    """All files at or below a path except hidden ones and links out of it, sorted.
 
     Raises:
-        InputError: there is no such path.
+        InputError: the path does not exist.
     """
     return [file for file in _listed(root) if _is_inside(file, root)]
 
@@ -51,7 +55,7 @@ def check_inside(file: Path, root: Path) -> None:
     """Refuse to follow a link from a folder to elsewhere.
 
     Raises:
-        InputError: it is one.
+        InputError: the file is such a link.
     """
     if not _is_inside(file, root):
         raise InputError(f"{file} is a link out of {root}; copy the file itself")
@@ -69,11 +73,11 @@ def _listed(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
 
 
-def checksum(root: Path) -> str:
+def checksum_of_files(root: Path) -> str:
     """SHA-256 over the names and contents of ``all_files``, wherever the path lies.
 
     Raises:
-        InputError: there is no such path, or a file cannot be read.
+        InputError: the path does not exist, or a file cannot be read.
     """
     total = hashlib.sha256()
     for file in all_files(root):
@@ -87,7 +91,7 @@ def npz_members(path: Path) -> tuple[str, ...]:
     """Names of the arrays in an npz file.
 
     Raises:
-        InputError: it is no npz file, or a truncated one.
+        InputError: the file is not an npz file, or it is truncated.
     """
     with _open_npz(path) as archive:
         return tuple(name.removesuffix(".npy") for name in archive.namelist())
@@ -100,23 +104,115 @@ def read_npz(path: Path, names: Sequence[str], limits: Limits) -> list[Array]:
         InputError: the file or a member is missing, damaged, too large or pickled.
     """
     with _open_npz(path) as archive:
-        infos = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
         arrays = []
         for name in names:
-            if name not in infos:
-                raise InputError(f"{path} has no member {name}; it has {', '.join(infos) or 'none'}")
             with _reading(f"{path}, member {name}"):
-                _check_size(f"{path}, member {name}", infos[name].file_size, limits)
-                with archive.open(infos[name]) as member:
-                    arrays.append(_read_npy(member, f"{path}, member {name}", infos[name].file_size, limits))
+                info = archive.getinfo(_full_name(path, archive, name))
+                _check_size(f"{path}, member {name}", info.file_size, limits)
+                with archive.open(info) as member:
+                    arrays.append(_read_npy(member, f"{path}, member {name}", info.file_size, limits))
         return arrays
+
+
+@dataclass(frozen=True)
+class StoredArray:
+    """An array that stays in its file; its items, along the first axis, are read one by one.
+
+    A compressed member of an npz is unpacked into a temporary file (in the folder that ``TMPDIR`` names), which is
+    removed once others have been read.
+
+    Attributes:
+        path: an npz file.
+        member: the array's name in it.
+        shape: of the array.
+        dtype: of the array.
+        is_fortran: the first axis varies fastest.
+        start: byte of the member at which the values begin.
+    """
+
+    path: Path
+    member: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    is_fortran: bool
+    start: int
+
+    def __len__(self) -> int:
+        return self.shape[0] if self.shape else 0
+
+    def __getitem__(self, index: int) -> Array:
+        """A copy of one item.
+
+        Raises:
+            InputError: the file cannot be read any more.
+        """
+        with _reading(f"{self.path}, member {self.member}"):
+            file, offset = _member_bytes(self.path, self.member, self.path.stat().st_mtime_ns)
+            order: Literal["C", "F"] = "F" if self.is_fortran else "C"
+            whole = np.memmap(file, self.dtype, "r", offset + self.start, self.shape, order)  # unmapped on return
+            return np.array(whole[index])
+
+
+def stored_array(path: Path, name: str, limits: Limits) -> StoredArray:
+    """An array of an npz file, checked but not kept in memory.
+
+    Raises:
+        InputError: the file or the member is missing, damaged, too large or pickled.
+    """
+    with _open_npz(path) as archive, _reading(f"{path}, member {name}"):
+        where, info = f"{path}, member {name}", archive.getinfo(_full_name(path, archive, name))
+        _check_size(where, info.file_size, limits)
+        with archive.open(info) as member:
+            shape, is_fortran, dtype = _npy_header(member, where, info.file_size, limits)
+            start = member.tell()
+            if start + prod(shape) * dtype.itemsize > info.file_size:
+                raise InputError(f"{where} ends before its values do; write it again")
+            if info.compress_type == ZIP_STORED:
+                while member.read(2**20):  # which checks the sum at the end
+                    pass
+    stored = StoredArray(path, name, shape, dtype, is_fortran, start)
+    if info.compress_type != ZIP_STORED and shape and shape[0]:
+        stored[0]  # unpacks it, which checks the sum
+    return stored
+
+
+@lru_cache(maxsize=2)  # maps, and masks beside them
+def _member_bytes(path: Path, name: str, changed: int) -> tuple[IO[bytes] | Path, int]:
+    """Where the bytes of a member lie uncompressed: a file, and the place of the first; ``changed`` is the file's time.
+
+    Source: the local file header of PKWARE's APPNOTE.TXT, 4.3.7.
+    """
+    with _open_npz(path) as archive:
+        info = archive.getinfo(_full_name(path, archive, name))
+        if info.compress_type == ZIP_STORED:
+            with path.open("rb") as file:
+                file.seek(info.header_offset + 26)
+                n_name, n_extra = (int.from_bytes(file.read(2), "little") for _ in range(2))
+            return path, info.header_offset + 30 + n_name + n_extra
+        unpacked: IO[bytes] = TemporaryFile()  # noqa: SIM115 - lives as long as the cache remembers it
+        with archive.open(info) as member:
+            shutil.copyfileobj(member, unpacked, 2**20)
+        unpacked.flush()
+        return unpacked, 0
+
+
+def _full_name(path: Path, archive: ZipFile, name: str) -> str:
+    """A member's name in the archive, without or with its ending.
+
+    Raises:
+        InputError: the archive has no such member.
+    """
+    names = {full.removesuffix(".npy"): full for full in archive.namelist()}
+    if name not in names:
+        raise InputError(f"{path} has no member {name}; it has {', '.join(names) or 'none'}")
+    return names[name]
 
 
 def read_npy(path: Path, limits: Limits) -> Array:
     """The array of an npy file.
 
     Raises:
-        InputError: it is damaged, too large or pickled.
+        InputError: the file is damaged, too large or pickled.
     """
     with _reading(str(path)), path.open("rb") as file:
         return _read_npy(file, str(path), path.stat().st_size, limits)
@@ -126,19 +222,19 @@ def read_picture(path: Path, limits: Limits) -> Array:
     """The one picture of a PNG or TIFF file.
 
     Raises:
-        InputError: it is damaged, too large, or a TIFF file of several pages.
+        InputError: the file is damaged, too large, or a TIFF file of several pages.
     """
     with _reading(str(path)):
         if path.suffix.lower() in (".tif", ".tiff"):
             with tifffile.TiffFile(path) as tiff:
                 if len(tiff.pages) > 1:
-                    raise InputError(f"{path} holds {len(tiff.pages)} pages, a map only one; write a file per image")
+                    raise InputError(f"{path} holds {len(tiff.pages)} pages; write a file for each map")
                 page = tiff.pages[0]
                 _check_size(str(path), prod(page.shape) * (np.dtype(page.dtype).itemsize if page.dtype else 1), limits)
                 return np.asarray(page.asarray())
         with Image.open(path) as picture:
             _check_size(str(path), prod(picture.size) * 4, limits)
-            return np.asarray(picture)
+            return np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
 
 
 def read_pickle(path: Path, limits: Limits) -> Any:
@@ -155,7 +251,7 @@ def read_pickle(path: Path, limits: Limits) -> Any:
 
 
 def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] = ()) -> Any:
-    """What ``torch.save`` wrote, through torch's own restricted unpickler.
+    """What ``torch.save`` wrote, through torch's own restricted unpickler; tensors stay in the file until looked at.
 
     Args:
         path: the file.
@@ -173,14 +269,16 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
         raise InputError(f"reading {path} needs torch: pip install 'aseg-bench[models]'") from error
     size = path.stat().st_size
     with _reading(str(path)):
-        if path.read_bytes()[:2] == b"PK":
+        with path.open("rb") as file:
+            is_zip = file.read(2) == b"PK"
+        if is_zip:
             with ZipFile(path) as archive:
                 size = sum(info.file_size for info in archive.infolist())
         _check_size(str(path), size, limits)
         known: list[Any] = [value for value in _ALLOWED.values() if isinstance(value, type)]
         known += [(value, ".".join(name)) for name, value in _ALLOWED.items() if name[0].endswith("multiarray")]
         with torch.serialization.safe_globals([*known, *classes]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -194,8 +292,8 @@ class _ArraysOnly(pickle.Unpickler):
         """The few names that an array needs."""
         if (module, name) not in _ALLOWED:
             raise InputError(
-                f"{self._where} asks for {module}.{name}, no array or plain container: it is not loaded; "
-                "write plain arrays"
+                f"{self._where} asks for {module}.{name}, which is neither an array nor a plain container, so it is "
+                "not loaded; write plain arrays"
             )
         return _ALLOWED[module, name]
 
@@ -247,6 +345,15 @@ def _open_npz(path: Path) -> ZipFile:
 
 
 def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits) -> Array:
+    shape, is_fortran, dtype = _npy_header(file, where, n_bytes, limits)
+    values = np.frombuffer(file.read(prod(shape) * dtype.itemsize), dtype=dtype, count=prod(shape))
+    return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
+
+
+def _npy_header(
+    file: IO[bytes], where: str, n_bytes: int, limits: Limits
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether in Fortran's order, and type of an array whose file, of so many bytes, is at its start."""
     version = npy.read_magic(file)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, is_fortran, dtype = read_header(file)
@@ -256,8 +363,7 @@ def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits) -> Arra
     _check_size(where, declared, limits)
     if declared > n_bytes:
         raise InputError(f"{where} declares {declared} bytes of shape {shape} and holds {n_bytes}; write it again")
-    values = np.frombuffer(file.read(declared), dtype=dtype, count=prod(shape))
-    return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
+    return shape, is_fortran, dtype
 
 
 def _check_size(where: str, n_bytes: int, limits: Limits) -> None:

@@ -47,7 +47,7 @@ def samples_of(found: Found, dataset: str) -> Match:
     """Images as the dump itself describes them; for dumps with which the truth travels.
 
     Raises:
-        InputError: a map has no mask or no category with it, or one whose name is not UTF-8 or that of the mean.
+        InputError: a map comes without a mask or category, or its category's name is not UTF-8 or is that of the mean.
     """
     maps: dict[str, list[tuple[Sample, FoundMap]]] = defaultdict(list)
     origins: dict[str, list[str]] = defaultdict(list)
@@ -55,7 +55,7 @@ def samples_of(found: Found, dataset: str) -> Match:
         if item.read_mask is None or item.category is None:
             raise InputError(f"{item.origin} carries no truth mask; name its data set with --dataset and --data-root")
         if not is_utf8(item.category):
-            raise InputError(f"the category of {item.origin} is no UTF-8 name; rename it")
+            raise InputError(f"the name of the category of {item.origin} is not UTF-8; rename it")
         if item.category == MEAN:
             raise InputError(f"the category of {item.origin} is named {MEAN}, as the mean of all is; rename it")
         place = PurePosixPath((item.place or f"{item.category}/test/{index:05}").replace("\\", "/"))
@@ -83,7 +83,7 @@ def _matched_by_path(found: Sequence[FoundMap], samples: Sequence[Sample]) -> Ma
             by_sample[sample].append(item)
     problems: dict[str, list[str]] = defaultdict(list)
     if unknown:
-        problems[""].append(f"maps of no image in the data set: {listed(unknown)}")
+        problems[""].append(f"maps of images that are not in the data set: {listed(unknown)}")
     of_category: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         of_category[sample.category].append(sample)
@@ -113,7 +113,7 @@ def _matched_by_order(found: Sequence[FoundMap], samples: Sequence[Sample], orde
         by_category[fitting[-1] if fitting else ""].append(item)
     if strangers := by_category.pop("", []):
         names = sorted({f"{item.category} (in {item.origin})" for item in strangers})
-        problems[""].append(f"maps of no category in the data set: {listed(names)}")
+        problems[""].append(f"maps of categories that are not in the data set: {listed(names)}")
     good: dict[str, list[tuple[Sample, FoundMap]]] = {}
     for category in sorted(categories):
         members = sorted((sample for sample in samples if sample.category == category), key=order)

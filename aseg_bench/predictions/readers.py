@@ -1,7 +1,7 @@
 """Readers for the layouts that are not one method's own, and the discovery of those that are."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def find_readers() -> dict[str, Reader]:
     for point in points:
         reader = point.load()
         if not isinstance(reader, Reader):
-            raise InputError(f"entry point {point.name} = {point.value} is no Reader; name one there")
+            raise InputError(f"entry point {point.name} = {point.value} is not a Reader; name one there")
         if reader.key in readers:
             raise InputError(f"two installed packages define the reader {reader.key}; uninstall one ({point.value})")
         readers[reader.key] = reader
@@ -49,7 +49,7 @@ def choose_reader(path: Path, key: str = "auto") -> Reader:
     """The reader of this key, or with ``auto`` the only one that recognises a path.
 
     Raises:
-        InputError: there is no such path or reader, or several readers recognise the path.
+        InputError: the path does not exist, the key is unknown, or not exactly one reader recognises the path.
     """
     readers = find_readers()
     if not path.exists():
@@ -106,7 +106,7 @@ def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
     if file.suffix == ".npz":
         members = npz_members(file)
         if len(members) != 1:
-            raise InputError(f"{file} has the members {', '.join(members)}; a plain folder's npz holds one map alone")
+            raise InputError(f"{file} has the members {', '.join(members)}; an npz in a plain folder holds one map")
         return read_npz(file, members, limits)[0]
     values = read_picture(file, limits)
     if values.ndim == 3 and not (values == values[..., :1]).all():
@@ -117,14 +117,21 @@ def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
 def _find_adeval(path: Path, limits: Limits) -> Found:
     """One pickle per category: image path -> (map, image score, path of the mask or None)."""
 
-    def maps_of(file: Path) -> list[FoundMap]:
+    @lru_cache(maxsize=1)
+    def content_of(file: Path) -> dict[str, tuple[Any, Any, Any]]:
         content = read_pickle(file, limits)
         is_right = isinstance(content, dict) and all(
             isinstance(place, str) and isinstance(entry, tuple) and len(entry) == 3 for place, entry in content.items()
         )
         if not is_right:
-            raise InputError(f"{file} is no ADEval pickle: a dict of image path -> (map, image score, mask path)")
-        return _paired(file, [entry[0] for entry in content.values()], list(content))
+            raise InputError(f"{file} is not an ADEval pickle: a dict of image path -> (map, image score, mask path)")
+        return content  # type: ignore[no-any-return]
+
+    def maps_of(file: Path) -> list[FoundMap]:
+        return [FoundMap(file, partial(_entry, file, place), place) for place in content_of(file)]
+
+    def _entry(file: Path, place: str) -> Any:
+        return content_of(file)[place][0]
 
     return found_in(path, (".pkl", ".pickle"), maps_of)
 
@@ -135,8 +142,8 @@ def _find_aupimo(path: Path, limits: Limits) -> Found:
     def maps_of(file: Path) -> list[FoundMap]:
         content = read_torch(file, limits)
         if not isinstance(content, dict) or not {"asmaps", "paths"} <= set(content):
-            raise InputError(f"{file} is no asmaps.pt: a dict of asmaps and paths")
-        return _paired(file, np.asarray(content["asmaps"]), content["paths"])
+            raise InputError(f"{file} is not an asmaps.pt: a dict of asmaps and paths")
+        return _paired(file, content["asmaps"], content["paths"])
 
     return found_in(path, (".pt",), maps_of)
 
@@ -153,13 +160,15 @@ def _find_anomalib(path: Path, limits: Limits) -> Found:
     def maps_of(file: Path) -> list[FoundMap]:
         maps = []
         for batch in flattened([read_torch(file, limits, _anomalib_classes())]):
-            fields = batch if isinstance(batch, dict) else vars(batch)
+            fields = batch if isinstance(batch, dict) else getattr(batch, "__dict__", {})
             if fields.get("anomaly_map") is None or fields.get("image_path") is None:
                 raise InputError(
                     f"{file} holds a batch without anomaly_map or image_path; save Engine.predict's result"
                 )
-            stack = np.asarray(fields["anomaly_map"])
-            maps += _paired(file, stack.reshape(-1, *stack.shape[-2:]), list(flattened([fields["image_path"]])))
+            stack = fields["anomaly_map"]
+            if hasattr(stack, "reshape"):
+                stack = stack.reshape(-1, *stack.shape[-2:])
+            maps += _paired(file, stack, list(flattened([fields["image_path"]])))
         return maps
 
     return found_in(path, (".pt", ".pth"), maps_of)
@@ -173,10 +182,14 @@ def _anomalib_classes() -> list[tuple[type, str]]:
     return [*((_Fields, name) for name in names), *((torch.Tensor, name) for name in tensors)]
 
 
-def _paired(file: Path, maps: Sequence[Any] | NDArray[Any], places: Sequence[Any]) -> list[FoundMap]:
-    if len(maps) != len(places):
-        raise InputError(f"{file} has {len(maps)} maps but {len(places)} image paths; write one path per map")
-    return [FoundMap(file, partial(np.asarray, scores), str(place)) for scores, place in zip(maps, places, strict=True)]
+def _paired(file: Path, maps: Any, places: Any) -> list[FoundMap]:
+    try:
+        n_maps, n_places = len(maps), len(places)
+    except TypeError as error:
+        raise InputError(f"{file} does not hold a list of maps and one of image paths; write both") from error
+    if n_maps != n_places:
+        raise InputError(f"{file} has {n_maps} maps but {n_places} image paths; write one path per map")
+    return [FoundMap(file, partial(maps.__getitem__, index), str(place)) for index, place in enumerate(places)]
 
 
 def _named(name: str) -> Callable[[Sequence[Path]], bool]:

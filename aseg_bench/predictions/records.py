@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from aseg_bench.records import Sample
 
 SortKey = Callable[[Sample], Any]
@@ -18,17 +16,17 @@ class FoundMap:
 
     Attributes:
         origin: the file it lies in.
-        read: gives the scores; axes of length one are dropped later.
+        read: gives the scores, an array or a tensor, from the file; axes of length one are dropped later.
         place: the image's path as the dump names it, whole or in part; None where only the position says it.
         category: where the dump names it.
         read_mask: gives the truth that travelled with the map; None where none did.
     """
 
     origin: Path
-    read: Callable[[], NDArray[Any]]
+    read: Callable[[], Any]
     place: str | None = None
     category: str | None = None
-    read_mask: Callable[[], NDArray[Any]] | None = None
+    read_mask: Callable[[], Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Limits:
     """How much a dump may ask for, and what is trusted.
 
     Attributes:
-        max_bytes: of any one array as it declares itself, and of any one file once unpacked.
+        max_bytes: largest size of any one array, as its file declares it, and of any one file once unpacked.
         allow_pickle: formats that need pickle are read, through an unpickler for arrays and plain containers only.
     """
 

@@ -1,19 +1,16 @@
 """Finds maps that lie stacked in one array; the baselines' rooms name the members and the order."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.loading import check_inside, npz_members, read_npz, sorted_out
+from aseg_bench.predictions.loading import StoredArray, check_inside, npz_members, read_npz, sorted_out, stored_array
 from aseg_bench.predictions.records import Found, FoundMap, Limits, SortKey
 from aseg_bench.records import Sample
-
-Array = NDArray[Any]
 
 
 def by_glob(sample: Sample) -> Any:
@@ -36,7 +33,7 @@ def holds_members(*members: str, how_many: int | None = None, without: str = "")
 
     Args:
         members: arrays that it must have.
-        how_many: how many of them suffice; None demands all.
+        how_many: how many of them are enough; None needs all.
         without: an array that it must not have.
     """
 
@@ -63,7 +60,7 @@ def found_in(
         order: of the images, for maps without a place.
 
     Raises:
-        InputError: there is no such file, or none is sound.
+        InputError: no file has such an ending, or none is sound.
     """
     files, left_over = sorted_out(path, suffixes)
     maps: list[FoundMap] = []
@@ -114,36 +111,36 @@ def find_stacks(
             raise InputError(f"{file} has none of the members {', '.join(maps)}; it has {', '.join(members)}")
         if "places" not in names and order is None and "masks" not in names:
             raise InputError(f"{file} does not name its images, whose order is not fixed; write {places[0]} too")
-        arrays = dict(zip(names, read_npz(file, list(names.values()), limits), strict=True))
-        stack = as_stack(arrays.pop("maps"), file, edge)
-        for role, array in arrays.items():
+        stack = as_stack(stored_array(file, names["maps"], limits), edge)
+        truth = stored_array(file, names["masks"], limits) if "masks" in names else None
+        texts = {role: read_npz(file, [names[role]], limits)[0] for role in ("places", "categories") if role in names}
+        for role, array in (texts | ({"masks": truth} if truth is not None else {})).items():
             if len(array) != len(stack):
                 raise InputError(f"{file} has {len(stack)} maps but {len(array)} {names[role]}; write one per map")
-        return [_item(file, index, stack, arrays) for index in range(len(stack))]
+        return [
+            FoundMap(
+                origin=file,
+                read=partial(stack.__getitem__, index),
+                place=str(texts["places"][index]) if "places" in texts else None,
+                category=str(texts["categories"][index]) if "categories" in texts else file.stem,
+                read_mask=None if truth is None else partial(truth.__getitem__, index),
+            )
+            for index in range(len(stack))
+        ]
 
     return found_in(path, (".npz",), maps_of, order)
 
 
-def as_stack(array: Array, file: Path, edge: int | None = None) -> Array:
-    """A stack as (images, height, width).
+def as_stack(array: StoredArray, edge: int | None = None) -> StoredArray:
+    """A stack as (images, height, width), where one more axis may have the length one.
 
     Raises:
-        InputError: it has any other number of axes, or a flat one does not hold whole square maps.
+        InputError: the stack has another number of axes, or a flat one does not hold whole square maps.
     """
-    if array.ndim == 4 and 1 in (array.shape[1], array.shape[3]):
-        return array.squeeze(axis=1 if array.shape[1] == 1 else 3)
-    if array.ndim == 1 and edge is not None and array.size and array.size % edge**2 == 0:
-        return array.reshape(-1, edge, edge)
-    if array.ndim != 3 or not len(array):
-        raise InputError(f"{file} holds maps of shape {array.shape}; (images, height, width) is needed")
+    shape = array.shape
+    if len(shape) == 1 and edge is not None and shape[0] and shape[0] % edge**2 == 0:
+        return replace(array, shape=(shape[0] // edge**2, edge, edge))
+    is_stack = len(shape) == 3 or (len(shape) == 4 and 1 in (shape[1], shape[3]))
+    if not is_stack or not len(array):
+        raise InputError(f"{array.path} holds maps of shape {shape}; (images, height, width) is needed")
     return array
-
-
-def _item(file: Path, index: int, stack: Array, others: Mapping[str, Array]) -> FoundMap:
-    return FoundMap(
-        origin=file,
-        read=partial(stack.__getitem__, index),
-        place=str(others["places"][index]) if "places" in others else None,
-        category=str(others["categories"][index]) if "categories" in others else file.stem,
-        read_mask=partial(others["masks"].__getitem__, index) if "masks" in others else None,
-    )

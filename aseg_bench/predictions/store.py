@@ -1,12 +1,11 @@
-"""Anomaly maps on disk, in the layout of MVTec's evaluation code, which every peer's tool can read.
+"""Anomaly maps on disk, in the folders of MVTec's evaluation code, which reads maps in the size of their images.
 
-<root>/<method>/<dataset>/<category>/test/<defect>/<stem>.tiff      one float channel, the size of the image
+<root>/<method>/<dataset>/<category>/test/<defect>/<stem>.tiff      one float channel, in the size it was given
 """
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -14,9 +13,11 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import is_folder_name, written_whole
-from aseg_bench.records import AnomalyMap, Sample
+from aseg_bench.metrics.checks import as_array
+from aseg_bench.predictions.exact import exact_scores
+from aseg_bench.records import AnomalyMap, LazySequence, Sample
 
-_HALF_ERROR = 0.01  # rounding to float16 beyond this share of a map's spread is worth a warning
+_N_HALVES = 2**16  # bit patterns of float16
 
 
 class MapStore:
@@ -28,12 +29,13 @@ class MapStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._ranges: dict[str, NDArray[np.float64]] = {}
 
     def folder(self, method: str, dataset: str = "") -> Path:
         """Where the maps of a method on a data set, or on all of them, lie, whether or not there are any.
 
         Raises:
-            InputError: the method's name is no folder name.
+            InputError: the method's name cannot name a folder.
         """
         if not is_folder_name(method):
             raise InputError(
@@ -46,7 +48,7 @@ class MapStore:
         """Where the map of a sample lies, whether or not it is there.
 
         Raises:
-            InputError: the method's name is no folder name, or the sample's would lead out of its folder.
+            InputError: the method's name cannot name a folder, or the sample's name would lead out of its folder.
         """
         folder, place = self.folder(method, sample.dataset), Path(f"{sample.name}.tiff")
         if place.anchor or ".." in place.parts:
@@ -54,28 +56,31 @@ class MapStore:
         return folder / place
 
     def write(self, method: str, anomaly_map: AnomalyMap, half: bool = False) -> Path:
-        """Write one map whole, as float32, or with ``half`` as float16; an older one is replaced.
+        """Write one map whole, in the type that it has, or with ``half`` as float16; an older one is replaced.
 
         Returns:
             The file written.
 
         Raises:
-            InputError: the map is not 2-D, not finite, or too large for float16.
+            InputError: the map is not 2-D, not finite, or too large for float16, or its type cannot be compared.
         """
         path = self.path(method, anomaly_map.sample)
         where = f"the map of {method} for {anomaly_map.sample.name}"
-        scores = np.asarray(anomaly_map.scores, dtype=np.float32)
+        scores = as_array(anomaly_map.scores, where)
         _check(where, scores)
-        stored = _halved(where, scores) if half else scores
+        exact = exact_scores(scores, where)
+        stored = scores if scores.dtype.itemsize <= exact.dtype.itemsize else exact
+        if half:
+            stored = self._halved(method, where, exact)
         with written_whole(path) as temporary:
             tifffile.imwrite(temporary, stored)
         return path
 
-    def read(self, method: str, sample: Sample) -> NDArray[np.float32]:
-        """The map of one sample, (height, width) float32.
+    def read(self, method: str, sample: Sample) -> NDArray[Any]:
+        """The map of one sample, (height, width): float32, float64 or int64, the first of these that holds it exactly.
 
         Raises:
-            InputError: there is no such map, the file is damaged, or it is no finite 2-D map.
+            InputError: the store has no such map, or the file is damaged or does not hold a finite 2-D map.
         """
         path = self.path(method, sample)
         try:
@@ -84,19 +89,36 @@ class MapStore:
             raise InputError(f"{method} has no map for {sample.name}; expected {path}") from error
         except Exception as error:  # a damaged TIFF can raise nearly anything
             raise InputError(f"cannot read the map {path} ({error}); remove it and run again") from error
-        if not np.issubdtype(scores.dtype, np.floating):
-            raise InputError(
-                f"{path} holds {scores.dtype}, not anomaly scores as floating-point numbers; remove it and run again"
-            )
+        scores = as_array(scores, f"the map {path}")
         _check(f"the map {path}", scores)
-        return scores.astype(np.float32, copy=False)
+        return exact_scores(scores, f"the map {path}")
 
-    def maps(self, method: str, samples: Sequence[Sample]) -> Sequence[NDArray[np.float32]]:
+    def maps(self, method: str, samples: Sequence[Sample]) -> Sequence[NDArray[Any]]:
         """The maps of the samples, in order; each is read from its file when it is asked for, and not kept."""
-        return _StoredMaps(self, method, samples)
+        return LazySequence(len(samples), lambda index: self.read(method, samples[index]))
+
+    def merged_by_half(self, method: str) -> tuple[int, int]:
+        """How many of a method's float16 values, as this store has written them, stand for several scores; and all.
+
+        Scores of several maps that become one value count as well, since all maps of a category are ranked together.
+        """
+        low, high = self._ranges.get(method, np.zeros((2, 0)))
+        return int(np.count_nonzero(low < high)), int(np.count_nonzero(low <= high))
+
+    def _halved(self, method: str, where: str, scores: NDArray[Any]) -> NDArray[np.float16]:
+        largest = float(np.abs(scores).max())
+        if largest > float(np.finfo(np.float16).max):
+            raise InputError(f"{where} reaches {largest:g}, too large for float16; store it as float32")
+        halved = scores.astype(np.float16) + np.float16(0)  # which makes -0 and 0 one value
+        unset = np.repeat([[np.inf], [-np.inf]], _N_HALVES, axis=1)
+        low, high = self._ranges.setdefault(method, unset)
+        values, wide = halved.view(np.uint16).ravel(), scores.astype(np.float64).ravel()
+        np.minimum.at(low, values, wide)
+        np.maximum.at(high, values, wide)
+        return halved
 
     def missing(self, method: str, samples: Sequence[Sample]) -> list[Sample]:
-        """The samples of which there is no map yet."""
+        """The samples that have no map yet."""
         return [sample for sample in samples if not self.path(method, sample).is_file()]
 
     def left_over(self, method: str, dataset: str, samples: Sequence[Sample]) -> list[Path]:
@@ -114,40 +136,9 @@ class MapStore:
         )
 
 
-class _StoredMaps(Sequence[NDArray[np.float32]]):
-    def __init__(self, store: MapStore, method: str, samples: Sequence[Sample]) -> None:
-        self._store, self._method, self._samples = store, method, samples
-
-    def __len__(self) -> int:
-        return len(self._samples)
-
-    @overload
-    def __getitem__(self, index: int) -> NDArray[np.float32]: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[NDArray[np.float32]]: ...
-    def __getitem__(self, index: int | slice) -> NDArray[np.float32] | Sequence[NDArray[np.float32]]:
-        if isinstance(index, slice):
-            return _StoredMaps(self._store, self._method, self._samples[index])
-        return self._store.read(self._method, self._samples[index])
-
-
-def _check(where: str, scores: NDArray[np.floating]) -> None:
+def _check(where: str, scores: NDArray[Any]) -> None:
     if scores.ndim != 2 or scores.size == 0:
         raise InputError(f"{where} has the shape {scores.shape}, not (height, width)")
     if not np.isfinite(scores).all():
         row, column = np.argwhere(~np.isfinite(scores))[0]
         raise InputError(f"{where} is {scores[row, column]} at pixel ({row}, {column}); scores must be finite")
-
-
-def _halved(where: str, scores: NDArray[np.float32]) -> NDArray[np.float16]:
-    largest = float(np.abs(scores).max())
-    if largest > float(np.finfo(np.float16).max):
-        raise InputError(f"{where} reaches {largest:g}, too large for float16; store it as float32")
-    halved = scores.astype(np.float16)
-    error = np.abs(halved - scores).max()
-    if 0 < _HALF_ERROR * np.ptp(scores) < error:
-        warnings.warn(
-            f"float16 blurs {where} by {error:g} of a spread of {np.ptp(scores):g}; scores may change: use float32",
-            stacklevel=3,
-        )
-    return halved

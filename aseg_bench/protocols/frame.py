@@ -29,7 +29,7 @@ def frame_shape(map_shape: Shape, image_shape: Shape, protocol: Protocol) -> Sha
 
 
 def crop_box(shape: Shape, crop: int | None) -> tuple[slice, slice]:
-    """The centre square of a frame as torchvision's CentreCrop takes it; all of it without a crop."""
+    """The centre square of a frame as torchvision's CentreCrop takes it; the whole frame without a crop."""
     if crop is None:
         return slice(None), slice(None)
     top, left = (max(0, round((edge - crop) / 2)) for edge in shape)

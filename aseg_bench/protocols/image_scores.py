@@ -7,12 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.protocols.presets import ImageScore
+from aseg_bench.protocols.presets import ImageScoreRule
 
 Scores = NDArray[np.floating]
 
 
-def image_score(scores: Scores, rule: ImageScore) -> float:
+def image_score(scores: Scores, rule: ImageScoreRule) -> float:
     """The score of an image.
 
     Args:
@@ -58,7 +58,7 @@ def _top_100_mean(scores: Scores) -> float:
     return float(np.partition(scores, scores.size - n_top, axis=None)[-n_top:].mean())
 
 
-_RULES: dict[ImageScore, Callable[[Scores], Any]] = {
+_RULES: dict[ImageScoreRule, Callable[[Scores], Any]] = {
     "max": lambda scores: scores.max(),
     "std": lambda scores: scores.std(),
     "top_100_mean": _top_100_mean,

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.images import image_size, read_mask
-from aseg_bench.protocols.curves import best_f1_threshold, score_range
+from aseg_bench.protocols.curves import Curve, best_f1_threshold, f1_threshold, score_range
 from aseg_bench.protocols.frame import crop_box, frame_shape, resized_map
 from aseg_bench.protocols.image_scores import image_score
 from aseg_bench.protocols.presets import Protocol
@@ -19,6 +19,7 @@ from aseg_bench.records import LazySequence, Sample
 
 Scores = NDArray[np.floating]
 Masks = Sequence[NDArray[np.number] | None]
+N_BYTES_KEPT = 2**26  # of resized maps and truths: a small category is read once, a large one again for each pass
 
 
 class Pair(NamedTuple):
@@ -32,35 +33,52 @@ class Pair(NamedTuple):
 class Meeting:
     """A category under a protocol.
 
-    Maps of a protocol with a fixed size are kept in memory; others are read again for each pass.
+    Images are read one by one, and again for each pass, except the first ones that fit into ``N_BYTES_KEPT``.
 
     Args:
         samples: test images.
         maps: one (height, width) array per sample; may be read lazily.
         masks: masks that travelled with the maps; None reads those of the samples.
         protocol: the rules.
+        n_bytes_kept: of maps and truths; None takes ``N_BYTES_KEPT``.
     """
 
     def __init__(
-        self, samples: Sequence[Sample], maps: Sequence[Scores], masks: Masks | None, protocol: Protocol
+        self,
+        samples: Sequence[Sample],
+        maps: Sequence[Scores],
+        masks: Masks | None,
+        protocol: Protocol,
+        n_bytes_kept: int | None = None,
     ) -> None:
         self._samples, self._maps, self._masks, self._protocol = samples, maps, masks, protocol
-        self._pair = lru_cache(maxsize=None if isinstance(protocol.size, int) else 16)(self._read)
+        self._n_bytes_kept = N_BYTES_KEPT if n_bytes_kept is None else n_bytes_kept
+        # a thread asks for the truth of an image and for its scores in turn: the last pairs serve both
+        self._pairs = LazySequence(len(samples), lru_cache(maxsize=2)(self._read), self._n_bytes_kept)
+
+    def __reduce__(self) -> tuple[type["Meeting"], tuple[Any, ...]]:
+        given = (self._samples, self._maps, self._masks, self._protocol, self._n_bytes_kept)
+        return Meeting, given  # another process reads again
+
+    @property
+    def protocol(self) -> Protocol:
+        """The rules."""
+        return self._protocol
 
     @property
     def truths(self) -> Sequence[NDArray[np.bool_]]:
         """True where anomalous."""
-        return LazySequence(len(self._samples), lambda index: self._pair(index).truth)
+        return LazySequence(len(self._samples), lambda index: self._pairs[index].truth)
 
     @property
     def scores(self) -> Sequence[Scores]:
         """Maps after resizing, cropping, smoothing and scaling."""
-        return LazySequence(len(self._samples), lambda index: self._scaled(self._pair(index).scores))
+        return LazySequence(len(self._samples), lambda index: self._scaled(self._pairs[index].scores))
 
-    @property
+    @cached_property
     def normal_areas(self) -> list[float]:
         """Normal pixels of each image; a partly covered pixel of an unbinarised mask counts in part."""
-        return [self._pair(index).normal_area for index in range(len(self._samples))]
+        return [self._pairs[index].normal_area for index in range(len(self._samples))]
 
     @property
     def has_plain_image_scores(self) -> bool:
@@ -69,9 +87,16 @@ class Meeting:
 
     @cached_property
     def image_scores(self) -> Scores:
-        """One score per image."""
+        """One score per image.
+
+        Raises:
+            UndefinedMetricError: a map is smaller than the window over which its scores are averaged.
+        """
         rule, is_anomalib = self._protocol.image_score, self._protocol.map_scale == "anomalib"
-        scores = np.array([image_score(m, rule) for m in (self._unscaled if is_anomalib else self.scores)])
+        try:
+            scores = np.array([image_score(m, rule) for m in (self._unscaled if is_anomalib else self.scores)])
+        except InputError as error:
+            raise UndefinedMetricError(str(error)) from error
         if not is_anomalib:
             return scores
         threshold = best_f1_threshold(scores, self.image_labels)
@@ -86,7 +111,7 @@ class Meeting:
 
     @property
     def _unscaled(self) -> Sequence[Scores]:
-        return LazySequence(len(self._samples), lambda index: self._pair(index).scores)
+        return LazySequence(len(self._samples), lambda index: self._pairs[index].scores)
 
     def _read(self, index: int) -> Pair:
         sample, scores, protocol = self._samples[index], self._maps[index], self._protocol
@@ -96,11 +121,14 @@ class Meeting:
         image_shape = scores.shape
         if protocol.size != "map":
             image_shape = image_size(sample.image_path) if mask is None else mask.shape
-        shape = frame_shape(scores.shape, image_shape, protocol)
+        travels = self._masks is not None and mask is not None and mask.shape == scores.shape
+        shape = scores.shape if travels else frame_shape(scores.shape, image_shape, protocol)
         fractions = np.zeros(shape, dtype=np.float32) if mask is None else truth_fractions(mask, shape, protocol)
-        box = crop_box(shape, protocol.crop)
+        box = crop_box(shape, None if travels else protocol.crop)
         fractions = fractions[box]
         framed = np.ascontiguousarray(resized_map(scores, shape)[box])
+        if framed.dtype.kind != "f" and (protocol.size != "map" or protocol.map_scale != "none"):
+            framed = framed.astype(np.float64)  # the arithmetic of the other code bases is that of floats
         if protocol.smoothing:
             framed = gaussian_filter(framed, sigma=protocol.smoothing)
         truth = binarised(fractions, protocol.truth_rule)
@@ -126,9 +154,8 @@ class Meeting:
         low, high = score_range(self._unscaled)
         if rule == "category_min_max":
             return lambda scores: _min_max_scaled(scores, low, high)
-        pooled = np.concatenate([scores.ravel() for scores in self._unscaled])
-        labels = np.concatenate([truth.ravel() for truth in self.truths])
-        threshold = best_f1_threshold(pooled, labels)
+        curve = Curve.of(self._unscaled, self.truths)
+        threshold = f1_threshold(curve) if curve.tp.size else high
         return lambda scores: _anomalib_scaled(scores, low, high, threshold)
 
 
@@ -140,7 +167,7 @@ def _min_max_scaled(scores: Scores, low: float, high: float) -> Scores:
 
 
 def _anomalib_scaled(scores: Scores, low: float, high: float, threshold: float) -> Scores:
-    """The threshold comes to one half; what leaves [0, 1] is clamped."""
+    """The threshold is moved to one half; values outside [0, 1] are clamped."""
     kind = scores.dtype.type
     spread = kind(high) - kind(low)
     if not spread:

@@ -1,6 +1,6 @@
 """The settings of a protocol and the named presets of the field. The defaults are ours: the truth at the map's size."""
 
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from json import dumps
 from typing import Any, Literal
@@ -11,13 +11,15 @@ _NAMING = ("name", "summary", "source")
 TruthResize = Literal["nearest", "opencv_nearest", "pillow_bilinear", "opencv_linear", "torch_antialias"]
 TruthRule = Literal["above_zero", "above_half", "at_least_half", "only_full", "above_127"]
 MapScale = Literal["none", "category_min_max", "image_min_max", "anomalib"]
-ImageScore = Literal["max", "std", "top_100_mean", "pool_8_eight_times_max", "pool_16_max", "pool_21_max"]
-Binning = Literal["exact", "histogram_50", "histogram_1000", "percentiles_202"]
+ImageScoreRule = Literal["max", "std", "top_100_mean", "pool_8_eight_times_max", "pool_16_max", "pool_21_max"]
+ApRule = Literal["steps", "trapezoids", "trapezoids_resorted"]
+Binning = Literal["exact", "histogram_50", "histogram_50_cuda", "histogram_1000", "percentiles_202"]
 DscRule = Literal["paper", "anomalous_only", "pooled"]
 F1Rule = Literal["exact", "grid_21"]
 AuproRule = Literal[
     "exact",
     "histogram_50",
+    "histogram_50_cuda",
     "histogram_1000",
     "grid_200",
     "grid_200_dilated",
@@ -35,22 +37,27 @@ class Protocol:
         name: key in ``PROTOCOLS``.
         summary: what it is, in one line.
         source: repository and files that it restates.
+        version: of the preset's meaning. Whoever changes the meaning raises it, so that scores from before and after
+            are never merged unmarked.
         size: where scores and truth meet: ``map`` keeps the map's height and width, ``image`` resizes maps to the
-            original image, a number resizes both to this edge in pixels.
+            original image, a number resizes both to this edge in pixels. Where masks travel with the maps at their
+            size, the original compares them there, and ``size`` and ``crop`` do not apply.
         keep_aspect: a numeric ``size`` is the shorter edge, and the longer one follows; otherwise both are equal.
         crop: edge of the centre square that is kept after resizing; None keeps all.
         truth_resize: who resizes the mask, and how.
         truth_rule: which pixels of the resized mask are anomalous; half and full refer to a mask from 0 to 255.
         truth_binarised_first: the mask becomes 0 or 255 by ``> 0`` before it is resized.
-        smoothing: standard deviation in pixels of a Gaussian blur of the map; 0 is none.
+        smoothing: standard deviation in pixels of a Gaussian blur of the map; 0 for no blur.
         map_scale: how the maps of a category are rescaled before the metrics.
         auroc_flip: an AUROC below one half is replaced by one minus itself.
-        ap_rule: area under the precision-recall curve by ``steps`` or by ``trapezoids``.
+        ap_rule: area under the precision-recall curve by ``steps``, by ``trapezoids``, or by those between points that
+            were sorted by recall again.
         binning: the scores at which pixel AUROC and AP look; anything but ``exact`` implies trapezoids.
         image_binning: the same for image AUROC and AP.
-        f1_rule: thresholds of best F1 and IoU.
+        f1_rule: thresholds of best F1 and IoU; on a grid also F1, found share and IoU over thresholds 0.2 to 0.8.
         dsc_rule: which average of Dice at the precision + recall threshold is printed as DSC and IoU.
-        aupro_rule: variant of the per-region overlap.
+        aupro_rule: variant of the per-region overlap; with ``resampled_regions`` IAP is DeSTSeg's too, which finds all
+            normal pixels at a threshold of 0 or below.
         image_score: one number per image from its map.
         image_label: whether the ``folder`` or the evaluated ``mask`` says that an image is anomalous.
     """
@@ -58,6 +65,7 @@ class Protocol:
     name: str
     summary: str
     source: str
+    version: int = 1
     size: Literal["map", "image"] | int = "map"
     keep_aspect: bool = False
     crop: int | None = None
@@ -67,13 +75,13 @@ class Protocol:
     smoothing: float = 0.0
     map_scale: MapScale = "none"
     auroc_flip: bool = False
-    ap_rule: Literal["steps", "trapezoids"] = "steps"
+    ap_rule: ApRule = "steps"
     binning: Binning = "exact"
     image_binning: Binning = "exact"
     f1_rule: F1Rule = "exact"
     dsc_rule: DscRule = "paper"
     aupro_rule: AuproRule = "exact"
-    image_score: ImageScore = "max"
+    image_score: ImageScoreRule = "max"
     image_label: Literal["folder", "mask"] = "folder"
 
     @property
@@ -83,11 +91,19 @@ class Protocol:
 
     @property
     def stamp(self) -> str:
-        """The name; with changed settings also a short digest of them, so that no two protocols share a stamp."""
+        """The name, from version 2 on as ``name@2``; with changed settings the name and a short digest of them.
+
+        So two protocols never share a stamp, and two meanings of one preset do not either.
+        """
         preset = PROTOCOLS.get(self.name)
         if preset is not None and preset.settings == self.settings:
-            return self.name
-        return f"{self.name}~{sha256(dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:8]}"
+            return self.name if self.version == 1 else f"{self.name}@{self.version}"
+        return f"{self.name}~{self.digest}"
+
+    @property
+    def digest(self) -> str:
+        """A short digest of all settings."""
+        return sha256(dumps(self.settings, sort_keys=True).encode()).hexdigest()[:8]
 
 
 EXACT = Protocol(
@@ -105,6 +121,7 @@ _UNIAD = Protocol(
     name="uniad",
     summary="224 pixels, nearest truth, flipped AUROC, image score after a 16 x 16 average pool",
     source="zhiyuanyou/UniAD: datasets/custom_dataset.py, utils/eval_helper.py",
+    version=2,
     size=224,
     auroc_flip=True,
     image_score="pool_16_max",
@@ -114,6 +131,7 @@ _PATCHCORE = Protocol(
     name="patchcore",
     summary="shorter edge 256, centre crop 224, a pixel is anomalous only where the blurred mask is full",
     source="amazon-science/patchcore-inspection: src/patchcore/datasets/mvtec.py, metrics.py, bin/run_patchcore.py",
+    version=2,
     size=256,
     keep_aspect=True,
     crop=224,
@@ -125,6 +143,7 @@ _ADER = Protocol(
     name="ader",
     summary="256 pixels, truth above one half, F1 at 21 thresholds, AUPRO at 100 thresholds with stretched FPR",
     source="zhangzjn/ADer: data/ad_dataset.py, util/metric.py (use_adeval=False)",
+    version=2,
     size=256,
     truth_resize="pillow_bilinear",
     truth_rule="above_half",
@@ -138,6 +157,7 @@ _ANOMALIB = Protocol(
     name="anomalib_2_7",
     summary="256 pixels, nearest truth, maps shifted by their best-F1 threshold and clamped to [0, 1]",
     source="open-edge-platform/anomalib: src/anomalib/post_processing/post_processor.py, metrics/aupr.py",
+    version=2,
     size=256,
     truth_resize="opencv_nearest",
     map_scale="anomalib",
@@ -154,6 +174,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="unias",
             summary="224 pixels, flipped AUROC, Dice at the precision + recall threshold, image score is the maximum",
             source="Mwxinnn/UniAS: datasets/dataset_loader.py, utils/eval_helper.py",
+            version=2,
             size=224,
             auroc_flip=True,
             image_label="mask",
@@ -166,6 +187,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="diad",
             summary="256 pixels, truth wherever the blurred mask is above zero, flipped AUROC, AUPRO at 200 thresholds",
             source="lewandofskee/DiAD: mvtecad_dataloader.py, utils/eval_helper.py",
+            version=2,
             size=256,
             truth_resize="pillow_bilinear",
             auroc_flip=True,
@@ -188,6 +210,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="draem",
             summary="256 pixels, OpenCV's linear resize, truth only where full, image score after a 21 x 21 pool",
             source="VitjanZ/DRAEM: data_loader.py, test_DRAEM.py",
+            version=2,
             size=256,
             truth_resize="opencv_linear",
             truth_rule="only_full",
@@ -195,8 +218,10 @@ PROTOCOLS: dict[str, Protocol] = {
         ),
         Protocol(
             name="rd4ad",
-            summary="256 pixels, truth above one half, AUPRO of each anomalous image alone",
+            summary="256 pixels, truth above one half, AUPRO of each anomalous image alone; the original stops at a "
+            "defect image whose mask is empty, which is left out here",
             source="hq-deng/RD4AD: dataset.py, test.py",
+            version=2,
             size=256,
             truth_resize="pillow_bilinear",
             truth_rule="above_half",
@@ -207,6 +232,7 @@ PROTOCOLS: dict[str, Protocol] = {
             name="destseg",
             summary="256 pixels, antialiased truth from one half, resampled AUPRO, image score of the top 100 pixels",
             source="apple/ml-destseg: data/mvtec_dataset.py, eval.py, model/metrics.py",
+            version=2,
             size=256,
             truth_resize="torch_antialias",
             truth_rule="at_least_half",
@@ -218,10 +244,10 @@ PROTOCOLS: dict[str, Protocol] = {
         replace(
             _ADER,
             name="ader_adeval50",
-            summary="as ader, but pixel AUROC, AP and AUPRO from a histogram of 50 bins",
+            summary="as ader, but pixel AUROC, AP and AUPRO from a histogram of 50 bins, the maximum counted twice",
             source="zhangzjn/ADer: util/metric.py (use_adeval=True, as its benchmark configurations set)",
-            binning="histogram_50",
-            aupro_rule="histogram_50",
+            binning="histogram_50_cuda",
+            aupro_rule="histogram_50_cuda",
         ),
         Protocol(
             name="adeval1000",
@@ -238,8 +264,8 @@ PROTOCOLS: dict[str, Protocol] = {
         replace(
             _ANOMALIB,
             name="anomalib_2_6",
-            summary=f"{_ANOMALIB.summary}; AP by trapezoids",
-            ap_rule="trapezoids",
+            summary=f"{_ANOMALIB.summary}; AP by trapezoids between resorted points",
+            ap_rule="trapezoids_resorted",
         ),
         _ANOMALIB,
         Protocol(
@@ -254,7 +280,9 @@ PROTOCOLS: dict[str, Protocol] = {
             name="mvtec_official",
             summary="original resolution, truth untouched, exact AUROC and AUPRO",
             source="MVTec AD evaluation scripts (mvtec.com), read from public copies",
+            version=2,
             size="image",
+            image_label="mask",
         ),
     )
 }
@@ -264,8 +292,23 @@ def find_protocol(name: str) -> Protocol:
     """The preset of this name.
 
     Raises:
-        InputError: there is none.
+        InputError: no preset has this name.
     """
     if name not in PROTOCOLS:
         raise InputError(f"no protocol is named {name}; {near_matches(name, list(PROTOCOLS))}")
     return PROTOCOLS[name]
+
+
+def protocol_stamped(stamp: str) -> Protocol:
+    """The preset under which scores with this stamp were made.
+
+    Raises:
+        InputError: no preset has this stamp, or the meaning of the preset has changed since.
+    """
+    for protocol in PROTOCOLS.values():
+        if protocol.stamp == stamp:
+            return protocol
+    name = stamp.split("@")[0]
+    if name in PROTOCOLS:
+        raise InputError(f"scores under {stamp}, which is now {PROTOCOLS[name].stamp}; score the maps again")
+    raise InputError(f"scores under {stamp}, which is not a preset; {near_matches(name, list(PROTOCOLS))}")

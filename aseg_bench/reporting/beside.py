@@ -10,7 +10,7 @@ from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN
 from aseg_bench.reporting.published import normalised, published, sources
-from aseg_bench.reporting.tables import DASH, PAPER_TABLES, Cell, Footnotes, Table, printed
+from aseg_bench.reporting.tables import DASH, PAPER_TABLES, Cell, Footnotes, Table, result_text
 from aseg_bench.runs.scores import Key, Result, csv_text
 
 SETTING = "one-for-all"
@@ -88,7 +88,7 @@ def published_tables(
         for name in dict.fromkeys(here["measured_as"]):
             own = {key.dataset: result for key, result in results.items() if _is_mean_of(key, name, metric)}
             label = methods[name].label if name in methods else name
-            measured.append([Cell(label), *(Cell(printed(own.get(place), metric)) for place in places)])
+            measured.append([Cell(label), *(Cell(result_text(own.get(place), metric)) for place in places)])
         rows = [_published_row(group, places, notes) for _, group in here.groupby(_ORIGIN, sort=False)]
         caption = (
             f"{METRICS[metric].label} (%), measured and published ({SETTING}). * from the source in the footnote; in "

@@ -2,16 +2,26 @@
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 from string import ascii_lowercase
 
-from aseg_bench.analysis.comparison import Comparison, Place
+import pandas as pd
+
+from aseg_bench.analysis.comparison import Comparison, compare_methods
 from aseg_bench.analysis.rank_tests import holm, rank_tests
 from aseg_bench.analysis.resampling import RESAMPLED, Resampled
+from aseg_bench.datasets import dataset_labels
+from aseg_bench.files import make_folder, written_whole
+from aseg_bench.methods import find_methods
 from aseg_bench.metrics import METRICS
-from aseg_bench.records import MEAN
+from aseg_bench.progress import track
+from aseg_bench.records import MEAN, Place
 from aseg_bench.reporting.tables import DASH, Cell, Table
+from aseg_bench.reporting.writing import write_formats
+from aseg_bench.runs.results import Results, read_results
 from aseg_bench.runs.scores import csv_text
 
 LEVEL = 0.95
@@ -22,11 +32,67 @@ CSV_COLUMNS = (
 )
 
 
+@dataclass(frozen=True)
+class Compared:
+    """The result of a comparison.
+
+    Attributes:
+        comparison: resampled numbers of every method at every place.
+        tables: in the order of print.
+        paths: files written.
+    """
+
+    comparison: Comparison
+    tables: Sequence[Table]
+    paths: Sequence[Path]
+
+    def to_frame(self) -> pd.DataFrame:
+        """The columns of ``comparison.csv``."""
+        return pd.read_csv(io.StringIO(comparison_csv(self.comparison)))
+
+
+def compare(
+    run: Path | Results,
+    methods: Sequence[str] | None = None,
+    *,
+    n_replicates: int = 1000,
+    seed: int = 0,
+    out: Path | None = None,
+    quiet: bool = True,
+) -> Compared:
+    """Intervals and paired differences of methods of one run, from its maps; ``aseg-bench compare`` is this function.
+
+    Args:
+        run: folder or results of a finished run with its maps.
+        methods: names of two or more; None takes all.
+        n_replicates: resampled sets of images.
+        seed: of the resampling.
+        out: folder of the files; None takes ``report`` in the run's.
+        quiet: no progress bar.
+
+    Raises:
+        InputError: maps or images are missing, or a method is not of the run.
+    """
+    results = run if isinstance(run, Results) else read_results([run])[0]
+    place = out or results.folder.report
+    make_folder(place)
+    maps = list(results.maps(methods).values())
+    comparison = compare_methods(
+        track(maps, "resampling images", len(maps), quiet), results.scores, n_replicates=n_replicates, seed=seed
+    )
+    labels = {name: facts.label for name, facts in find_methods().items()}
+    tables = comparison_tables(comparison, labels, dataset_labels(results.scores))
+    paths = write_formats(place, tables, ("md", "tex", "html"), "comparison")
+    with written_whole(place / "comparison.csv") as temporary:
+        temporary.write_text(comparison_csv(comparison), encoding="utf-8")
+    return Compared(comparison, tables, [*paths, place / "comparison.csv"])
+
+
 def comparison_tables(comparison: Comparison, labels: Mapping[str, str], datasets: Mapping[str, str]) -> list[Table]:
     """Intervals by data set and by category, paired differences and rank tests, for each metric.
 
     Args:
-        comparison: from ``compare``.
+        comparison: from ``compare_methods``.
         labels: names of methods in print.
         datasets: names of data sets in print.
     """

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN, Case
-from aseg_bench.reporting.tables import DASH, RATE, Cell, Footnotes, Table, printed
+from aseg_bench.reporting.tables import DASH, RANKED, RATE, Cell, Footnotes, Table, result_text
 from aseg_bench.runs.scores import Key, Result
 
-RANKED = ("pixel_auroc", "pixel_ap", "dsc")
-LIFT, FALSE_ALARMS = "pixel_ap_lift", "fp_pixels"
+FALSE_ALARMS = "fp_pixels"
 
 
 @dataclass(frozen=True)
@@ -76,15 +75,14 @@ def _row(
 
 
 def _lift(name: str, dataset: str, results: Mapping[Key, Result]) -> float | None:
-    """Mean pixel AP over mean Anomaly Rate, of the categories where both are defined; of the means if no others are."""
+    """Mean pixel AP over mean Anomaly Rate, of the categories where both are defined."""
     by_category: dict[str, dict[str, float]] = {}
     for key, result in results.items():
-        if (key.method, key.dataset) == (name, dataset) and result.value is not None:
+        if (key.method, key.dataset) == (name, dataset) and key.category != MEAN and result.value is not None:
             by_category.setdefault(key.category, {})[key.metric] = result.value
-    both = {place: found for place, found in by_category.items() if found.keys() >= {"pixel_ap", RATE}}
-    places = both.keys() - {MEAN} or both.keys()
-    rate = sum(both[place][RATE] for place in places)
-    return sum(both[place]["pixel_ap"] for place in places) / rate if rate else None
+    both = [found for found in by_category.values() if found.keys() >= {"pixel_ap", RATE}]
+    rate = sum(found[RATE] for found in both)
+    return sum(found["pixel_ap"] for found in both) / rate if rate else None
 
 
 def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:
@@ -97,7 +95,7 @@ def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:
             result = row.results[metric]
             rank = by_metric.get(metric, {}).get(index)
             note = notes.letter(result.note if result else "not scored")
-            numbers.append(Cell(printed(result, metric), notes=note, aside=str(rank) if rank else ""))
+            numbers.append(Cell(result_text(result, metric), notes=note, aside=str(rank) if rank else ""))
         lift = DASH if row.lift is None else f"{row.lift:.1f}"
         alarms = DASH if row.false_alarms is None else f"{row.false_alarms:,.0f}"
         cells.append([Cell(row.label), *numbers, Cell(lift), Cell(alarms)])

@@ -92,7 +92,7 @@ def _page(table: Table, page: Sequence[tuple[str, Sequence[Cell]]], number: int)
 
 def escape(text: str) -> str:
     """Text that pdflatex prints as it is; a character its default fonts lack is named by its code point."""
-    text = re.sub(r"(?<!\S)-(?=\d)", "−", " ".join(text.split()))  # the sign of a number, no hyphen
+    text = re.sub(r"(?<!\S)-(?=\d)", "−", " ".join(text.split()))  # the sign of a number, not a hyphen
     text = "".join(_character(character) for character in text)
     return re.sub(r"(?<=[-'`,?!])(?=[-'`,])", "{}", text)  # no ligatures
 

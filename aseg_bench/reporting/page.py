@@ -3,12 +3,11 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from shutil import rmtree
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader
@@ -17,32 +16,19 @@ from PIL import Image
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, codes, in_processes, small
 from aseg_bench.files import written_whole
-from aseg_bench.records import MEAN, Score
+from aseg_bench.records import MEAN
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
-from aseg_bench.reporting.tables import Table, heading, printed
-from aseg_bench.runs.scores import Result
+from aseg_bench.reporting.tables import Note, Table, heading, result_text
+from aseg_bench.runs.scores import Key, Result
 
 _ON_SCREEN = 1.5  # times the size in print
 _TRUTH_CODE = 255  # in the green channel of a map's picture
 
 
-@dataclass(frozen=True)
-class Note:
-    """A sentence at the top of the page, plain text.
-
-    Attributes:
-        text: what to say.
-        kind: a ``warning`` is marked as one.
-    """
-
-    text: str
-    kind: Literal["finding", "warning"] = "finding"
-
-
 def write_page(
     out: Path,
-    scores: Sequence[Score],
+    results: Mapping[Key, Result],
     categories: Sequence[Sequence[ScoredMaps]] = (),
     *,
     tables: Sequence[Table] = (),
@@ -59,7 +45,7 @@ def write_page(
 
     Args:
         out: the folder; an older page in it is replaced.
-        scores: all scores of the run.
+        results: all that was scored, from ``merge_runs``.
         categories: per category, the maps of every method on the same samples; none leaves the gallery out.
         tables: the paper's tables first, then others; keys that start with ``table`` go into the summary.
         figures: from ``write_figures``, in ``out`` or below it.
@@ -82,7 +68,7 @@ def write_page(
     environment = Environment(
         loader=PackageLoader("aseg_bench.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    metrics = list(dict.fromkeys(score.metric for score in scores))
+    metrics = list(dict.fromkeys(key.metric for key in results))
     page = environment.get_template("report.html.j2").render(
         title=title,
         style=_own("report.css"),
@@ -91,7 +77,7 @@ def write_page(
         summary=Markup(html(table for table in tables if table.key.startswith("table"))),
         details=Markup(html(table for table in tables if not table.key.startswith("table"))),
         score_heads=["Data set", "Category", "Method", *(heading(metric) for metric in metrics)],
-        score_rows=_score_rows(scores, metrics, labels, datasets),
+        score_rows=_score_rows(results, metrics, labels, datasets),
         figures=[_shown(figure, out, datasets) for figure in figures],
         galleries=[_place(category[0].case.dataset, category[0].case.category, datasets) for category in categories],
         conditions=conditions,
@@ -110,13 +96,12 @@ def _place(dataset: str, category: str, datasets: Mapping[str, str]) -> str:
 
 
 def _score_rows(
-    scores: Sequence[Score], metrics: Sequence[str], labels: Mapping[str, str], datasets: Mapping[str, str]
+    results: Mapping[Key, Result], metrics: Sequence[str], labels: Mapping[str, str], datasets: Mapping[str, str]
 ) -> list[dict[str, Any]]:
     """A row per data set, category and method; an undefined score is a dash that says why."""
-    rows: dict[tuple[str, str, str], dict[str, Score]] = {}
-    for score in scores:
-        case = score.case
-        rows.setdefault((case.dataset, case.category, case.method), {})[score.metric] = score
+    rows: dict[tuple[str, str, str], dict[str, Result]] = {}
+    for key, result in results.items():
+        rows.setdefault((key.dataset, key.category, key.method), {})[key.metric] = result
     return [
         {
             "names": (datasets.get(dataset, dataset), category, labels.get(method, method)),
@@ -127,9 +112,8 @@ def _score_rows(
     ]
 
 
-def _cell(score: Score | None, metric: str) -> dict[str, str]:
-    result = None if score is None or score.value is None else Result({1: score.value})
-    return {"text": printed(result, metric), "note": "not scored" if score is None else score.undefined_because}
+def _cell(result: Result | None, metric: str) -> dict[str, str]:
+    return {"text": result_text(result, metric), "note": "not scored" if result is None else result.note}
 
 
 def _shown(figure: WrittenFigure, out: Path, datasets: Mapping[str, str]) -> dict[str, Any]:

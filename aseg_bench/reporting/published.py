@@ -101,7 +101,7 @@ def published_table(frame: pd.DataFrame) -> Table:
 
 
 def write_published(path: Path, frame: pd.DataFrame) -> None:
-    """Write published numbers as CSV; no cell is taken for a formula."""
+    """Write published numbers as CSV; no spreadsheet takes a cell for a formula."""
     with written_whole(path) as temporary:
         frame.map(csv_text).to_csv(temporary, index=False)
 

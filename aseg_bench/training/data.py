@@ -17,7 +17,7 @@ from aseg_bench.records import Sample
 from aseg_bench.training.backbone import Backbone
 
 MEMORY_LIMIT = 4 << 30  # bytes of images kept in memory; more go to a memory map on disk
-FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed anew in every step
+FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed again in every step
 _FEATURE_BATCH = 16
 
 
@@ -87,7 +87,7 @@ class FeatureSource:
     Without augmentation the features never change, so they are computed once and kept in half precision.
 
     Args:
-        backbone: on the device where it shall run.
+        backbone: on the device where it will run.
         categories: of the images, one each.
         images: (images, 3, S, S) uint8.
         augmentation: changes of the images in training; None for none.

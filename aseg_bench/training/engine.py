@@ -4,6 +4,7 @@ Every random draw of a step comes from (seed, step, process), and the order of t
 number is all that a checkpoint needs to know of either.
 """
 
+import logging
 import math
 import os
 import time
@@ -27,7 +28,9 @@ from aseg_bench.training.data import FeatureSource
 from aseg_bench.training.reconstruction import FeatureReconstruction
 
 BOARD = "tensorboard"
+DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
+logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # Fabric logs processes and precisions, unasked
 _SECONDS_BETWEEN_CHECKPOINTS = 300.0
 _STEPS_PER_LOG_ROW = 10
 _NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")  # of CUDA and MPS, Linux, Windows
@@ -40,11 +43,13 @@ def make_fabric(options: MethodOptions) -> Fabric:
     ``launch`` is called. Precision ``auto`` is bfloat16 where a CUDA device computes in it, else single.
 
     Raises:
-        InputError: an unknown precision, or TensorBoard is asked for and not installed.
-        TrainingError: no such device, or too few.
+        InputError: an unknown device or precision, or TensorBoard is asked for and not installed.
+        TrainingError: there is no such device, or there are too few.
     """
+    if options.device not in DEVICES:
+        raise InputError(f"there is no device {options.device}; {near_matches(options.device, DEVICES)}")
     if options.precision not in PRECISIONS:
-        raise InputError(f"no precision {options.precision}; {near_matches(options.precision, PRECISIONS)}")
+        raise InputError(f"there is no precision {options.precision}; {near_matches(options.precision, PRECISIONS)}")
     precision = options.precision
     if precision == "auto":
         on_cuda = options.device in {"auto", "cuda"} and torch.cuda.is_available()
@@ -173,7 +178,7 @@ def _take_gradients(
         named = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in terms.items())
         kept = f"; {job.file} keeps the last good state" if job.file and job.file.exists() else ""
         raise TrainingError(
-            f"the {what} is not finite at step {step} ({named}){kept}; train anew with --overwrite "
+            f"the {what} is not finite at step {step} ({named}){kept}; train again with --overwrite "
             f"--set {job.method}.learning_rate={settings.learning_rate / 10:g}"
         )
     return {name: value.detach() for name, value in terms.items()}

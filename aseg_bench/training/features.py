@@ -5,6 +5,8 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from aseg_bench.errors import InputError
+
 
 class FeatureScaler(nn.Module):
     """Per-channel z-scores of features, with the mean and deviation of the training images.
@@ -51,7 +53,7 @@ def jitter(values: Tensor, scale: float, probability: float, channel_axis: int =
     Args:
         values: features, samples along the first axis.
         scale: strength; 20 in UniAD and UniAS.
-        probability: share of the samples that get noise, drawn anew for each.
+        probability: share of the samples that get noise, which is drawn for each.
         channel_axis: where the C channels lie.
 
     Source: You et al. (2022), section 3.2; scale per position as in the authors' release.
@@ -72,10 +74,18 @@ def neighbour_mask(grid: int, size: int) -> Tensor | None:
     Returns:
         (grid**2, grid**2) bool, True where attention is forbidden; None for size 0.
 
+    Raises:
+        InputError: a position in the middle would see no other.
+
     Source: You et al. (2022), section 3.1, neighbour masked attention; 7 x 7 on a 14 x 14 grid.
     """
     if size == 0:
         return None
+    if size // 2 >= grid // 2:
+        raise InputError(
+            f"neighbour_size {size} hides all of the {grid} x {grid} positions from those in the middle; "
+            "choose a smaller one, 0 to hide nothing, or a larger image_size"
+        )
     place = torch.arange(grid)
     near = (place[:, None] - place[None, :]).abs() <= size // 2  # (grid, grid) along one axis
     return (near[:, None, :, None] & near[None, :, None, :]).reshape(grid**2, grid**2)

@@ -34,12 +34,12 @@ class TrainedMethod:
         name: key of the method.
         build: makes the untrained model; called with the seed set.
         settings: of the method.
-        options: what the user said.
+        options: what the user asked for.
         augmentation: changes of training images; None for none.
 
     Raises:
         InputError: a setting does not fit the others or the backbone.
-        MissingWeightsError: the backbone's weights cannot be had.
+        MissingWeightsError: the backbone's weights cannot be found.
     """
 
     def __init__(
@@ -66,8 +66,8 @@ class TrainedMethod:
         """Train on normal images, or go on from the checkpoint in the options' folder.
 
         Raises:
-            InputError: no training images, or an unreadable one.
-            TrainingError: a non-finite loss, no memory, or a checkpoint that does not fit.
+            InputError: there are no training images, or one is unreadable.
+            TrainingError: a loss is not finite, memory runs out, or a checkpoint does not fit.
         """
         if not train_samples:
             raise InputError(f"{self.name} needs training images and there are none; look into <category>/train/good")
@@ -83,7 +83,7 @@ class TrainedMethod:
             write_log(state, job.options.folder)
 
     def _fit_in_processes(self, data: "TrainingData", job: TrainingJob) -> TrainingState:
-        """Train in processes of their own, of which nothing but the checkpoint comes back."""
+        """Train in separate processes; only the checkpoint comes back from them."""
         with TemporaryDirectory() as temporary:
             folder = job.options.folder or Path(temporary)
             job = replace(job, options=replace(job.options, folder=folder))
@@ -132,7 +132,7 @@ def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, 
     """Fit the scaler and train the decoder, in each process of ``fabric``.
 
     Raises:
-        TrainingError: as ``train``.
+        TrainingError: for the reasons that ``train`` gives.
     """
     if fabric.device.type != "cpu":
         model.to(memory_format=torch.channels_last)

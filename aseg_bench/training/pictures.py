@@ -10,21 +10,23 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.errors import InputError
-from aseg_bench.files import written_whole
+from aseg_bench.files import make_folder, written_whole
 from aseg_bench.images import HEAT, IMAGE_SUFFIXES, read_image
 from aseg_bench.methods import Segmenter
 from aseg_bench.progress import track
+from aseg_bench.training.trained import TrainedModel
 
 _OPACITY = 0.6
 
 
 def find_pictures(paths: Sequence[Path]) -> dict[Path, Path]:
-    """Pictures in files and folders, sorted, by the name that their results shall have (without ending).
+    """Pictures in files and folders, sorted, by the name that their results will have (without ending).
 
     Raises:
         InputError: a path does not exist, there is no picture, or two would have one name.
@@ -40,40 +42,61 @@ def find_pictures(paths: Sequence[Path]) -> dict[Path, Path]:
                 raise InputError(f"{found[name]} and {path} would both become {name}.tiff; rename one")
             found[name] = path
     if not found:
-        raise InputError(f"no picture in {', '.join(str(path) for path in paths)}")
+        raise InputError(f"there is no picture in {', '.join(str(path) for path in paths)}")
     return found
 
 
-def picture_maps(model: Segmenter, paths: Sequence[Path], out: Path, levels: bool = False, quiet: bool = False) -> int:
-    """Write maps and overlays of all pictures; with ``levels`` also the maps of the levels.
+def predict(
+    checkpoint: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    levels: bool = False,
+    device: str = "auto",
+    quiet: bool = True,
+) -> pd.DataFrame:
+    """Write maps and overlays of pictures with a trained model; ``aseg-bench predict`` is this function.
+
+    Args:
+        checkpoint: of a training: ``RUN/training/METHOD/DATASET/checkpoint.pt``.
+        images: pictures, or folders of them.
+        out: folder of the results.
+        levels: write the maps of the levels, too.
+        device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        quiet: no progress bars.
 
     Returns:
-        How many pictures there were.
+        One row per picture: ``image``, ``map`` (files) and ``highest_score``.
 
     Raises:
-        InputError: no picture, an unreadable one, or a model without levels.
+        InputError: there is no picture, one is unreadable, or the model has no levels.
+        TrainingError: the checkpoint cannot be used, or there is no such device.
     """
-    pictures = find_pictures(paths)
+    model: Segmenter = TrainedModel.from_checkpoint(checkpoint, device)
+    pictures = find_pictures(images)
+    make_folder(out)
+    rows = []
     largest = 0.0
     for name, path in track(pictures.items(), "maps", len(pictures), quiet):
         image = read_image(path)
+        by_level = model.level_maps([image])[0] if levels else ()  # first, as a model without levels refuses
         (scores,) = model.predict([image])
         _write(out / "maps" / f"{name}.tiff", scores)
         largest = max(largest, float(scores.max()))
-        if levels:
-            for level, own in enumerate(model.level_maps([image])[0], start=1):
-                _write(out / f"level_{level}" / f"{name}.tiff", own)
+        rows.append({"image": str(path), "map": str(out / "maps" / f"{name}.tiff"), "highest_score": scores.max()})
+        for level, own in enumerate(by_level, start=1):
+            _write(out / f"level_{level}" / f"{name}.tiff", own)
     for name, path in track(pictures.items(), "overlays", len(pictures), quiet):
         shares = tifffile.imread(out / "maps" / f"{name}.tiff") / (largest or 1)
         with written_whole(out / "overlays" / f"{name}.png") as temporary:
             Image.fromarray(overlay(read_image(path), shares)).save(temporary)
-    return len(pictures)
+    return pd.DataFrame(rows)
 
 
 def overlay(image: NDArray[np.uint8], scores: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Colour an image (height, width, 3) by scores (height, width) in [0, 1]; at nought the image shows unchanged."""
+    """Colour an image (height, width, 3) by scores (height, width) in [0, 1]; at zero the image shows unchanged."""
     heat = matplotlib.colormaps[HEAT](scores)[..., :3] * 255
-    opacity = _OPACITY * np.sqrt(scores)[..., None]  # products of levels crowd near nought
+    opacity = _OPACITY * np.sqrt(scores)[..., None]  # products of levels crowd near zero
     blended: NDArray[np.floating] = (1 - opacity) * image + opacity * heat
     return np.round(blended).astype(np.uint8)
 

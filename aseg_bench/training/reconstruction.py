@@ -35,7 +35,9 @@ class FeatureReconstruction(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Anomaly maps (B, H, W) of images (B, 3, H, W), RGB in [0, 255]."""
-        return self.anomaly_map(self.backbone(images), images.shape[-2:])
+        height, width = images.shape[-2:]
+        size = int(height), int(width)  # numbers, where an exporter that traces the model would have tensors
+        return self.anomaly_map(self.backbone(images), size)
 
     def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """The decoder's losses on features as the backbone gives them."""

@@ -9,6 +9,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, Pos
 
 from aseg_bench.errors import InputError, near_matches
 
+OFFLINE_BACKBONE = "tf_efficientnet_lite0"  # its weights come with the package
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -27,7 +28,7 @@ class TrainingSettings:
         learning_rate: of AdamW.
         weight_decay: of AdamW.
         schedule: ``step`` multiplies the rate by 0.1 after each ``step_share`` of the training;
-            ``one_cycle`` warms up over 30 % of it and falls to nought along a cosine.
+            ``one_cycle`` warms up over 30 % of it and falls to zero along a cosine.
         step_share: share of the training after which the rate falls; 0.4 in UniAS (400 of 1000 epochs).
         clip_norm: largest norm of the gradient.
         compile: let torch.compile translate the decoder; worth its minutes on accelerators and long trainings.
@@ -55,13 +56,13 @@ class TrainingSettings:
         """Cells per side at the coarsest stride.
 
         Raises:
-            InputError: the image size is no multiple of it.
+            InputError: the image size is not a multiple of that stride.
         """
         coarsest = max(strides)
         if self.image_size % coarsest:
             near = max(1, round(self.image_size / coarsest)) * coarsest
             raise InputError(
-                f"image_size {self.image_size} is no multiple of the coarsest stride {coarsest}; try {near}"
+                f"image_size {self.image_size} is not a multiple of the coarsest stride {coarsest}; try {near}"
             )
         return self.image_size // coarsest
 
@@ -87,7 +88,7 @@ def choose_settings(presets: Mapping[str, Settings], preset: str, changes: Mappi
         changes: field name to its new value as typed; sequences are separated by commas.
 
     Raises:
-        InputError: unknown preset or field (with near matches), or a value that its field cannot take.
+        InputError: a preset or field is unknown (the message names near ones), or a field cannot take its value.
     """
     if preset not in presets:
         raise InputError(f"no preset {preset}; {near_matches(preset, list(presets))}")

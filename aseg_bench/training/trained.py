@@ -1,6 +1,5 @@
 """A trained model in memory: pictures in, maps out, or the whole model into an ONNX file."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -13,24 +12,23 @@ from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional
 
 from aseg_bench.errors import InputError, TrainingError
-from aseg_bench.files import written_whole
 from aseg_bench.methods import MethodOptions, find_method
 from aseg_bench.training.checkpoints import load_weights_into, read_checkpoint
 from aseg_bench.training.engine import make_fabric
+from aseg_bench.training.export import write_onnx
 from aseg_bench.training.reconstruction import FeatureReconstruction
 
 _BATCH = 16
-_OPSET = 17
 Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
 
 
 class TrainedModel:
-    """A model that is trained, on the device where it shall run.
+    """A trained model, on the device where it will run.
 
     Args:
         model: as trained.
         image_size: side in pixels of the squares it was trained on.
-        device: where it shall run.
+        device: where it will run.
 
     Attributes:
         method: key of the method whose checkpoints are taken; empty takes those of all.
@@ -51,8 +49,8 @@ class TrainedModel:
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
         Raises:
-            InputError: its method is not installed, or cannot be loaded.
-            TrainingError: it is missing, truncated or of another method, or there is no such device.
+            InputError: the method of the checkpoint is not installed, or cannot be loaded from one.
+            TrainingError: the file is missing, truncated or of another method, or there is no such device.
         """
         file = Path(file)
         content = read_checkpoint(file)
@@ -89,7 +87,7 @@ class TrainedModel:
         """Maps of the single levels, (levels, height, width) per image, shallowest first; else as ``predict``.
 
         Raises:
-            InputError: the model has no levels, or an image another shape or type.
+            InputError: the model has no levels, or an image has another shape or type.
         """
         return self._run(images, by_level=True)
 
@@ -97,24 +95,10 @@ class TrainedModel:
         """Write the model as ONNX: ``images`` (B, 3, S, S) float32 RGB in [0, 255] to ``maps`` (B, S, S), for any B.
 
         Raises:
+            InputError: the exporter cannot translate what the model computes.
             ModuleNotFoundError: the package ``onnx`` is not installed.
         """
-        import onnx
-
-        example = torch.zeros(2, 3, self.image_size, self.image_size, device=self._device)
-        with written_whole(file) as temporary, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the exporter speaks of its successor, and of sizes that are fixed here
-            torch.onnx.export(
-                self.model,
-                (example,),
-                str(temporary),
-                dynamo=False,
-                opset_version=_OPSET,
-                input_names=["images"],
-                output_names=["maps"],
-                dynamic_axes={"images": {0: "batch"}, "maps": {0: "batch"}},
-            )
-            onnx.checker.check_model(str(temporary))
+        write_onnx(self.model, self.image_size, file)
 
     @torch.inference_mode()
     def _run(self, images: Pictures, by_level: bool) -> list[NDArray[np.float32]]:

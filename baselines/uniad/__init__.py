@@ -7,13 +7,13 @@ from aseg_bench.methods import Method, MethodFacts, MethodOptions
 
 
 def _build(options: MethodOptions) -> Method:
-    from baselines.uniad.model import make_method  # torch loads when a model is made, not when methods are listed
+    from baselines.uniad.model import make_method  # torch is imported when a model is made, not when methods are listed
 
     return make_method(options)
 
 
 def _presets() -> Mapping[str, Any]:
-    from baselines.uniad.model import PRESETS
+    from baselines.uniad.settings import PRESETS
 
     return PRESETS
 

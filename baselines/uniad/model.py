@@ -1,67 +1,21 @@
-"""UniAD restated from the paper and the facts of the authors' release (commit a5b9d9d); no code is taken from it."""
+"""UniAD, written from the paper and from facts of the authors' release (commit a5b9d9d); no code is taken from it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from pydantic import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
 from aseg_bench.methods import MethodOptions
-from aseg_bench.training.backbone import OFFLINE_BACKBONE, Backbone
+from aseg_bench.training.backbone import Backbone
 from aseg_bench.training.features import FeatureScaler, jitter, neighbour_mask
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import Share, TrainingSettings, choose_settings
+from aseg_bench.training.settings import choose_settings
+from baselines.uniad.settings import PRESETS, UniADSettings
 
 STRIDES = (2, 4, 8, 16)  # blocks 1, 5, 9 and 21 of EfficientNet-B4
-
-
-@dataclass(frozen=True)
-class UniADSettings(TrainingSettings):
-    """Every number of UniAD; the defaults are the authors' configuration for MVTec-AD.
-
-    Attributes:
-        channels: width of the transformer.
-        n_layers: encoder layers, and as many decoder layers.
-        n_heads: of all attentions.
-        ffn_channels: hidden units of the feed-forward networks.
-        dropout: in all layers.
-        neighbour_size: side of the neighbourhood hidden from all attentions.
-        jitter_scale: noise on the features in training, in units of their norm over C.
-        jitter_probability: share of the images that get noise.
-    """
-
-    batch_size: PositiveInt = 8
-    step_share: PositiveFloat = 0.8
-    channels: PositiveInt = 256
-    n_layers: PositiveInt = 4
-    n_heads: PositiveInt = 8
-    ffn_channels: PositiveInt = 1024
-    dropout: Share = 0.1
-    neighbour_size: NonNegativeInt = 7
-    jitter_scale: NonNegativeFloat = 20.0
-    jitter_probability: Share = 1.0
-
-
-PRESETS: Mapping[str, UniADSettings] = {
-    "paper": UniADSettings(),
-    "cpu": UniADSettings(
-        backbone=OFFLINE_BACKBONE,  # weights come with the package
-        feature_scaling="z_score",  # as in the cpu preset of UniAS
-        channels=128,
-        ffn_channels=512,
-        sampling="balanced",  # ours, as small sets have categories of very different size
-        n_steps=300,
-        learning_rate=1e-3,
-        schedule="one_cycle",
-        clip_norm=1.0,
-        dropout=0.0,  # a short training underfits, and drawing masks takes half of its time
-        jitter_scale=5.0,  # a quarter of the paper's: a short training cannot learn through more
-    ),
-}
 
 
 class Attention(nn.Module):
@@ -73,7 +27,7 @@ class Attention(nn.Module):
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(channels)
 
     def forward(self, query: Tensor, memory: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
-        """Let the query (B, N, C) attend to the memory (B, N, C), except where ``mask`` (N, N) is True."""
+        """Let the query (B, N, C) attend to the memory (B, N, C) wherever ``mask`` (N, N) is not True."""
         found, _ = self.attend(query + position, memory + position, memory, attn_mask=mask, need_weights=False)
         result: Tensor = self.norm(query + self.dropout(found))
         return result
@@ -177,7 +131,7 @@ def build_uniad(settings: UniADSettings, weights: Path | None = None, pretrained
     Args:
         settings: every number.
         weights: file with the backbone's weights.
-        pretrained: False leaves the backbone random, for a checkpoint that brings its own.
+        pretrained: False leaves the backbone random, for a checkpoint that holds its weights.
     """
     grid = settings.grid(STRIDES)
     backbone = Backbone(settings.backbone, STRIDES, weights, pretrained)
@@ -186,7 +140,7 @@ def build_uniad(settings: UniADSettings, weights: Path | None = None, pretrained
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:
-    """UniAD as the runner meets it."""
+    """UniAD as the runner uses it."""
     changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
     settings = choose_settings(PRESETS, options.preset, changes)
     return TrainedMethod("uniad", lambda: build_uniad(settings, options.backbone_weights), settings, options)

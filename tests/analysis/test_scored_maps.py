@@ -1,11 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from PIL import Image
 
-from aseg_bench.analysis.scored_maps import ScoredMaps, _Recent, codes, small
+from aseg_bench.analysis.scored_maps import ScoredMaps, codes, small, stored_maps
 from aseg_bench.metrics import measure
-from aseg_bench.records import Case, Sample
+from aseg_bench.predictions.store import MapStore
+from aseg_bench.protocols import EXACT, PROTOCOLS
+from aseg_bench.records import AnomalyMap, Case, Sample
 from tests.categories import make_category
 
 
@@ -92,26 +97,37 @@ def test_stored_maps_are_read_in_order_with_their_truth(stored, tmp_path):
     assert all(np.array_equal(a, b) for a, b in zip(maps.masks, fresh.masks, strict=True))
 
 
-def test_only_so_many_meetings_are_kept():
-    recent, made = _Recent(2), []
+def test_counts_are_kept_for_these_very_maps_under_this_protocol(tmp_path):
+    (maps,) = make_category(tmp_path, methods=("good",))
+    store = MapStore(tmp_path / "maps")
+    for sample, scores in zip(maps.samples, maps.scores, strict=True):
+        store.write("good", AnomalyMap(sample, scores))
+    masked = [
+        replace(sample, mask_path=_written(tmp_path / f"{sample.stem}_mask.png", mask) if mask.any() else None)
+        for sample, mask in zip(maps.samples, maps.masks, strict=True)
+    ]
+    file = tmp_path / "counts.npz"
 
-    def meeting(category):
-        return recent.meeting(Case("m", "d", category), lambda: made.append(category) or object())
+    def stored(protocol=EXACT):
+        return stored_maps(store, maps.case, masked, protocol, file)
 
-    first = meeting("a")
-    assert meeting("b") is not meeting("a") is first
-    meeting("c")  # takes the place of b
-    assert meeting("a") is first
-    meeting("b")
-    assert made == ["a", "b", "c", "b"]
+    first = stored()
+    assert not first.has_counts
+    counts = first.counts
+    again = stored()
+    assert again.has_counts
+    assert (again.counts.threshold, again.counts.slices) == (counts.threshold, counts.slices)
+    for name in ("levels", "normal", "anomalous", "regions"):
+        np.testing.assert_array_equal(getattr(again.counts, name), getattr(counts, name))
+    assert not stored(PROTOCOLS["rd4ad"]).has_counts
+    file.write_bytes(file.read_bytes()[:-20])
+    assert not stored().has_counts
+    _ = first.counts
+    counts.save(file, first.key)
+    store.write("good", AnomalyMap(masked[0], maps.scores[0] + 1))
+    assert not stored().has_counts
 
 
-def test_only_so_many_bytes_are_kept():
-    recent, read = _Recent(1, n_bytes=250), []
-
-    def item(key):
-        return recent.item(key, lambda: read.append(key) or np.full(100, ord(key), np.uint8))
-
-    for key in "abacab":  # c takes the place of b, which was not asked for as lately as a
-        assert (item(key) == ord(key)).all()
-    assert read == ["a", "b", "c", "b"]
+def _written(path, mask):
+    Image.fromarray(mask).save(path)
+    return path

@@ -8,7 +8,8 @@ from PIL import Image
 
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.checkpoints import TrainingJob, TrainingState, write_checkpoint
-from baselines.uniad.model import PRESETS, UniADDecoder, UniADSettings, build_uniad
+from baselines.uniad.model import UniADDecoder, build_uniad
+from baselines.uniad.settings import PRESETS, UniADSettings
 
 CHANNELS = (4, 6)
 SETTINGS = UniADSettings(channels=16, n_layers=2, n_heads=2, ffn_channels=16, neighbour_size=1)

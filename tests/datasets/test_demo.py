@@ -156,7 +156,7 @@ def test_files_that_are_gone_are_named(tmp_path, monkeypatch, few_pictures):
     monkeypatch.setenv(demo.CACHE_VARIABLE, str(tmp_path))
     mask = next(sample.mask_path for sample in find(None, None) if sample.mask_path)
     mask.unlink()
-    with pytest.raises(InputError, match=r"1 files of the demo set are gone, .*000_mask\.png first; remove"):
+    with pytest.raises(InputError, match=r"1 files of the demo set are missing, the first is .*000_mask\.png; remove"):
         find(None, None)
 
 

@@ -89,7 +89,10 @@ def test_an_unknown_category_lists_near_matches(layout):
 def test_no_category_has_the_name_of_the_mean(layout):
     (layout / "bolt").rename(layout / "mean")
     for wanted in (None, ["mean", "nut"]):
-        with pytest.raises(InputError, match=r"a category of .* is named mean, as the mean of all is; rename it"):
+        with pytest.raises(
+            InputError,
+            match=r"a category of .* is named mean, which is the name of the mean over all categories; rename it",
+        ):
             find(layout, wanted)
     assert {sample.category for sample in find(layout, ["nut"])} == {"nut"}
 
@@ -115,7 +118,7 @@ def test_an_unselected_category_may_be_broken(layout):
         (lambda layout: layout / "nowhere", "nowhere does not exist"),
         (lambda layout: layout / "nut/train/good/000.png", "is a file"),
         (lambda layout: layout / "nut", "is itself a category folder: give .*set and choose the category nut"),
-        (lambda layout: layout.parent, "set does: give that"),
+        (lambda layout: layout.parent, "set holds some: give that"),
         (lambda layout: layout / "nut" / "train", "holds no category folders"),
     ],
 )
@@ -152,7 +155,7 @@ def test_two_masks_of_one_image_are_named(layout, write_image):
 
 def test_two_images_of_one_stem_are_named(layout, write_image):
     write_image(layout / "nut/test/scratch/000.jpg")
-    with pytest.raises(InputError, match=r"000\.png and 000\.jpg have one name"):
+    with pytest.raises(InputError, match=r"000\.png and 000\.jpg have the same name"):
         find(layout, None)
 
 
@@ -167,7 +170,7 @@ def test_an_empty_training_or_test_folder_is_an_error(layout):
 
 def test_anomalous_training_images_are_an_error(layout, write_image):
     write_image(layout / "nut/train/scratch/000.png")
-    with pytest.raises(InputError, match="train/scratch is no training data"):
+    with pytest.raises(InputError, match="train/scratch is not training data"):
         find(layout, None)
 
 

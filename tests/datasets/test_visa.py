@@ -78,7 +78,7 @@ def test_listed_files_that_are_missing_are_all_named(published):
         ("pcb1,train,normal,pcb1/Data/Images/Normal/0000.JPG,", "listed twice"),
         (
             "../../pwned,test,normal,pcb1/Data/Images/Normal/0000.JPG,",
-            r"object '\.\./\.\./pwned' is no folder name; corr",
+            r"object '\.\./\.\./pwned' is not a folder name; corr",
         ),
         ("pcb1,test,normal", "is listed but missing"),
     ],

@@ -75,8 +75,8 @@ def _as_type(scores, dtype):
 
 
 def both_classes(masks):
-    """Whether every metric is defined: there are anomalous pixels, and normal images."""
-    return any(mask.any() for mask in masks) and not all(mask.any() for mask in masks)
+    """Whether every metric is defined: there are normal images, and both classes of pixels in the anomalous ones."""
+    return not all(mask.any() for mask in masks) and any(mask.any() and not mask.all() for mask in masks)
 
 
 def saturated(masks):

@@ -154,6 +154,25 @@ def aupimo(scores, masks, lower, upper):
     return values
 
 
+def instance_precisions(scores, masks):
+    """Precision at the threshold that finds just more than half of each region, ascending, each at least the last."""
+    halves = []
+    for score_map, mask in zip(scores, masks, strict=True):
+        for places in components(mask):
+            halves.append(sorted((score_map[place] for place in places), reverse=True)[len(places) // 2])
+    thresholds, tp, fp = points(pooled(scores, masks))
+    precisions = []
+    for half in sorted(halves):
+        (at,) = np.flatnonzero(thresholds == half)
+        precisions.append(max([tp[at] / (tp[at] + fp[at]), *precisions]))
+    return precisions
+
+
+def iap_90(scores, masks):
+    precisions = instance_precisions(scores, masks)
+    return [value for i, value in enumerate(precisions) if 1 - i / len(precisions) >= 0.9][-1]
+
+
 def metric(key, scores, masks, regions=None):
     """Any metric of METRICS."""
     pairs = pooled(scores, masks)
@@ -167,6 +186,7 @@ def metric(key, scores, masks, regions=None):
     return float(
         {
             "pixel_auroc": lambda: auroc(pairs),
+            "pixel_auroc_anomalous": lambda: auroc(pooled(anomalous(scores), anomalous(masks))),
             "pixel_ap": lambda: ap(pairs),
             "pixel_ap_lift": lambda: ap(pairs) / pairs.labels.mean(),
             "pixel_f1_max": lambda: f1_max(pairs),
@@ -186,6 +206,8 @@ def metric(key, scores, masks, regions=None):
             "aupro_0.3": lambda: aupro(scores, masks, 0.3),
             "aupro_0.05": lambda: aupro(scores, masks, 0.05),
             "spro_0.05": lambda: pro(scores, masks, regions, 0.05),
+            "iap": lambda: np.mean(instance_precisions(scores, masks)),
+            "iap_90": lambda: iap_90(scores, masks),
             "aupimo": lambda: np.mean(aupimo(scores, masks, 1e-5, 1e-4)),
             "anomaly_rate": lambda: pairs.labels.mean(),
             "anomaly_rate_anomalous": lambda: total / sum(mask.size for mask in masks if mask.any()),

@@ -26,8 +26,8 @@ MASKS = SCORES > 20
         (SCORES, MASKS.astype(np.int8) * -1, "which values are anomalous"),
         (SCORES, MASKS.astype(np.float32), "float32 values, not booleans; binarise, for instance with > 0.5"),
         (SCORES, MASKS.astype(object), "a boolean array is needed"),
-        (SCORES.astype(complex), MASKS, "scores of type complex128 cannot be ordered"),
-        (SCORES.astype(str), MASKS, "cannot be ordered"),
+        (SCORES.astype(complex), MASKS, "image 0 holds complex128, not real numbers"),
+        (SCORES.astype(str), MASKS, "not real numbers"),
         ([SCORES[0].astype(np.float32), SCORES[1]], list(MASKS), "convert all to one type"),
     ],
 )
@@ -100,7 +100,7 @@ def test_a_limit_outside_its_range_is_an_error(limit):
 def test_a_masked_array_is_refused_for_its_mask_would_be_ignored():
     masked = np.ma.masked_array(SCORES, SCORES > 22)
     for scores, masks in ((masked, MASKS), (list(masked), list(MASKS)), (SCORES, np.ma.masked_array(MASKS, MASKS))):
-        with pytest.raises(InputError, match="image 0: a masked array is not measured"):
+        with pytest.raises(InputError, match="image 0 is a masked array"):
             evaluate_maps(scores, masks)
     with pytest.raises(InputError, match="masked array"):
         MetricStream().update(masked[0], MASKS[0])
@@ -130,7 +130,7 @@ def test_nested_lists_and_memory_maps_are_arrays(tmp_path):
     expected = evaluate_maps(SCORES, MASKS)
     assert evaluate_maps(SCORES.tolist(), MASKS.tolist()) == expected
     assert evaluate_maps(np.load(tmp_path / "scores.npy", mmap_mode="r"), list(MASKS)) == expected
-    with pytest.raises(InputError, match="image 0: a list forms no array of numbers"):
+    with pytest.raises(InputError, match="image 0 is a list, not an array of numbers"):
         evaluate_maps([[[1.0, 2.0], [3.0]]], [[[True, False], [True, True]]])
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from aseg_bench.metrics import MetricStream, evaluate_maps, functions, measure
+from aseg_bench.metrics import METRICS, MetricStream, evaluate_maps, measure
 from tests.metrics.cases import smooth
 
 SCORES, MASKS = smooth(n_images=12)
@@ -15,10 +15,10 @@ def test_image_metrics_equal_scikit_learns(rule):
     score = RULES[rule]
     values = [score(score_map) for score_map in SCORES]
     for given in (score, values):
-        assert functions.image_auroc(SCORES, MASKS, image_scores=given) == pytest.approx(
+        assert METRICS["image_auroc"](SCORES, MASKS, image_scores=given) == pytest.approx(
             roc_auc_score(LABELS, values), abs=1e-12
         )
-        assert functions.image_ap(SCORES, MASKS, image_scores=given) == pytest.approx(
+        assert METRICS["image_ap"](SCORES, MASKS, image_scores=given) == pytest.approx(
             average_precision_score(LABELS, values), abs=1e-12
         )
 

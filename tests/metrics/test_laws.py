@@ -11,7 +11,8 @@ from tests.metrics import oracles
 from tests.metrics.cases import both_classes, maps, saturated, smooth
 
 OF_THE_DATA = ("anomaly_rate", "anomaly_rate_anomalous")
-every_metric = pytest.mark.parametrize("key", METRICS)
+SWEPT = [key for key, metric in METRICS.items() if not metric.is_of_protocols]
+every_metric = pytest.mark.parametrize("key", SWEPT)
 few = settings(max_examples=25, deadline=None)
 
 
@@ -38,7 +39,7 @@ def test_all_metrics_equal_their_oracles_where_ties_are_few(case):
     assume(both_classes(masks))
     for_measure, for_oracle = saturated(masks)
     measured = measure(scores, masks, regions=for_measure, n_threads=1)
-    assert not measured.undefined
+    assert set(measured.values) == set(SWEPT)
     for key, value in measured.values.items():
         assert value == pytest.approx(oracles.metric(key, scores, masks, for_oracle), rel=1e-12, abs=1e-14), key
 
@@ -170,6 +171,12 @@ def test_without_a_normal_pixel_a_metric_is_undefined_with_the_reason(key):
         assert measured.values[key] == 1.0
     else:
         assert measured.undefined[key] in ("no pixel is normal", "no image is normal")
+
+
+@pytest.mark.parametrize("key", sorted(set(METRICS) - set(SWEPT)))
+def test_a_metric_of_protocols_says_which_define_it(key):
+    reason = measure(*smooth(), metrics=[key]).undefined[key]
+    assert reason == "only the protocols ader and ader_adeval50 define it"
 
 
 def test_undefined_metrics_are_left_out_unless_asked_for():

@@ -78,10 +78,14 @@ def test_at_the_papers_threshold_all_ways_agree():
     )
 
 
-@pytest.mark.parametrize("key", [key for key in METRICS if not key.startswith(("aupro_", "spro_"))])
-def test_every_plain_function_gives_the_value_of_its_entry(key):
+@pytest.mark.parametrize(
+    "metric",
+    [metric for metric in METRICS.values() if not metric.is_of_protocols and not metric.key.startswith("spro_")],
+    ids=lambda metric: metric.key,
+)
+def test_every_metric_measures_when_it_is_called(metric):
     scores, masks = smooth()
-    assert getattr(functions, key)(scores, masks) == evaluate_maps(scores, masks)[key]
+    assert metric(scores, masks) == evaluate_maps(scores, masks)[metric.key]
 
 
 def test_a_curve_is_saved_and_loaded_to_the_bit(tmp_path):

@@ -72,5 +72,5 @@ def test_axes_of_length_one_are_dropped_and_wrong_shapes_refused() -> None:
     assert finite_map(np.zeros((1, 4, 5)), "a").shape == (4, 5)
     with pytest.raises(InputError, match=r"has shape \(2, 4, 5\)"):
         finite_map(np.zeros((2, 4, 5)), "a")
-    with pytest.raises(InputError, match="no real numbers"):
+    with pytest.raises(InputError, match="not real numbers"):
         finite_map(np.zeros((4, 5), complex), "a")

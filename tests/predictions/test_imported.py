@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import MapsMethod, import_maps
-from aseg_bench.records import Sample
+from aseg_bench.records import Sample, grouped
+from aseg_bench.runs.scores import merge_runs
 from aseg_bench.scoring.dumps import score_dump
 
 Maps = dict[Sample, NDArray[np.float32]]
@@ -28,10 +29,11 @@ def test_a_dump_is_scored_like_its_maps_in_memory(
     write_plain(tmp_path, make_maps(80))
     (tmp_path / "notes.txt").write_text("left over")
     scored = score_dump(import_maps(tmp_path, samples), "mine")
-    assert {score.case.category for score in scored.scores} == {"bottle", "metal_nut", "mean"}
+    assert {score.case.category for score in scored.scores} == {"bottle", "metal_nut"}
     assert all(score.protocol == "exact" and score.case.dataset == "mvtec_ad" for score in scored.scores)
-    assert scored.warnings == [f"1 files hold no map and were left out, first {tmp_path / 'notes.txt'}"]
-    values = {(score.case.category, score.metric): score.value for score in scored.scores}
+    (finding,) = grouped(scored.findings, 2)
+    assert finding == f"mine: 1 files hold no map and were left out, first {tmp_path / 'notes.txt'}"
+    values = {(key.category, key.metric): result.value for key, result in merge_runs([scored.scores]).items()}
     assert values["mean", "pixel_auroc"] == pytest.approx(
         (values["bottle", "pixel_auroc"] + values["metal_nut", "pixel_auroc"]) / 2,
         abs=1e-15,  # type: ignore[operator]
@@ -49,7 +51,7 @@ def test_bad_categories_stop_the_run_or_with_keep_going_are_left_out(
     with pytest.raises(InputError, match=r"1 of 6 maps of bottle are bad: score is nan at bottle/test/bent/000, pixel"):
         score_dump(imported, "mine")
     scored = score_dump(imported, "mine", keep_going=True)
-    assert {score.case.category for score in scored.scores} == {"metal_nut", "mean"}
+    assert {score.case.category for score in scored.scores} == {"metal_nut"}
     assert len(scored.failures) == 1
     (tmp_path / f"{broken.name}.npy").unlink()
     with pytest.raises(InputError, match=r"bottle: images without a map: bottle/test/bent/000\. With --keep-going"):
@@ -68,7 +70,7 @@ def test_a_truncated_file_is_named_and_with_keep_going_only_its_category_is_lost
     with pytest.raises(InputError, match=r"1 files cannot be used: cannot read .*bottle\.npz"):
         score_dump(imported, "mine")
     scored = score_dump(imported, "mine", keep_going=True)
-    assert {score.case.category for score in scored.scores} == {"metal_nut", "mean"}
+    assert {score.case.category for score in scored.scores} == {"metal_nut"}
 
 
 def test_a_link_out_of_the_dump_is_one_bad_file_among_others(
@@ -82,7 +84,7 @@ def test_a_link_out_of_the_dump_is_one_bad_file_among_others(
     with pytest.raises(InputError, match=r"1 files cannot be used: .*000\.npy is a link out of"):
         score_dump(imported, "mine")
     scored = score_dump(imported, "mine", keep_going=True)
-    assert {score.case.category for score in scored.scores} == {"metal_nut", "mean"}
+    assert {score.case.category for score in scored.scores} == {"metal_nut"}
 
 
 def test_maps_of_mixed_sizes_are_refused_unless_they_are_their_images_sizes(
@@ -106,7 +108,7 @@ def test_some_categories_of_a_dump_can_be_taken(
     with pytest.raises(InputError, match="has no category botle; did you mean bottle"):
         import_maps(tmp_path, samples, categories=["botle"])
     bottle = [sample for sample in samples if sample.category == "bottle"]
-    with pytest.warns(UserWarning, match="maps of no image in the data set: metal_nut"):
+    with pytest.warns(UserWarning, match="maps of images that are not in the data set: metal_nut"):
         assert len(list(MapsMethod("mine", tmp_path).predict(bottle))) == len(bottle)
 
 
@@ -114,10 +116,10 @@ def test_most_inverted_categories_are_one_warning(
     tmp_path: Path, samples: Sequence[Sample], make_maps: Callable[[int], Maps]
 ) -> None:
     write_plain(tmp_path, {sample: -scores for sample, scores in make_maps(80).items()})
-    warnings = score_dump(import_maps(tmp_path, samples), "mine").warnings
+    warnings = grouped(score_dump(import_maps(tmp_path, samples), "mine").findings, 2)
     about_sign = [text for text in warnings if "pixel AUROC" in text]
     assert len(about_sign) == 1
-    assert about_sign[0].startswith("most categories: bottle, metal_nut: pixel AUROC is 0.")
+    assert about_sign[0].startswith("mine, bottle, metal_nut: pixel AUROC is 0.")
 
 
 def test_imported_maps_predict_like_a_live_method(

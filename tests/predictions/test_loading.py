@@ -15,7 +15,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.predictions.loading import (
     all_files,
     check_inside,
-    checksum,
+    checksum_of_files,
     npz_members,
     read_npy,
     read_npz,
@@ -61,7 +61,7 @@ def test_a_huge_declared_shape_takes_no_memory(tmp_path: Path, shape: tuple[int,
 def test_the_pages_of_a_tiff_file_take_no_memory(tmp_path: Path, metadata: dict[str, Any] | None) -> None:
     pages = np.zeros((200, 100, 100), np.float32)
     tifffile.imwrite(tmp_path / "a.tiff", pages, compression="zlib", metadata=metadata)
-    with pytest.raises(InputError, match=r"a\.tiff holds 200 pages, a map only one; write a file per image"):
+    with pytest.raises(InputError, match=r"a\.tiff holds 200 pages; write a file for each map"):
         read_picture(tmp_path / "a.tiff", Limits(max_bytes=pages[0].nbytes))
     tifffile.imwrite(tmp_path / "a.tiff", pages[0] + 3)
     np.testing.assert_array_equal(read_picture(tmp_path / "a.tiff", Limits(max_bytes=pages[0].nbytes)), pages[0] + 3)
@@ -115,7 +115,7 @@ def test_pickles_of_arrays_and_plain_containers_are_read(tmp_path: Path, protoco
 
 def test_a_pickle_that_carries_code_is_refused_and_nothing_runs(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(pickle.dumps({"a.png": Bomb(tmp_path / "ran")}))
-    with pytest.raises(InputError, match="no array or plain container: it is not loaded"):
+    with pytest.raises(InputError, match="which is neither an array nor a plain container, so it is not loaded"):
         read_pickle(tmp_path / "a.pkl", TRUSTED)
     assert not (tmp_path / "ran").exists()
 
@@ -149,16 +149,16 @@ def test_a_checksum_is_that_of_names_and_contents_wherever_they_lie(tmp_path: Pa
         for name in ("a/0.npy", "b/0.npy"):
             (tmp_path / folder / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / folder / name).write_text(name)
-    first = checksum(tmp_path / "one")
-    assert first == checksum(tmp_path / "two")
+    first = checksum_of_files(tmp_path / "one")
+    assert first == checksum_of_files(tmp_path / "two")
     (tmp_path / "two/b/0.npy").write_text("b/1.npy")
-    assert checksum(tmp_path / "two") != first
+    assert checksum_of_files(tmp_path / "two") != first
     (tmp_path / "one/b/0.npy").rename(tmp_path / "one/b/1.npy")
-    assert checksum(tmp_path / "one") not in {first, checksum(tmp_path / "two")}
-    assert checksum(tmp_path / "one/a/0.npy") == checksum(tmp_path / "two/a/0.npy")
+    assert checksum_of_files(tmp_path / "one") not in {first, checksum_of_files(tmp_path / "two")}
+    assert checksum_of_files(tmp_path / "one/a/0.npy") == checksum_of_files(tmp_path / "two/a/0.npy")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
 def test_a_name_that_is_not_utf8_has_a_checksum(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.npy")).write_text("")
-    assert checksum(tmp_path) != checksum(tmp_path / os.fsdecode(b"caf\xe9.npy"))
+    assert checksum_of_files(tmp_path) != checksum_of_files(tmp_path / os.fsdecode(b"caf\xe9.npy"))

@@ -81,7 +81,7 @@ def test_a_category_that_the_data_set_lacks_leaves_the_others_whole(samples: Seq
     bottle = [sample for sample in samples if sample.category == "bottle"]
     match = matched(found(*names(samples, "{s.name}.png")), bottle)
     assert list(match.maps) == ["bottle"]
-    assert "maps of no image in the data set: metal_nut/" in match.problems[""][0]
+    assert "maps of images that are not in the data set: metal_nut/" in match.problems[""][0]
 
 
 def test_maps_without_names_are_matched_only_where_the_format_fixes_the_order(samples: Sequence[Sample]) -> None:
@@ -94,7 +94,7 @@ def test_maps_without_names_are_matched_only_where_the_format_fixes_the_order(sa
     short = matched(Found(unnamed.maps[1:], order=by_folders), bottle)
     assert short.problems["bottle"] == ["5 maps for 6 images, and only their order tells which"]
     strange = found(*[None] * len(bottle), category="screw")
-    assert "maps of no category" in matched(Found(strange.maps, order=by_glob), bottle).problems[""][0]
+    assert "maps of categories that are not" in matched(Found(strange.maps, order=by_glob), bottle).problems[""][0]
 
 
 def test_sorted_folders_and_sorted_paths_differ_where_a_name_goes_on_after_a_hyphen() -> None:
@@ -107,7 +107,7 @@ def test_sorted_folders_and_sorted_paths_differ_where_a_name_goes_on_after_a_hyp
 
 
 @pytest.mark.parametrize(
-    ("name", "said"), [("mean", "is named mean, as the mean of all is"), ("caf\udce9", "is no UTF-8 name")]
+    ("name", "said"), [("mean", "is named mean, as the mean of all is"), ("caf\udce9", "is not UTF-8")]
 )
 def test_no_category_of_a_dump_has_a_name_that_no_table_can_print(name: str, said: str) -> None:
     item = FoundMap(Path("a.npz"), np.empty, f"{name}/test/good/0.png", name, lambda: np.zeros(1))

@@ -315,6 +315,36 @@ def test_8_bit_pictures_are_read_and_said_to_hold_few_levels(
     assert "few_levels" in {suspicion.kind for suspicion in read.suspicions}
 
 
+def test_a_palette_picture_is_read_by_its_colours(tmp_path: Path, samples: Sequence[Sample]) -> None:
+    bottle = [sample for sample in samples if sample.category == "bottle"][:1]
+    scores = np.random.default_rng(0).integers(0, 256, (80, 80), np.uint8)
+    file = tmp_path / f"{bottle[0].name}.png"
+    file.parent.mkdir(parents=True)
+    picture = Image.fromarray(255 - scores).convert("P")
+    picture.putpalette(np.repeat(np.arange(256)[::-1], 3).astype(np.uint8).tobytes())  # index 0 is white
+    picture.save(file)
+    np.testing.assert_array_equal(import_maps(tmp_path, bottle).read("bottle").maps[0], scores)
+    picture.putpalette(np.random.default_rng(1).integers(0, 256, 768, np.uint8).tobytes())
+    picture.save(file)
+    with pytest.raises(InputError, match="is a colour picture, not a map of scores"):
+        import_maps(tmp_path, bottle).read("bottle")
+
+
+@pytest.mark.parametrize(
+    ("mask", "complaint"),
+    [
+        (np.full((16, 16), np.nan), "holds values that are not finite"),
+        (np.zeros((2, 16, 16)), r"has shape \(2, 16, 16\)"),
+    ],
+)
+def test_masks_that_travel_with_maps_are_checked(tmp_path: Path, mask: NDArray[np.float64], complaint: str) -> None:
+    for kind in ("good", "cut"):
+        name = f"nut/test/{kind}/0.png"
+        np.savez(tmp_path / f"{kind}.npz", filename=name, clsname="nut", pred=np.eye(16), mask=mask)
+    with pytest.raises(InputError, match=f"the mask of nut/test/cut/0 {complaint}"):
+        import_maps(tmp_path).read("nut")
+
+
 def test_every_reader_has_a_key_a_summary_and_a_test() -> None:
     assert set(find_readers()) == {
         "uniad", "mvtec_tiff", "anomalib", "adeval", "aupimo", "plain",
@@ -332,7 +362,7 @@ def test_every_reader_has_a_key_a_summary_and_a_test() -> None:
         ("ader", {"anomaly_maps": np.zeros((3, 8, 8)), "cls_names": ["a"] * 3}, "does not name its images"),
         ("anomalib", {"anomaly_map": np.zeros((3, 8, 8))}, "does not name its images"),
         ("uniad", {"pred": np.zeros((1, 8, 8))}, "has no member filename"),
-        ("plain", {"a": np.zeros((8, 8)), "b": np.zeros((8, 8))}, "holds one map alone"),
+        ("plain", {"a": np.zeros((8, 8)), "b": np.zeros((8, 8))}, "holds one map"),
     ],
 )
 def test_a_wrong_npz_says_what_is_wrong(
@@ -348,9 +378,9 @@ def test_a_wrong_npz_says_what_is_wrong(
 @pytest.mark.parametrize(
     ("key", "content", "complaint"),
     [
-        ("adeval", {"a.png": np.zeros((8, 8))}, "is no ADEval pickle"),
-        ("aupimo", {"asmaps": [1]}, "is no asmaps.pt"),
-        ("ader", {"anomaly_maps": []}, "is no result of ADer"),
+        ("adeval", {"a.png": np.zeros((8, 8))}, "is not an ADEval pickle"),
+        ("aupimo", {"asmaps": [1]}, "is not an asmaps.pt"),
+        ("ader", {"anomaly_maps": []}, "is not a result of ADer"),
         ("anomalib", [{"image_path": ["a"]}], "without anomaly_map or image_path"),
     ],
 )

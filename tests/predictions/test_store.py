@@ -67,11 +67,14 @@ def test_half_refuses_what_would_overflow(store, samples):
     assert store.missing("uni_as", samples) == samples
 
 
-@pytest.mark.parametrize(("offset", "scale"), [(1000, 1), (0, 1e-8)])
-def test_half_warns_where_it_blurs(store, samples, offset, scale):
-    scores = random_map(samples[0]).scores * scale + offset
-    with pytest.warns(UserWarning, match="float16 blurs .*nut/test/scratch/000"):
-        store.write("uni_as", AnomalyMap(samples[0], scores), half=True)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_half_counts_the_values_that_stand_for_several_scores(store, samples, dtype):
+    ulp = 2.0**-10  # of float16 from 1 to 2
+    store.write("m", AnomalyMap(samples[0], np.array([[1, 1, 1 + ulp], [1.5, 0.0, -0.0]], dtype)), half=True)
+    assert store.merged_by_half("m") == (0, 4)
+    store.write("m", AnomalyMap(samples[1], np.array([[1 + ulp / 8, 1.5, 2]], dtype)), half=True)
+    assert store.merged_by_half("m") == (1, 5)  # 1 stands for itself in one map and for a neighbour in the other
+    assert store.merged_by_half("other") == (0, 0)
 
 
 def test_a_missing_map_is_an_error_that_names_its_place(store, samples):
@@ -107,12 +110,24 @@ def test_a_score_that_is_not_finite_is_an_error_that_names_its_pixel(store, samp
     assert not store.path("uni_as", samples[0]).exists()
 
 
-def test_a_map_of_integers_is_an_error(store, samples):
-    path = store.path("uni_as", samples[0])
-    path.parent.mkdir(parents=True)
-    tifffile.imwrite(path, np.zeros(SIZE, np.uint8))
-    with pytest.raises(InputError, match="uint8"):
-        store.read("uni_as", samples[0])
+@pytest.mark.parametrize("dtype", ["?", "f2", "f4", "f8", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", ">f8", ">u4"])
+def test_a_map_of_any_type_lies_in_its_file_as_it_is(store, samples, dtype):
+    scores = np.array([[0, 1, 1], [1, 0, 1]]).astype(dtype)
+    if scores.dtype.kind in "iu":
+        scores[0, 0] = min(np.iinfo(dtype).max, 2**62) - 1
+    path = store.write("m", AnomalyMap(samples[0], scores))
+    stored = tifffile.imread(path)
+    assert stored.dtype == np.dtype(dtype).newbyteorder("=")
+    np.testing.assert_array_equal(stored, scores)
+    read = store.read("m", samples[0])
+    assert (read.astype(object) == scores.astype(object)).all()
+
+
+@pytest.mark.parametrize("scores", [np.ones((2, 3), complex), np.full((2, 3), 2**63, np.uint64)])
+def test_a_map_that_cannot_be_compared_is_an_error(store, samples, scores):
+    with pytest.raises(InputError, match="the map of m for nut/test/scratch/000 holds"):
+        store.write("m", AnomalyMap(samples[0], scores))
+    assert store.missing("m", samples) == samples
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a\\b"])

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aseg_bench.analysis.comparison import Comparison, compare
+from aseg_bench.analysis.comparison import Comparison, compare_methods
 from aseg_bench.analysis.resampling import RESAMPLED
 from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.errors import InputError
@@ -21,7 +21,7 @@ from tests.categories import WICKED, make_category
 def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
     folder = tmp_path_factory.mktemp("images")
     categories = [make_category(folder, name, n_images=24) for name in ("screw", "pill", "capsule")]
-    return compare(categories, scores_of(categories), n_replicates=300)
+    return compare_methods(categories, scores_of(categories), n_replicates=300)
 
 
 def scores_of(categories: list[list[ScoredMaps]]) -> list[Score]:
@@ -53,24 +53,25 @@ def test_the_better_method_beats_the_worse_significantly_and_is_marked(compariso
 
 def test_a_category_interval_does_not_depend_on_the_other_categories(tmp_path: Path) -> None:
     categories = [make_category(tmp_path, name) for name in ("screw", "pill")]
-    alone, together = (compare(some, scores_of(categories), n_replicates=100) for some in (categories[:1], categories))
+    scores = scores_of(categories)
+    alone, together = (compare_methods(some, scores, n_replicates=100) for some in (categories[:1], categories))
     first, second = (found.numbers["toys", "screw"]["pixel_ap"]["good"] for found in (alone, together))
     assert np.array_equal(first.replicates, second.replicates)
 
 
 def test_a_single_anomalous_image_has_no_interval_and_an_unreadable_map_is_an_error(tmp_path: Path) -> None:
     whole, single = make_category(tmp_path), make_category(tmp_path, "pill", n_images=2)
-    found = compare([whole, single], scores_of([whole, single]), n_replicates=100)
+    found = compare_methods([whole, single], scores_of([whole, single]), n_replicates=100)
     assert found.skipped == {("toys", "pill"): "a single normal or anomalous image, which cannot be resampled"}
     broken = replace(whole[0], scores=[whole[0].scores[0]])
     with pytest.raises(InputError, match="1 score maps and 9 masks"):
-        compare([[broken]], scores_of([whole]))
+        compare_methods([[broken]], scores_of([whole]))
 
 
 def test_a_category_that_one_method_cannot_be_resampled_on_is_left_out_for_all(tmp_path: Path) -> None:
     whole, other = make_category(tmp_path), make_category(tmp_path, "pill")
     vanished = replace(other[1], masks=[np.zeros_like(mask) for mask in other[1].masks])  # in a small map's frame
-    found = compare([whole, [other[0], vanished]], scores_of([whole, other]), n_replicates=100)
+    found = compare_methods([whole, [other[0], vanished]], scores_of([whole, other]), n_replicates=100)
     assert ("toys", "pill") in found.skipped
     assert ("toys", "pill") not in found.numbers
     assert found.numbers["toys", "mean"]["dsc"].keys() == {maps.case.method for maps in whole}
@@ -81,17 +82,17 @@ def test_a_category_without_defects_is_left_out_with_its_reason(tmp_path: Path) 
     empty = [
         ScoredMaps(maps.case, maps.samples, maps.scores, [np.zeros_like(mask) for mask in maps.masks]) for maps in pill
     ]
-    found = compare([screw, empty], scores_of([screw]), n_replicates=100)
+    found = compare_methods([screw, empty], scores_of([screw]), n_replicates=100)
     assert found.skipped == {("toys", "pill"): "no pixel is anomalous; pixel metrics have no interval"}
     tables = comparison_tables(found, {}, {})
     assert any("pill: no pixel is anomalous" in note for note in tables[0].notes.values())
     with pytest.raises(InputError, match=r"no category has scores that can be resampled \(pill: no pixel"):
-        compare([empty], [], n_replicates=100)
+        compare_methods([empty], [], n_replicates=100)
 
 
 def test_a_category_with_few_anomalous_images_carries_a_caution(tmp_path: Path) -> None:
     category = make_category(tmp_path, "screw", n_images=6)
-    found = compare([category], scores_of([category]), n_replicates=100)
+    found = compare_methods([category], scores_of([category]), n_replicates=100)
     assert found.few == {("toys", "screw"): 4}
     assert "screw: 4 anomalous" in comparison_tables(found, {}, {})[0].notes["caution"]
 
@@ -101,7 +102,7 @@ def test_several_data_sets_have_an_overall_mean(tmp_path: Path) -> None:
     there = [
         ScoredMaps(Case(maps.case.method, "other", "screw"), maps.samples, maps.scores, maps.masks) for maps in here
     ]
-    found = compare([here, there], scores_of([here, there]), n_replicates=100)
+    found = compare_methods([here, there], scores_of([here, there]), n_replicates=100)
     overall = found.numbers["mean", "mean"]["dsc"]["good"]
     assert overall.estimate == pytest.approx(found.numbers["toys", "mean"]["dsc"]["good"].estimate)
     assert [cell.text for cell in comparison_tables(found, {}, {})[0].header] == ["Method", "toys", "other", "Mean"]

@@ -26,6 +26,7 @@ from aseg_bench.reporting.figures.slices import slice_scores
 from aseg_bench.reporting.figures.style import file_name, looks, new_figure, printed, save, style
 from aseg_bench.reporting.figures.toy import EXCESS, toy_predictions, toy_truth
 from aseg_bench.reporting.published import published
+from aseg_bench.runs.scores import read_scores, write_scores
 from tests.categories import WICKED, make_category
 
 
@@ -40,7 +41,7 @@ def some_scores():
         {
             (method, category, metric): float(random.uniform(low, 1))
             for method in ("good", WICKED)
-            for category in ("screw", "cable", "grid", "mean")
+            for category in ("screw", "cable", "grid")
             for metric, low in (("pixel_auroc", 0.9), ("pixel_ap", 0.1), ("dsc", 0.0), ("anomaly_rate", 0.99))
         }
     )
@@ -77,16 +78,15 @@ def test_binormal_ap_of_chance_is_the_prevalence():
     assert binormal_ap(np.array([0.5]), 0.03) == pytest.approx([0.03])
 
 
-def test_points_pair_metrics_and_leave_out_means_and_undefined_values():
+def test_points_pair_metrics_and_leave_out_means_and_undefined_values(tmp_path):
     values = {
         ("m", "screw", "pixel_auroc"): 0.9,
         ("m", "screw", "pixel_ap"): 0.5,
         ("m", "cable", "pixel_auroc"): 0.8,
         ("m", "cable", "pixel_ap"): None,
-        ("m", "mean", "pixel_auroc"): 0.85,
-        ("m", "mean", "pixel_ap"): 0.5,
     }
-    points = score_points(scores_of(values))
+    write_scores(tmp_path / "scores.csv", scores_of(values))  # with means
+    points = score_points(read_scores(tmp_path / "scores.csv"))
     assert points[["category", "pixel_auroc", "pixel_ap"]].to_numpy().tolist() == [["screw", 0.9, 0.5]]
 
 
@@ -157,16 +157,16 @@ def test_slices_cover_every_anomalous_image_once_by_kind_and_once_by_size(catego
     maps = category[0]
     anomalous = [i for i, sample in enumerate(maps.samples) if sample.is_anomalous]
     for by in ("kind", "size"):
-        assert sorted(i for some in maps.swept.slices if some.by == by for i in some.positions) == anomalous
-    areas = [[maps.masks[i].sum() for i in some.positions] for some in maps.swept.slices if some.by == "size"]
+        assert sorted(i for some in maps.counts.slices if some.by == by for i in some.positions) == anomalous
+    areas = [[maps.masks[i].sum() for i in some.positions] for some in maps.counts.slices if some.by == "size"]
     assert all(max(small) <= min(large) for small, large in pairwise(areas))
 
 
 def test_slice_scores_are_those_of_the_slices_images_with_all_normal_ones(category):
     for maps in category:
         rows = slice_scores(maps)
-        assert [row.slice_name for row in rows] == [some.name for some in maps.swept.slices]
-        for row, some in zip(rows, maps.swept.slices, strict=True):
+        assert [row.slice_name for row in rows] == [some.name for some in maps.counts.slices]
+        for row, some in zip(rows, maps.counts.slices, strict=True):
             chosen = [i for i, sample in enumerate(maps.samples) if i in some.positions or not sample.is_anomalous]
             scores, masks = np.stack(maps.scores)[chosen], np.stack(maps.masks)[chosen]
             assert row.pixel_ap == evaluate_maps(scores, masks, metrics=["pixel_ap"])["pixel_ap"]

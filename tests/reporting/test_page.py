@@ -10,7 +10,9 @@ from aseg_bench.analysis.scored_maps import ScoredMaps, codes
 from aseg_bench.records import Case, Sample, Score
 from aseg_bench.reporting import report_tables
 from aseg_bench.reporting.figures import write_figures
-from aseg_bench.reporting.page import Note, write_page
+from aseg_bench.reporting.page import write_page
+from aseg_bench.reporting.tables import Note
+from aseg_bench.runs.scores import merge_runs
 from benchmarks.browser import chromium, why_not
 from tests.categories import WICKED, make_category
 
@@ -34,7 +36,7 @@ def page(tmp_path_factory, category, scores):
     out = tmp_path_factory.mktemp("run") / "report"
     return write_page(
         out,
-        scores,
+        merge_runs([scores]),
         [category],
         tables=report_tables([scores]),
         figures=write_figures(out / "figures", scores, [category], formats=("png", "svg")),
@@ -162,7 +164,7 @@ def test_large_maps_are_shown_small_but_counted_whole(tmp_path):
     mask = np.zeros((300, 600), bool)
     mask[10:30, 10:30] = True
     maps = ScoredMaps(Case("m", "toys", "c"), [Sample("toys", "c", "test", "hole", "0", image)], [mask * 1.0], [mask])
-    out = write_page(tmp_path / "report", [], [[maps]]).parent
+    out = write_page(tmp_path / "report", {}, [[maps]]).parent
     assert Image.open(out / "gallery" / "0" / "0-0.webp").size == (256, 128)
     text = (out / "gallery" / "0" / "data.js").read_text(encoding="utf-8")
     data = json.loads(text.removeprefix("asegGallery(0,").removesuffix(");\n"))
@@ -171,7 +173,9 @@ def test_large_maps_are_shown_small_but_counted_whole(tmp_path):
 
 
 def test_gaps_of_a_half_written_run_are_marked(tmp_path):
-    text = write_page(tmp_path, [Score(Case("m", "toys", "c"), "pixel_ap", None, 3, "exact", "why")]).read_text()
+    text = write_page(
+        tmp_path, merge_runs([[Score(Case("m", "toys", "c"), "pixel_ap", None, 3, "exact", "why")]])
+    ).read_text()
     assert "There is no run.json" in text
     assert "No maps were kept" in text
     assert '<td title="why">–</td>' in text
@@ -180,14 +184,16 @@ def test_gaps_of_a_half_written_run_are_marked(tmp_path):
 def test_values_are_printed_in_their_unit(tmp_path):
     case = Case("m", "toys", "c")
     values = (("pixel_ap", 0.25), ("pixel_ap_lift", 15.0), ("fp_pixels", 12.5), ("of my own", 0.5))
-    text = write_page(tmp_path, [Score(case, key, value, 3, "exact") for key, value in values]).read_text()
-    assert re.findall(r"<td>([\d.]+)</td>", text) == ["25.00", "15.00", "12.50", "50.00"]
+    scores = [Score(case, key, value, 3, "exact") for key, value in values]
+    text = write_page(tmp_path, merge_runs([scores])).read_text()
+    of_the_category_and_the_mean = 2 * ["25.00", "15.00", "12.50", "50.00"]
+    assert re.findall(r"<td>([\d.]+)</td>", text) == of_the_category_and_the_mean
     assert "AP lift (%)" not in text
 
 
 def test_a_new_page_replaces_the_old_gallery(tmp_path, category):
-    write_page(tmp_path / "report", [], [category, category])
-    write_page(tmp_path / "report", [], [category])
+    write_page(tmp_path / "report", {}, [category, category])
+    write_page(tmp_path / "report", {}, [category])
     assert [path.name for path in (tmp_path / "report" / "gallery").iterdir()] == ["0"]
 
 
@@ -236,13 +242,13 @@ def test_tables_sort_and_filter(tab, category):
     heading = tab.locator("table.scores th button", has_text="Pixel AP")
     column = tab.locator("table.scores tbody tr").locator("td:nth-child(5)")
     heading.click()
-    assert column.all_inner_texts()[-1] == "–"
+    assert column.all_inner_texts()[-2:] == ["–", "–"]  # of the category, and of the mean over it
     dsc = tab.locator("table.scores th button", has_text="DSC")
     dsc.click()
-    values = [float(text) for text in tab.locator("table.scores tbody td:nth-child(6)").all_inner_texts()[:-1]]
+    values = [float(text) for text in tab.locator("table.scores tbody td:nth-child(6)").all_inner_texts()[:-2]]
     assert values == sorted(values)
     dsc.press("Enter")
-    values = [float(text) for text in tab.locator("table.scores tbody td:nth-child(6)").all_inner_texts()[:-1]]
+    values = [float(text) for text in tab.locator("table.scores tbody td:nth-child(6)").all_inner_texts()[:-2]]
     assert values == sorted(values, reverse=True)
     tab.locator("#filter").fill("good screw")
     visible = tab.locator("table.scores tbody tr:not([hidden])")
@@ -295,7 +301,7 @@ def test_another_method_and_the_heat_map_can_be_shown(tab, category):
 
 def test_only_what_is_near_is_loaded(browser, tmp_path):
     many = make_category(tmp_path, n_images=300, size=24, methods=("good",))
-    path = write_page(tmp_path / "report", [], [many])
+    path = write_page(tmp_path / "report", {}, [many])
     tab = new_tab(browser)
     tab.goto(path.as_uri() + "#gallery-0")
     tab.wait_for_selector(".card h3")

@@ -77,6 +77,8 @@ def test_only_seeds_are_merged(run: Callable[..., Path], call: Call, tmp_path: P
     report = ("--out", tmp_path / "both", "--no-page")
     assert "both hold near/mvtec_ad with seed 0; report on one" in call("report", first, same, *report).error
     assert "both hold near/mvtec_ad, with half True and False; only" in call("report", first, other, *report).error
+    sized = run("d", "--seed", 1, "--map-size", "image")
+    assert "with map_size image and model; only" in call("report", first, sized, *report).error
 
 
 def test_images_that_have_changed_since_are_a_gap_in_a_report_and_an_error_in_a_comparison(
@@ -109,7 +111,7 @@ def test_means_over_other_images_are_told_and_not_ranked(run: Callable[..., Path
     ("old", "new", "said"),
     [
         (b",anomaly_rate,0.", b",anomaly_rate,4.", "no fraction from 0 to 1"),
-        (b"near", b"n\xe9ar", "is no text in UTF-8"),
+        (b"near", b"n\xe9ar", "is not text in UTF-8"),
     ],
 )
 def test_scores_that_are_none_are_refused_with_their_place(
@@ -121,7 +123,7 @@ def test_scores_that_are_none_are_refused_with_their_place(
     assert said in call("report", path.parent).error
 
 
-def test_a_case_that_is_made_anew_is_not_finished(run: Callable[..., Path], call: Call) -> None:
+def test_a_case_that_is_made_again_is_not_finished(run: Callable[..., Path], call: Call) -> None:
     folder = run("a")
     record = json.loads((folder / "run.json").read_text())
     del record["cases"]["far/mvtec_ad"]["seconds"]

@@ -1,7 +1,6 @@
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -37,10 +36,10 @@ def texts(table: Table) -> list[list[str]]:
 
 TWO_SETS = scores_of(
     {
-        ("uni_as", "a", "mean"): 0.65124,
-        ("uni_as", "b", "mean"): 0.4,
-        ("uniad", "a", "mean"): 0.65119,
-        ("uniad", "b", "mean"): None,
+        ("uni_as", "a", "pill"): 0.65124,
+        ("uni_as", "b", "pill"): 0.4,
+        ("uniad", "a", "pill"): 0.65119,
+        ("uniad", "b", "pill"): None,
     }
 )
 
@@ -70,57 +69,53 @@ def test_a_tie_in_print_is_best_twice() -> None:
 def test_an_undefined_value_is_a_dash_with_its_reason_and_its_mean_does_not_compete() -> None:
     table = table_named("table2", TWO_SETS)
     (_, (first, second)), *_ = table.blocks
-    assert table.notes[second[2].notes] == "no anomalous pixel"
+    assert table.notes[second[2].notes] == "defined in 0 of 1 categories"
     assert table.notes[second[3].notes] == "mean of 1 of 2 data sets"
     assert first[3].rank == second[3].rank == ""
 
 
 def test_table_1_has_the_anomaly_rate_and_the_mean_row() -> None:
-    cases = {("uni_as", "a", "mean"): 0.9, ("uni_as", "b", "mean"): 0.8}
-    rates = {("uni_as", "a", "mean"): 0.1317, ("uni_as", "b", "mean"): 0.03}
+    cases = {("uni_as", "a", "pill"): 0.9, ("uni_as", "b", "pill"): 0.8}
+    rates = {("uni_as", "a", "pill"): 0.1317, ("uni_as", "b", "pill"): 0.03}
     table = table_named("table1", scores_of(cases, "pixel_auroc") + scores_of(rates, "anomaly_rate"))
     assert texts(table) == [["a", "13.17", "90.00"], ["b", "3.00", "80.00"], ["Mean", "8.09", "85.00"]]
 
 
 def test_categories_stand_in_their_own_table_above_their_mean() -> None:
-    cases = {("uni_as", "a", "mean"): 0.3, ("uni_as", "a", "pill"): 0.2, ("uni_as", "a", "screw"): 0.4}
-    assert [row[0] for row in texts(table_named("a_pixel_ap", scores_of(cases)))] == ["pill", "screw", "Mean"]
+    cases = {("uni_as", "a", "pill"): 0.2, ("uni_as", "a", "screw"): 0.4}
+    rows = texts(table_named("a_pixel_ap", scores_of(cases)))
+    assert [(row[0], row[-1]) for row in rows] == [("pill", "20.00"), ("screw", "40.00"), ("Mean", "30.00")]
 
 
 def test_seeds_show_their_deviation_in_every_column() -> None:
-    runs = [scores_of({("uni_as", data, "mean"): value for data in "ab"}) for value in (0.2, 0.4)]
+    runs = [scores_of({("uni_as", data, "pill"): value for data in "ab"}) for value in (0.2, 0.4)]
     assert texts(table_named("table2", *runs)) == [["UniAS", *["30.00 ± 14.14"] * 3]]
 
 
 def test_a_mean_over_data_sets_says_which_are_not_whole_and_is_not_ranked_with_whole_ones() -> None:
-    scores = scores_of({(method, data, "mean"): 0.2 for method in ("uni_as", "x") for data in "ab"})
-    gap = [
-        replace(score, value=0.9, undefined_because="defined in 6 of 12 categories")
-        if (score.case.method, score.case.dataset) == ("x", "b")
-        else score
-        for score in scores
-    ]
-    table = table_named("table2", gap)
+    places = [(data, category) for data in "ab" for category in ("pill", "screw")]
+    whole = {(method, *place): 0.2 for method in ("uni_as", "x") for place in places}
+    table = table_named("table2", scores_of({**whole, ("x", "b", "pill"): 0.9, ("x", "b", "screw"): None}))
     ours, theirs = (row[-1] for row in table.blocks[0][1])
     assert (ours.text, ours.notes, theirs.text, theirs.rank) == ("20.00", "", "55.00", "")
-    assert table.notes[theirs.notes] == "b defined in 6 of 12 categories"
+    assert table.notes[theirs.notes] == "b defined in 1 of 2 categories"
 
 
 def test_one_data_set_has_no_mean_over_data_sets() -> None:
-    one, two = (scores_of({("uni_as", data, "mean"): 0.2 for data in keys}) for keys in ("a", "ab"))
+    one, two = (scores_of({("uni_as", data, "pill"): 0.2 for data in keys}) for keys in ("a", "ab"))
     assert [cell.text for cell in table_named("table2", one).header] == ["Method", "a"]
     assert [cell.text for cell in table_named("table2", two).header] == ["Method", "a", "b", "Mean"]
 
 
 def test_a_method_without_a_data_set_is_a_marked_gap() -> None:
-    table = table_named("table2", scores_of({("uni_as", "a", "mean"): 0.3, ("uniad", "b", "mean"): 0.2}))
+    table = table_named("table2", scores_of({("uni_as", "a", "pill"): 0.3, ("uniad", "b", "pill"): 0.2}))
     assert texts(table)[0] == ["UniAS", "30.00", DASH, "30.00"]
     assert "not scored" in table.notes.values()
 
 
 def test_mixed_protocols_get_a_row_each() -> None:
-    official = [Score(Case("uni_as", "a", "mean"), "pixel_ap", 0.3, 9, "official")]
-    exact = scores_of({("uni_as", "a", "mean"): 0.4})
+    official = [Score(Case("uni_as", "a", "pill"), "pixel_ap", 0.3, 9, "official")]
+    exact = scores_of({("uni_as", "a", "pill"): 0.4})
     tables = report_tables([exact, official], methods=METHODS, mixed=True)
     table = next(table for table in tables if table.key == "table2")
     assert [row[0] for row in texts(table)] == ["UniAS [exact]", "UniAS [official]"]
@@ -137,7 +132,7 @@ def test_gaps_of_an_ablation_are_those_of_the_printed_values() -> None:
 
 
 def evil_tables() -> list[Table]:
-    scores = scores_of({(EVIL, EVIL, EVIL): 0.2, (EVIL, EVIL, "mean"): 0.3, ("uni_as", EVIL, "mean"): None})
+    scores = scores_of({(EVIL, EVIL, EVIL): 0.2, ("uni_as", EVIL, EVIL): None})
     return report_tables([scores])
 
 

@@ -1,19 +1,29 @@
 import json
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
+from aseg_bench.datasets import find_samples
 from aseg_bench.errors import InputError
-from aseg_bench.scoring.categories import mean_scores, score_category
 from aseg_bench.methods import MethodOptions
 from aseg_bench.predictions.store import MapStore
-from aseg_bench.records import AnomalyMap, Case
+from aseg_bench.records import AnomalyMap, Case, Sample, Score
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.runner import RunPlan
+from aseg_bench.runs.runner import run as run_plan
 from aseg_bench.runs.scores import read_scores
-from aseg_bench.runs.runner import RunPlan, find_samples, keep_scores, run
+from aseg_bench.scoring.categories import score_category
 from tests.conftest import Distance, Installed, facts_of, write_category
+
+
+def run(plan: RunPlan) -> list[Score]:
+    return list(run_plan(plan).scores)
 
 
 @pytest.fixture
@@ -29,8 +39,46 @@ def test_scores_are_those_of_the_stored_maps(plan: RunPlan) -> None:
     for category in ("bolt", "nut"):
         samples = [sample for sample in test if sample.category == category]
         maps = MapStore(plan.out / "maps").maps("near", samples)
-        by_hand += score_category(Case("near", "mvtec_ad", category), samples, maps)
-    assert scores == mean_scores(by_hand)
+        by_hand += score_category(Case("near", "mvtec_ad", category), samples, maps).scores
+    assert scores == by_hand
+
+
+class Coarse(Distance):
+    """Random maps of a quarter of the images' height and a third of their width."""
+
+    def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
+        random = np.random.default_rng(0)
+        yield from (AnomalyMap(sample, random.normal(size=(6, 11)).astype(np.float32)) for sample in samples)
+
+
+def stretched(scores: NDArray[np.float32], height: int, width: int) -> NDArray[np.float64]:
+    """Bilinear resampling by its definition: the centre of each new pixel between the centres of the old ones."""
+
+    def between(index: int, new: int, old: int) -> tuple[int, int, float]:
+        place = min(max((index + 0.5) * old / new - 0.5, 0), old - 1)
+        return int(place), min(int(place) + 1, old - 1), place % 1
+
+    made = np.empty((height, width))
+    for row, column in np.ndindex(height, width):
+        (top, bottom, down), (left, right, across) = between(row, height, 6), between(column, width, 11)
+        above = scores[top, left] * (1 - across) + scores[top, right] * across
+        below = scores[bottom, left] * (1 - across) + scores[bottom, right] * across
+        made[row, column] = above * (1 - down) + below * down
+    return made
+
+
+def test_maps_are_kept_in_the_models_size_or_bilinearly_resized_to_the_image(
+    plan: RunPlan, installed: Installed
+) -> None:
+    installed.add(facts_of("coarse", build=lambda options: Coarse("coarse", options)))
+    coarse = replace(plan, methods=["coarse"])
+    run(coarse)
+    run(replace(coarse, out=plan.out / "sized", map_size="image"))
+    test = [sample for sample in find_samples(plan.dataset, plan.data_root) if sample.split == "test"]
+    small, large = (MapStore(folder / "maps").maps("coarse", test) for folder in (plan.out, plan.out / "sized"))
+    assert {scores.shape for scores in small} == {(6, 11)}
+    for first, second in zip(small, large, strict=True):
+        np.testing.assert_allclose(second, stretched(first, 24, 32), atol=1e-5)
 
 
 def test_methods_are_in_the_order_of_the_plan_however_they_came(plan: RunPlan) -> None:
@@ -108,13 +156,13 @@ def test_other_methods_of_a_folder_must_be_of_the_same_images(plan: RunPlan, tin
     with pytest.raises(InputError, match="holds near on other images or categories"):
         run(replace(plan, methods=["far"], overwrite=True))
     scores = run(replace(plan, overwrite=True))
-    assert {score.case.category for score in scores} == {"bolt", "nut", "screw", "mean"}
+    assert {score.case.category for score in scores} == {"bolt", "nut", "screw"}
 
 
 def test_scores_of_other_test_images_are_refused_before_the_work(plan: RunPlan, installed: Installed) -> None:
     scores = run(plan)
     other = [replace(score, case=replace(score.case, method="dump"), n_images=4) for score in scores]
-    keep_scores(plan.out, other, mixed=True)
+    RunFolder(plan.out).keep(other)
     installed.diary.clear()
     with pytest.raises(InputError, match="different numbers of test images"):
         run(replace(plan, methods=["far"]))
@@ -138,14 +186,14 @@ def test_a_finished_case_of_a_preset_that_has_changed_since_is_refused(plan: Run
     plan = replace(plan, methods=["described"])
     assert run(plan) == run(plan)
     presets["cpu"] = Numbers()
-    with pytest.raises(InputError, match="with n_steps 500, which the preset cpu has changed to 600; choose another"):
+    with pytest.raises(InputError, match="with n_steps 500, not 600, to which the preset cpu has changed it"):
         run(plan)
 
 
 def test_a_record_that_is_none_is_refused(plan: RunPlan) -> None:
     plan.out.mkdir()
     (plan.out / "run.json").write_text("{}")
-    with pytest.raises(InputError, match=r"run.json is no record of a run"):
+    with pytest.raises(InputError, match=r"run.json is damaged \('datasets'\); move it away"):
         run(plan)
 
 
@@ -183,14 +231,17 @@ def test_a_careless_method_is_named_with_the_image(plan: RunPlan, installed: Ins
 def test_half_precision_maps_are_stored_as_such(plan: RunPlan) -> None:
     import tifffile
 
-    run(replace(plan, half=True))
+    findings = [text for text in run_plan(replace(plan, half=True)).findings if "--half" in text]
+    assert len(findings) == 1
+    assert re.match(r"Near: --half merges scores: [\d,]+ of the [\d,]+ float16 values", findings[0])
     assert {tifffile.imread(path).dtype for path in (plan.out / "maps").rglob("*.tiff")} == {np.dtype(np.float16)}
 
 
 def test_a_category_without_defects_is_undefined_and_said_so(plan: RunPlan, tiny: Path) -> None:
     write_category(tiny, "pure", n_hole=0)
-    scores = {(score.case.category, score.metric): score for score in run(plan)}
-    pure = scores["pure", "pixel_ap"]
+    results = run_plan(plan)
+    (pure,) = [score for score in results.scores if (score.case.category, score.metric) == ("pure", "pixel_ap")]
     assert pure.value is None
     assert pure.undefined_because
-    assert scores["mean", "pixel_ap"].undefined_because == "defined in 2 of 3 categories"
+    frame = results.to_frame().set_index(["category", "metric"])
+    assert frame.loc["mean", "pixel_ap"]["undefined_because"] == "defined in 2 of 3 categories"

@@ -1,13 +1,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aseg_bench.errors import InputError
 from aseg_bench.records import Case, Score
-from aseg_bench.runs.scores import COLUMNS, Key, csv_text, merge_runs, plain_text, read_scores, write_scores
+from aseg_bench.runs.scores import COLUMNS, Key, csv_text, frame_of, merge_runs, plain_text, read_scores, write_scores
 
 SCORE = Score(Case("uni_as", "demo", "bottle"), "pixel_ap", 0.1 + 0.2, 83, "exact")
 KEY = Key("uni_as", "exact", "demo", "bottle", "pixel_ap")
@@ -17,7 +18,7 @@ def test_scores_come_back_to_the_last_bit(tmp_path: Path) -> None:
     scores = [
         SCORE,
         Score(Case("=1+1", "a,b", 'quo"te\nline'), "dsc", None, 3, "exact", "-no anomalous pixel"),
-        Score(Case("'=1", "ä", "mean"), "pixel_auroc", 5e-324, 3, "exact"),
+        Score(Case("'=1", "ä", "nut"), "pixel_auroc", 5e-324, 3, "exact"),
     ]
     write_scores(tmp_path / "scores.csv", scores)
     assert read_scores(tmp_path / "scores.csv") == scores
@@ -25,9 +26,30 @@ def test_scores_come_back_to_the_last_bit(tmp_path: Path) -> None:
 
 def test_header_is_the_documented_one(tmp_path: Path) -> None:
     write_scores(tmp_path / "scores.csv", [SCORE])
-    header, row = (tmp_path / "scores.csv").read_text().splitlines()
+    header, row, mean = (tmp_path / "scores.csv").read_text().splitlines()
     assert header == "method,dataset,category,metric,value,n_images,protocol,undefined_because"
     assert row == "uni_as,demo,bottle,pixel_ap,0.30000000000000004,83,exact,"
+    assert mean == row.replace("bottle", "mean")
+
+
+def test_means_follow_each_method_and_data_set_and_are_not_read_back(tmp_path: Path) -> None:
+    def score(method: str, category: str, value: float | None) -> Score:
+        reason = "" if value is not None else "no pixel is anomalous"
+        return Score(Case(method, "d", category), "pixel_ap", value, 2, "exact", reason)
+
+    scores = [score("b", "x", 0.2), score("b", "y", 0.4), score("b", "z", None), score("a", "x", 1.0)]
+    write_scores(tmp_path / "scores.csv", scores)
+    assert read_scores(tmp_path / "scores.csv") == scores
+    frame = frame_of(scores)
+    written = pd.read_csv(tmp_path / "scores.csv", keep_default_na=False, na_values={"value": ""})
+    pd.testing.assert_frame_equal(frame, written)
+    assert list(zip(frame["method"], frame["category"], strict=True)) == [
+        ("b", "x"), ("b", "y"), ("b", "z"), ("b", "mean"), ("a", "x"), ("a", "mean"),
+    ]  # fmt: skip
+    means = frame[frame["category"] == "mean"]
+    assert list(means["value"]) == [pytest.approx(0.3), 1.0]
+    assert list(means["n_images"]) == [6, 2]
+    assert list(means["undefined_because"]) == ["defined in 2 of 3 categories", ""]
 
 
 @given(st.text(alphabet="'=+-@\t\r\nab"))
@@ -80,7 +102,7 @@ def test_mixed_protocols_are_refused_unless_asked_for() -> None:
     runs = [[SCORE], [replace(SCORE, protocol="uni_as")]]
     with pytest.raises(InputError, match=r"exact \(uni_as\); uni_as \(uni_as\)"):
         merge_runs(runs)
-    assert len(merge_runs(runs, mixed=True)) == 2
+    assert len(merge_runs(runs, mixed=True)) == 4  # a category and its mean each
 
 
 def test_other_test_images_are_refused_unless_asked_for() -> None:

@@ -6,7 +6,8 @@ import torch
 from skimage import data
 
 from aseg_bench.errors import InputError, MissingWeightsError
-from aseg_bench.training.backbone import OFFLINE_BACKBONE, Backbone, load_weights
+from aseg_bench.training.backbone import Backbone, load_weights
+from aseg_bench.training.settings import OFFLINE_BACKBONE
 
 from .conftest import TINY
 
@@ -67,7 +68,7 @@ def test_mistakes_in_name_stride_and_file_are_told_apart(weights, tmp_path):
         Backbone(TINY, (2,), tmp_path / "none.pt")
     broken = tmp_path / "broken.pt"
     broken.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(InputError, match="no plain state dict"):
+    with pytest.raises(InputError, match="not a plain state dict"):
         Backbone(TINY, (2,), broken)
     foreign = tmp_path / "foreign.pt"
     torch.save({"head.weight": torch.zeros(2)}, foreign)

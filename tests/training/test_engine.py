@@ -73,7 +73,6 @@ def test_training_lowers_the_loss_and_logs_every_level(make, samples, options):
     assert [row["step"] for row in rows] == ["10", "20", "30", "40"]
     for level in ("level_1", "level_2", "level_3", "level_4"):
         assert float(rows[-1][level]) < float(rows[0][level])
-    assert (options.folder / "losses.png").stat().st_size > 1000
 
 
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_last_good_state(
@@ -168,10 +167,10 @@ def test_broken_and_foreign_checkpoints_are_told_apart(make, samples, options):
     file = options.folder / CHECKPOINT
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TrainingError, match="no whole checkpoint"):
+    with pytest.raises(TrainingError, match="not a whole checkpoint"):
         make({"n_steps": "1"}).fit(samples)
     torch.save({"weights": 1}, file)
-    with pytest.raises(TrainingError, match="no checkpoint of this version"):
+    with pytest.raises(TrainingError, match="not a checkpoint of this version"):
         make({"n_steps": "1"}).fit(samples)
     other = content_of(whole, file)
     other["model"] = {name: values for name, values in other["model"].items() if "blocks.3" not in name}
@@ -191,7 +190,7 @@ def test_a_checkpoint_runs_no_code(tmp_path):
             return (pytest.fail, ("code of the checkpoint ran",))
 
     torch.save({"format": Evil()}, tmp_path / "evil.pt")
-    with pytest.raises(TrainingError, match="no whole checkpoint"):
+    with pytest.raises(TrainingError, match="not a whole checkpoint"):
         read_checkpoint(tmp_path / "evil.pt")
 
 
@@ -231,8 +230,11 @@ def test_images_come_once_per_epoch_in_a_new_order_each_time():
 def test_unknown_precision_and_device_are_refused():
     with pytest.raises(InputError, match=r"did you mean bf16-mixed"):
         make_fabric(MethodOptions(precision="bf16-mix"))
-    with pytest.raises(TrainingError, match="cannot use 1 x quantum"):
-        make_fabric(MethodOptions(device="quantum"))
+    with pytest.raises(InputError, match="no device cudo; did you mean cuda"):
+        make_fabric(MethodOptions(device="cudo"))
+    if not torch.backends.mps.is_available():
+        with pytest.raises(TrainingError, match="cannot use 1 x mps"):
+            make_fabric(MethodOptions(device="mps"))
 
 
 def test_bfloat16_trains_and_maps(make, samples):

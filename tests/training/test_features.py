@@ -47,7 +47,7 @@ def test_jitter_takes_the_norm_along_the_given_axis():
     assert struck.tolist() == [False, False, True, False, False]
 
 
-@pytest.mark.parametrize(("grid", "size"), [(5, 3), (14, 7), (4, 5)])
+@pytest.mark.parametrize(("grid", "size"), [(5, 3), (14, 7), (4, 3)])
 def test_the_mask_hides_exactly_the_square_around_each_position(grid, size):
     places = [(row, column) for row in range(grid) for column in range(grid)]
     expected = [[max(abs(a - c), abs(b - d)) <= size // 2 for c, d in places] for a, b in places]

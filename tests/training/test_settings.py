@@ -70,7 +70,7 @@ def test_steps_follow_epochs_unless_given():
 
 def test_an_image_size_that_does_not_fit_the_stride_names_one_that_does():
     assert TrainingSettings(image_size=224).grid((2, 4, 8, 16)) == 14
-    with pytest.raises(InputError, match="image_size 100 is no multiple of the coarsest stride 16; try 96"):
+    with pytest.raises(InputError, match="image_size 100 is not a multiple of the coarsest stride 16; try 96"):
         TrainingSettings(image_size=100).grid((2, 4, 8, 16))
 
 

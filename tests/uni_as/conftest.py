@@ -7,7 +7,8 @@ import torch
 
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.checkpoints import TrainingJob, TrainingState, write_checkpoint
-from uni_as.model import UniASSettings, build_uni_as
+from uni_as.model import build_uni_as
+from uni_as.settings import UniASSettings
 
 SETTINGS = UniASSettings(
     backbone="test_efficientnet",

@@ -9,7 +9,8 @@ from aseg_bench.datasets import DATASETS
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.settings import choose_settings
-from uni_as.model import PRESETS, make_method
+from uni_as.model import make_method
+from uni_as.settings import PRESETS
 
 from .conftest import SETTINGS, tiny
 
@@ -99,12 +100,16 @@ def test_the_baseline_of_table_4_works_on_the_fused_lowest_resolution():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"image_size": 100}, "image_size 100 is no multiple of the coarsest stride 16; try 96"),
+        ({"image_size": 100}, "image_size 100 is not a multiple of the coarsest stride 16; try 96"),
         ({"channels": 18}, "channels 18"),
         ({"channels": 20, "n_heads": 3}, "3 heads"),
         ({"blur_size": 4}, "odd"),
         ({"smoothing": (3, 3)}, "one size for each of 4 levels"),
         ({"smoothing": (3, 4, 3, 3)}, "odd sizes"),
+        ({"smoothing": (65, 3, 3, 3)}, "too large for maps of half the image_size 64"),
+        ({"blur_size": 9}, "too large for 4 x 4 deepest cells of image_size 64"),
+        ({"image_size": 16, "neighbour_size": 0}, "too large for 1 x 1 deepest cells"),
+        ({"neighbour_size": 5}, "hides all of the 4 x 4 positions from those in the middle"),
         ({"levels": (0, 1)}, "numbers from 1 to 4"),
         ({"levels": ()}, "numbers from 1 to 4"),
     ],
@@ -119,6 +124,11 @@ def test_a_number_beyond_its_range_is_refused_by_name(setting):
     name, value = setting.split("=")
     with pytest.raises(InputError, match=f"setting {name} = {value}"):
         choose_settings(PRESETS, "cpu", {name: value})
+
+
+def test_a_backbone_beside_settings_is_refused_as_the_settings_name_one():
+    with pytest.raises(InputError, match=f"backbone {LOW_POWER} is given beside settings"):
+        uni_as.build_uni_as(backbone=LOW_POWER, settings=SETTINGS, pretrained=False)
 
 
 def test_an_image_of_another_size_is_refused(model):

@@ -115,18 +115,3 @@ def test_predict_names_what_is_missing(call, checkpoint, tmp_path):
     assert "no picture in" in call("predict", tmp_path / "empty", *words).error
     assert "there is no file or folder" in call("predict", tmp_path / "gone", *words).error
     assert "there is no checkpoint" in call("predict", tmp_path, "--checkpoint", "x.pt", "--out", tmp_path).error
-
-
-def test_onnx_gives_the_maps_of_torch_for_any_number_of_images(call, checkpoint, model, tmp_path):
-    pytest.importorskip("onnx", reason="export needs the extra `export`")
-    runtime = pytest.importorskip("onnxruntime", reason="the comparison needs onnxruntime")
-    file = tmp_path / "model[/x].onnx"
-    outcome = call("export", "--checkpoint", checkpoint, "--out", file)
-    assert outcome.code == 0, outcome.err
-    assert outcome.out.splitlines()[-1] == f"written: {file}"
-    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    for batch in (1, 3):
-        images = torch.rand(batch, 3, 64, 64) * 255
-        (maps,) = session.run(None, {"images": images.numpy()})
-        with torch.inference_mode():
-            np.testing.assert_allclose(maps, model(images).numpy(), atol=1e-4)

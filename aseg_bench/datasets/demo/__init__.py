@@ -23,7 +23,7 @@ from aseg_bench.progress import track
 from aseg_bench.records import GOOD, Sample
 
 CACHE_VARIABLE = "ASEG_BENCH_CACHE"
-VERSION = "1"  # another picture is another version, and a changed score
+VERSION = "1"  # any changed picture needs a new version, and changes scores
 
 _README = """\
 The demo set of aseg-bench, version {version}: drawn by aseg_bench.datasets.demo, seed {seed}. Remove the folder and it
@@ -43,14 +43,14 @@ def find(root: Path | None = None, categories: Sequence[str] | None = None) -> l
     """All images of the demo set, which is drawn first if it is not there yet.
 
     Args:
-        root: must be None, for the set has its own place, ``demo_folder()``.
+        root: must be None, as the set has its own place, ``demo_folder()``.
         categories: those wanted; None takes all.
 
     Returns:
         Train and test samples, sorted by category, split, defect and stem.
 
     Raises:
-        InputError: a root is given, a category is unknown, the cache cannot be written, or files of it are gone.
+        InputError: a root is given, a category is unknown, the cache cannot be written, or files of it are missing.
     """
     if root is not None:
         raise InputError(f"the demo set takes no data root; to read {root}, choose the data set mvtec_ad or visa")
@@ -63,20 +63,20 @@ def find(root: Path | None = None, categories: Sequence[str] | None = None) -> l
     gone = [path for picture in planned() for path in _files(folder, *picture) if not path.is_file()]
     if gone:
         raise InputError(
-            f"{len(gone)} files of the demo set are gone, {gone[0]} first; remove {folder} to draw it again"
+            f"{len(gone)} files of the demo set are missing, the first is {gone[0]}; remove {folder} to draw it again"
         )
     return find_in_layout("demo", folder, categories)
 
 
 def demo_folder() -> Path:
-    """Where the demo set lies: below ASEG_BENCH_CACHE if that is set, else in the user's cache folder."""
+    """Where the demo set is: below ASEG_BENCH_CACHE if that is set, else in the user's cache folder."""
     return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("aseg-bench")) / f"demo-{VERSION}"
 
 
 def write_demo(folder: Path, seed: int = 0) -> None:
     """Draw the whole set into a folder that does not exist yet.
 
-    The folder appears complete or not at all. Where another process is faster, its folder stays.
+    The folder appears complete or not at all. If another process is faster, its folder is kept.
     """
     try:
         with written_whole(folder) as temporary, ThreadPoolExecutor() as pool:

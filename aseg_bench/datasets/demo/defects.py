@@ -15,7 +15,7 @@ Defect = Callable[[Scene, float, np.random.Generator], Flawed]
 """Takes a scene, the share of the image that the defect should cover, and the source of its randomness."""
 
 _FAINTEST = 0.15  # a defect ends where it would be more transparent than this
-_LEAST_CHANGE = 0.03  # and where it would change no colour by this much
+_LEAST_CHANGE = 0.03  # and where it would change every colour by less than this
 
 
 def scratch(scene: Scene, share: float, rng: np.random.Generator) -> Flawed:
@@ -134,7 +134,7 @@ def foreign(*colours: Colour) -> Defect:
 
 
 def missing(scene: Scene, share: float, rng: np.random.Generator) -> Flawed:
-    """A part, or several, left out; how much that covers is the parts' affair."""
+    """A part, or several, left out; the size of the parts decides how much that covers."""
     del share
     groups = _groups(scene)
     gone = set(rng.choice(groups, size=1 + (rng.random() < 0.3), replace=False))

@@ -1,4 +1,4 @@
-"""Drawn scenes: a blister of pills, a circuit board, a gear wheel and a screw, each in a pose of its own."""
+"""Drawn scenes: a blister of pills, a circuit board, a gear wheel and a screw, each time in a different pose."""
 
 from dataclasses import replace
 from itertools import product
@@ -34,7 +34,7 @@ def blister(rng: np.random.Generator, split: Split) -> Scene:
 
 
 def circuit(rng: np.random.Generator, split: Split) -> Scene:
-    """A board with chips, resistors and capacitors; the layout is always the same, its tolerances are not."""
+    """A board with chips, resistors and capacitors; always the same layout, each part a little off its place."""
     del split
     green: Colour = (0.07, 0.34, 0.20)
     track: Colour = (0.13, 0.45, 0.27)

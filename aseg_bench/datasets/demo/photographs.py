@@ -1,6 +1,6 @@
 """Scenes cut from photographs that scikit-image ships; all four are CC0.
 
-Training and test images come from separate halves of a photograph, so that no test crop has been seen.
+Training and test images come from separate halves of a photograph, so that no part of a test image is seen in training.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Photograph:
         test: the same for testing.
         crop: least and greatest side of a crop, in pixels of the photograph.
         turn: greatest turn of a crop, in degrees.
-        is_upright: whether crops keep their up and down.
+        is_upright: False also turns crops by a random multiple of 90 degrees.
         colours: what black, mid-grey and white become; None keeps the photograph's own colours.
     """
 

@@ -1,4 +1,4 @@
-"""What the demo set holds: its categories, their defects, and how one picture of it comes about."""
+"""What the demo set holds: its categories, their defects, and how one picture of it is drawn."""
 
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -19,11 +19,11 @@ N_PER_DEFECT = 5
 
 LEAST_RATE, GREATEST_RATE = 0.002, 0.15  # share of anomalous pixels in an anomalous image
 _N_ATTEMPTS = 200
-_NUDGE = 2  # grey levels by which a masked pixel differs at least somewhere, invisible to the eye
+_NUDGE = 2  # grey levels by which every masked pixel differs in some channel at least; the eye does not see it
 
 
 @dataclass(frozen=True)
-class Category:
+class DemoCategory:
     """One category of the demo set.
 
     Attributes:
@@ -50,8 +50,8 @@ class Picture:
     mask: Mask
 
 
-CATEGORIES: Mapping[str, Category] = {
-    "blister": Category(
+CATEGORIES: Mapping[str, DemoCategory] = {
+    "blister": DemoCategory(
         objects.blister,
         {
             "missing": (defects.missing, 0.01, 0.15),
@@ -59,7 +59,7 @@ CATEGORIES: Mapping[str, Category] = {
             "wrong_pill": (defects.wrong((0.86, 0.62, 0.20), (0.36, 0.50, 0.70), (0.80, 0.42, 0.36)), 0.01, 0.15),
         },
     ),
-    "brick": Category(
+    "brick": DemoCategory(
         BRICK.scene,
         {
             "crack": (defects.crack, 0.006, 0.02),
@@ -67,7 +67,7 @@ CATEGORIES: Mapping[str, Category] = {
             "stain": (defects.stain((0.62, 0.62, 0.60), (0.55, 0.66, 0.50), (1.25, 1.3, 1.35)), 0.02, 0.10),
         },
     ),
-    "circuit": Category(
+    "circuit": DemoCategory(
         objects.circuit,
         {
             "misplaced": (defects.misplaced, 0.002, 0.15),
@@ -75,7 +75,7 @@ CATEGORIES: Mapping[str, Category] = {
             "solder": (defects.foreign((0.74, 0.74, 0.72)), 0.002, 0.006),
         },
     ),
-    "gear": Category(
+    "gear": DemoCategory(
         objects.gear,
         {
             "missing_tooth": (defects.missing, 0.002, 0.15),
@@ -83,7 +83,7 @@ CATEGORIES: Mapping[str, Category] = {
             "scratch": (defects.scratch, 0.003, 0.012),
         },
     ),
-    "grass": Category(
+    "grass": DemoCategory(
         GRASS.scene,
         {
             "bare_soil": (defects.swap(GRAVEL, 0.6), 0.07, 0.14),
@@ -91,7 +91,7 @@ CATEGORIES: Mapping[str, Category] = {
             "litter": (defects.foreign((0.80, 0.80, 0.78), (0.25, 0.40, 0.70), (0.70, 0.25, 0.2)), 0.03, 0.07),
         },
     ),
-    "gravel": Category(
+    "gravel": DemoCategory(
         GRAVEL.scene,
         {
             "oil": (defects.stain((0.50, 0.47, 0.42), (0.42, 0.42, 0.46)), 0.03, 0.12),
@@ -99,7 +99,7 @@ CATEGORIES: Mapping[str, Category] = {
             "twig": (defects.strand((0.50, 0.34, 0.20), (0.70, 0.62, 0.46)), 0.006, 0.015),
         },
     ),
-    "retina": Category(
+    "retina": DemoCategory(
         RETINA.scene,
         {
             "bleeding": (defects.spots((0.62, 0.40, 0.45), (0.72, 0.50, 0.55)), 0.004, 0.015),
@@ -107,7 +107,7 @@ CATEGORIES: Mapping[str, Category] = {
             "scar": (defects.stain((0.85, 1.35, 1.5), (0.7, 0.8, 0.9)), 0.006, 0.02),
         },
     ),
-    "screw": Category(
+    "screw": DemoCategory(
         objects.screw,
         {
             "missing_thread": (defects.missing, 0.002, 0.15),
@@ -127,7 +127,7 @@ def planned() -> Iterator[tuple[str, Split, str, int]]:
 
 
 def draw_picture(category: str, split: Split, defect: str, index: int, seed: int = 0) -> Picture:
-    """One picture; the same arguments always give the same one, whatever else was drawn before.
+    """One picture; the same arguments always give the same one, no matter what was drawn before.
 
     Args:
         category: a key of ``CATEGORIES``.
@@ -153,7 +153,7 @@ def draw_picture(category: str, split: Split, defect: str, index: int, seed: int
 
 
 def _told_apart(image: NDArray[np.uint8], clean: NDArray[np.uint8], support: Mask) -> NDArray[np.uint8]:
-    """The image, changed a little where the defect happens to have the colour of the surface."""
+    """The image, changed a little where the defect happens to have the same colour as the surface."""
     same = support & (image == clean).all(axis=-1)
     image[same] = np.where(clean[same] >= 128, clean[same] - _NUDGE, clean[same] + _NUDGE)
     return image

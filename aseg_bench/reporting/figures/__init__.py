@@ -15,15 +15,16 @@ from aseg_bench.metrics import METRICS
 from aseg_bench.records import Score
 from aseg_bench.reporting.figures.curves import curves_figure, distributions_figure
 from aseg_bench.reporting.figures.inflation import agreement, inflation_figure, published_points, score_points
+from aseg_bench.reporting.figures.losses import losses_figure
 from aseg_bench.reporting.figures.panels import levels_figure, panels_figure
 from aseg_bench.reporting.figures.ranks import ranks_figure
 from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
 from aseg_bench.reporting.figures.style import FORMATS, Look, file_name, looks, save
 from aseg_bench.reporting.figures.toy import toy_figure
 from aseg_bench.reporting.published import PAPER_DATASETS, published
+from aseg_bench.reporting.tables import RANKED
 from aseg_bench.runs.scores import csv_text
 
-RANKED = ("pixel_auroc", "pixel_ap", "dsc")  # metrics with a critical-difference diagram
 CATEGORY_FORMATS = ("png",)  # of the many figures of single categories
 _PAPER_METHODS = "unias_paper_t2"  # source whose methods get a colour among the published
 
@@ -49,6 +50,7 @@ def write_figures(
     scores: Sequence[Score],
     categories: Sequence[Sequence[ScoredMaps]] = (),
     *,
+    logs: Mapping[tuple[str, str], pd.DataFrame] | None = None,
     labels: Mapping[str, str] | None = None,
     datasets: Mapping[str, str] | None = None,
     formats: Sequence[str] = FORMATS,
@@ -59,6 +61,7 @@ def write_figures(
         folder: where the files go.
         scores: all scores of the run; no category is needed twice.
         categories: per category, the maps of every method; without them only the figures of scores are written.
+        logs: the losses of trainings by method and data set.
         labels: names of methods in print; a missing one prints as it is.
         datasets: names of data sets in print; a missing one prints as it is.
         formats: endings, of ``png``, ``svg`` and ``pdf``; figures of a single category are PNG.
@@ -66,13 +69,28 @@ def write_figures(
     labels = labels or {}
     cases = [score.case for score in scores] + [maps.case for category in categories for maps in category]
     method_looks = looks([case.method for case in cases])
+    jobs = [
+        partial(_score_figures, folder, scores, logs or {}, labels, datasets or {}, formats),
+        *(partial(_category_figures, folder, category, method_looks, labels) for category in categories),
+    ]
+    return [figure for figure in chain.from_iterable(in_processes(jobs)) if figure is not None]
+
+
+def _score_figures(
+    folder: Path,
+    scores: Sequence[Score],
+    logs: Mapping[tuple[str, str], pd.DataFrame],
+    labels: Mapping[str, str],
+    datasets: Mapping[str, str],
+    formats: Sequence[str],
+) -> list[WrittenFigure | None]:
     written = [_write(folder, formats, "Toy demonstration: growing false positives", "", "", ["toy"], toy_figure())]
     points = score_points(scores)
     if len(points):
         _write_points(folder / "inflation.csv", points)
     for dataset, some in points.groupby("dataset", sort=False):
         name = str(dataset)
-        figure = inflation_figure(some, (datasets or {}).get(name, name), labels)
+        figure = inflation_figure(some, datasets.get(name, name), labels)
         written.append(_write(folder, formats, "Inflation of AUROC", name, "", ["inflation", name], figure))
     for dataset in dict.fromkeys(score.case.dataset for score in scores):
         here = [score for score in scores if score.case.dataset == dataset]
@@ -80,9 +98,10 @@ def write_figures(
             ranks = ranks_figure(here, metric, labels)
             title = f"Mean ranks by {METRICS[metric].label}"
             written.append(_write(folder, formats, title, dataset, "", ["ranks", dataset, metric], ranks))
-    jobs = [partial(_category_figures, folder, category, method_looks, labels) for category in categories]
-    written += chain.from_iterable(in_processes(jobs))
-    return [figure for figure in written if figure is not None]
+    for (method, dataset), log in logs.items():
+        title = f"Losses of {labels.get(method, method)}"
+        written.append(_write(folder, formats, title, dataset, "", ["losses", method, dataset], losses_figure(log)))
+    return written
 
 
 def _category_figures(
@@ -150,7 +169,7 @@ def write_levels_figures(folder: Path, categories: Sequence[Sequence[ScoredMaps]
     for category in categories:
         case, masks = category[0].case, category[0].masks
         rows = []
-        for part in category[0].swept.slices:
+        for part in category[0].counts.slices:
             if part.by == "kind":
                 position = sorted(part.positions, key=lambda i: int(masks[i].sum()))[len(part.positions) // 2]
                 levels = {f"level {maps.case.method}": maps.scores[position] for maps in category}

@@ -109,7 +109,7 @@ def _draw_distributions(axis: Axes, maps: ScoredMaps) -> None:
 
 
 def _density(by_code: NDArray[np.int64], widths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Share of all pixels per unit of the axis; an empty bin is NaN, for it has no place on a logarithmic axis."""
+    """Share of all pixels per unit of the axis; an empty bin is NaN, as it has no place on a logarithmic axis."""
     starts = np.arange(len(widths) + 1) * _LEVELS_PER_BIN + 1
     inside = np.add.reduceat(by_code, starts)[:-1]
     return np.where(inside > 0, inside / max(by_code.sum(), 1) / widths, np.nan)

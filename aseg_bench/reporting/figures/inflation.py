@@ -16,8 +16,9 @@ from scipy.stats import kendalltau, norm
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN, Score
 from aseg_bench.reporting.figures.style import COLUMN, GREY, Look, looks, new_figure, printed, style
+from aseg_bench.reporting.tables import RATE
 
-X, Y, RATE = "pixel_auroc", "pixel_ap", "anomaly_rate"
+X, Y = "pixel_auroc", "pixel_ap"
 PREVALENCES = (0.1, 0.01, 0.001)
 N_HIGHLIGHTED = 8  # methods with a colour of their own; the rest is grey
 HIGH = 0.97  # a pixel AUROC that reads like a solved problem
@@ -36,7 +37,7 @@ def score_points(scores: Sequence[Score]) -> pd.DataFrame:
     rows = [
         (score.case.method, score.case.dataset, score.case.category, score.metric, score.value)
         for score in scores
-        if score.metric in (X, Y, RATE) and score.case.category != MEAN
+        if score.metric in (X, Y, RATE)
     ]
     keys = ["method", "dataset", "category"]
     long = pd.DataFrame(rows, columns=[*keys, "metric", "value"]).astype({"value": float})

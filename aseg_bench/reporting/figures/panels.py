@@ -16,7 +16,7 @@ from aseg_bench.reporting.figures.style import PAGE, TRUTH, new_figure, printed,
 def chosen_images(category: Sequence[ScoredMaps]) -> dict[str, int]:
     """The anomalous images of worst, median and best Dice, by position; ties go to the first name.
 
-    Dice is taken at each method's category threshold and averaged over the methods, so no method picks its own show.
+    Dice is taken at each method's category threshold and averaged over the methods, so no method chooses its images.
 
     Returns:
         Position by rank (``worst``, ``median``, ``best``); fewer where there are fewer than three anomalous images.

@@ -10,7 +10,7 @@ from matplotlib.textpath import TextPath
 
 from aseg_bench.analysis.rank_tests import rank_tests
 from aseg_bench.metrics import METRICS
-from aseg_bench.records import MEAN, Score
+from aseg_bench.records import Score
 from aseg_bench.reporting.figures.style import COLUMN, PAGE, printed, style
 
 _SIZE = 8  # of the names, in points
@@ -24,7 +24,7 @@ def metric_table(scores: Sequence[Score], metric: str) -> pd.DataFrame:
     rows = [
         (score.case.dataset, score.case.category, score.case.method, score.value)
         for score in scores
-        if score.metric == metric and score.case.category != MEAN
+        if score.metric == metric
     ]
     long = pd.DataFrame(rows, columns=["dataset", "category", "method", "value"]).astype({"value": float})
     wide = long.pivot_table(index=["dataset", "category"], columns="method", values="value", sort=False)

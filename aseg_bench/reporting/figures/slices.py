@@ -30,7 +30,7 @@ def slice_scores(maps: ScoredMaps) -> list[SliceScore]:
         return []
     hits, _, misses = maps.counts.confusion(maps.threshold)
     rows = []
-    for name, by, positions, pixel_ap in maps.swept.slices:
+    for name, by, positions, pixel_ap in maps.counts.slices:
         n_anomalous = int((hits + misses)[positions].sum())
         if n_anomalous and pixel_ap is not None:
             recall = float(hits[positions].sum() / n_anomalous)

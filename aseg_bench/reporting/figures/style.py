@@ -76,7 +76,7 @@ def looks(names: Sequence[str]) -> dict[str, Look]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """The settings of all figures, for as long as the block lasts; a sign that the font lacks is a box, silently."""
+    """The settings of all figures, for as long as the block lasts; a sign that the font lacks is drawn as a box."""
     with matplotlib.style.context(["default", _SETTINGS]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
@@ -114,7 +114,7 @@ def _plain(name: str) -> str:
 
 
 def printed(text: str, length: int = 24) -> str:
-    """A name as matplotlib must get it: short, its dollar signs no formula, its leading underscore shown in legends."""
+    """A name as matplotlib must get it: short, its dollar signs not read as formulas, and never hidden in legends."""
     text = text if len(text) <= length else f"{text[: length - 1]}…"
     text = text.replace("$", r"\$")
     return f" {text}" if text.startswith("_") else text

@@ -3,7 +3,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from aseg_bench.reporting.packing import DATA, RENAMED_FILES, RESULTS, pack
+from benchmarks.packing import DATA, RENAMED_FILES, RESULTS, pack
 
 FLAWED = {"source_key": "ader_log_100e", "method": "UniAD", "dataset": "visa", "metric": "dsc", "category": "mean"}
 

@@ -1,4 +1,4 @@
-"""Packs a folder of collected published numbers into package data: ``python -m aseg_bench.reporting.packing FOLDER``.
+"""Packs a folder of collected published numbers into package data: ``python -m benchmarks.packing FOLDER``.
 
 The folder holds results and sources as CSV, and what is known to be wrong in them. Packing joins the results, names
 metrics and data sets as this project does, and writes what is wrong into the rows concerned (column ``caution``).
@@ -12,7 +12,7 @@ import pandas as pd
 
 from aseg_bench.files import written_whole
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "aseg_bench" / "reporting" / "data"
 RESULTS = ("published_results.csv", "published_results_other_datasets.csv")
 RENAMED_FILES = {
     "sources.csv": "sources.csv",
@@ -27,7 +27,6 @@ RENAMED_VALUES = {
     "dataset": {"mvtec": "mvtec_ad", "mvtec+visa": "mvtec_ad+visa"},
 }
 PLACES = {"MVTec": "mvtec_ad", "VisA": "visa", "Mean": "mvtec_ad+visa"}
-TABLE_METRICS = {"1": "pixel_auroc", "2": "pixel_ap", "3": "dsc"}
 BY_TRAPEZOIDS = "area under the precision-recall curve by trapezoids, not average precision"
 EVALUATORS = (  # rows of a source -> how its evaluator departs from the metric's definition
     ({"source_key": "aupimo_*", "metric": "pixel_ap"}, BY_TRAPEZOIDS),
@@ -70,7 +69,7 @@ def pack(folder: Path, out: Path = DATA) -> None:
 
 
 def _read(path: Path) -> pd.DataFrame:
-    """A collected file in this project's names, without places that only its collector can open."""
+    """A collected file with this project's names, without references that only its collector can open."""
     frame = pd.read_csv(path, dtype=str, keep_default_na=False).replace(RENAMED_VALUES)
     for pattern, replacement in (
         (r"^seeds/.*", "Ma et al., Towards Accurate Unified Anomaly Segmentation, WACV 2025"),

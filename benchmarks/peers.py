@@ -15,7 +15,7 @@ Values = dict[str, float]
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """Maps to measure: scores (images, side, side) float32, masks alike, bool."""
+    """Maps to measure: scores (images, side, side) float32; masks of the same shape, bool."""
 
     scores: NDArray[np.float32]
     masks: NDArray[np.bool_]
@@ -56,12 +56,12 @@ SCENES: dict[str, Callable[[int, int], Scene]] = {"smooth": smooth, "worst": wor
 
 
 def ours(*keys: str) -> Callable[[Scene], Values]:
-    """Our suite on some metrics, or on all."""
+    """Our suite on some metrics, or on all of them."""
     return lambda scene: evaluate_maps(scene.scores, scene.masks, metrics=keys or None)
 
 
 def scikit_learn(scene: Scene) -> Values:
-    """The three exact calls that the field makes."""
+    """The three exact functions that the field calls."""
     from sklearn.metrics import average_precision_score, precision_recall_curve, roc_auc_score
 
     scores, truth = scene.scores.ravel(), scene.masks.ravel()
@@ -85,7 +85,7 @@ def torchmetrics(n_thresholds: int | None) -> Callable[[Scene], Values]:
         auroc, ap = BinaryAUROC(thresholds=n_thresholds), BinaryAveragePrecision(thresholds=n_thresholds)
         low, high = scene.scores.min(), scene.scores.max()
         for score_map, mask in zip(scene.scores, scene.masks, strict=True):
-            share = torch.from_numpy((score_map - low) / (high - low))  # outside [0, 1] it applies a sigmoid unasked
+            share = torch.from_numpy((score_map - low) / (high - low))  # outside [0, 1] it would apply a sigmoid
             auroc.update(share, torch.from_numpy(mask))
             ap.update(share, torch.from_numpy(mask))
         return {"pixel_auroc": float(auroc.compute()), "pixel_ap": float(ap.compute())}
@@ -96,7 +96,7 @@ def torchmetrics(n_thresholds: int | None) -> Callable[[Scene], Values]:
 def adeval(scene: Scene) -> Values:
     """Its AUROC, AP and AUPRO from histograms of 1,000 bins."""
     vars(np).setdefault("trapz", np.trapezoid)  # ADEval 1.1.0 calls it by the name that numpy 2.4 dropped
-    from adeval import EvalAccumulator  # type: ignore[import-untyped]
+    from adeval import EvalAccumulator
 
     accumulator = EvalAccumulator(0.0, 1.0, float(scene.scores.min()), float(scene.scores.max()))
     for score_map, mask in zip(scene.scores, scene.masks, strict=True):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -9,11 +10,16 @@ import pandas as pd
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from aseg_bench.audit import Deviation, as_markdown, audit, write_audit
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import ImportedMaps, import_maps
-from aseg_bench.protocols import PROTOCOLS
+from aseg_bench.protocols import PROTOCOLS, Protocol
+from aseg_bench.records import Case, Sample, Score
+from aseg_bench.reporting.audit import as_markdown, write_audit
 from aseg_bench.runs.scores import csv_text
+from aseg_bench.scoring import audit as audit_room
+from aseg_bench.scoring.audit import Deviation, audit_dump
+from aseg_bench.scoring.categories import score_category
+from tests.conftest import save
 
 METRICS = ("pixel_auroc", "pixel_ap", "image_auroc")
 
@@ -36,7 +42,7 @@ def write_dump(folder: Path, sign: float = 1.0) -> ImportedMaps:
 
 
 def audited(imported: ImportedMaps, names: Sequence[str]) -> dict[tuple[str, str], Deviation]:
-    rows = audit(imported, "mine", protocols=[PROTOCOLS[name] for name in names], metrics=METRICS)
+    rows = audit_dump(imported, "mine", protocols=[PROTOCOLS[name] for name in names], metrics=METRICS).deviations
     return {(row.protocol, row.metric): row for row in rows}
 
 
@@ -66,7 +72,9 @@ def test_a_flip_is_named_as_the_cause_for_inverted_maps(tmp_path: Path) -> None:
 def test_table_csv_and_plot_hold_every_protocol(tmp_path: Path) -> None:
     imported = write_dump(tmp_path / "dump")
     names = ["exact", "uniad", "adeval1000"]
-    deviations = audit(imported, "a_b|<c>", protocols=[PROTOCOLS[name] for name in names], metrics=METRICS)
+    deviations = audit_dump(
+        imported, "a_b|<c>", protocols=[PROTOCOLS[name] for name in names], metrics=METRICS
+    ).deviations
     text = as_markdown(deviations)
     rows = text.splitlines()[2:]
     assert [row.split(" | ")[1].strip() for row in rows] == names
@@ -97,21 +105,55 @@ def test_a_dumps_name_is_no_formula_and_no_tag(tmp_path: Path, name: str, escape
 
 
 def test_a_crop_is_named_with_its_numbers(tmp_path: Path) -> None:
-    rows = audited(write_dump(tmp_path / "dump"), ["patchcore"])
+    samples = []
+    for index in range(4):
+        mask = np.zeros((64, 64))
+        mask[2:20, 2:30] = 255 * (index > 1)
+        defect = "cut" if index > 1 else "good"
+        paths = [tmp_path / "images" / f"{index}{kind}.png" for kind in ("", "_mask")]
+        save(paths[0], np.zeros((64, 64, 3)))
+        save(paths[1], mask)
+        samples.append(Sample("set", "nut", "test", defect, str(index), paths[0], paths[1] if index > 1 else None))
+        (tmp_path / "maps" / "nut" / "test" / defect).mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(index).normal(size=(64, 64)) + mask / 100
+        np.save(tmp_path / "maps" / "nut" / "test" / defect / f"{index}.npy", noise.astype(np.float32))
+    rows = audited(import_maps(tmp_path / "maps", samples), ["patchcore"])
     causes = {row.cause for row in rows.values()}
     assert "resolution (size 256, keep aspect, crop 224)" in causes
 
 
+@pytest.mark.parametrize("fault", [ValueError("x is neither increasing nor decreasing"), InputError("no such map")])
+def test_a_protocol_that_raises_leaves_a_cell_that_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def score(case: Case, *others: Any, protocol: Protocol, **options: Any) -> list[Score]:
+        if protocol.name == "uniad" and case.category == "cable":
+            raise fault
+        return score_category(case, *others, protocol=protocol, **options)
+
+    monkeypatch.setattr(audit_room, "score_category", score)
+    imported = write_dump(tmp_path / "dump")
+    both = [PROTOCOLS[name] for name in ("exact", "uniad")]
+    deviations = audit_dump(imported, "mine", protocols=both, metrics=METRICS).deviations
+    of_both = {row.protocol: row for row in deviations}
+    assert of_both["uniad"].undefined_because.startswith("cable: ")
+    assert str(fault) in of_both["uniad"].undefined_because
+    assert of_both["uniad"].value is not None
+    assert of_both["exact"].undefined_because == ""
+    assert str(fault) in as_markdown(deviations).splitlines()[3]
+    csv, *_ = write_audit(tmp_path / "out", deviations)
+    assert pd.read_csv(csv)["undefined_because"].notna().sum() == len(METRICS)
+
+
 def test_a_degenerate_threshold_is_said_once_for_all_protocols_and_categories(tmp_path: Path) -> None:
     imported = write_dump(tmp_path / "dump", sign=-1.0)
-    with pytest.warns() as caught:
-        audit(imported, "mine", protocols=[PROTOCOLS["exact"], PROTOCOLS["uniad"]], metrics=["pixel_ap", "dsc"])
-    (text,) = (str(warning.message) for warning in caught)
-    assert text.startswith("mine on bottle, cable: the DSC's threshold calls more than half of all pixels anomalous")
+    protocols = [PROTOCOLS["exact"], PROTOCOLS["uniad"]]
+    (text,) = audit_dump(imported, "mine", protocols=protocols, metrics=["pixel_ap", "dsc"]).findings
+    assert text.startswith("mine, bottle, cable: the DSC's threshold calls more than half of all pixels anomalous")
 
 
 def test_a_dump_with_a_problem_is_not_audited(tmp_path: Path) -> None:
     write_dump(tmp_path / "dump")
     (tmp_path / "dump" / "copy.npz").write_bytes((tmp_path / "dump" / "cable_0.npz").read_bytes())
     with pytest.raises(InputError, match="two maps are of cable/test/good/0"):
-        audit(import_maps(tmp_path / "dump"), "mine")
+        audit_dump(import_maps(tmp_path / "dump"), "mine")

@@ -1,0 +1,130 @@
+"""Maps that other code made, scored into a folder beside what runs have left there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aseg_bench.datasets import find_samples
+from aseg_bench.errors import InputError
+from aseg_bench.files import make_folder
+from aseg_bench.predictions.imported import OWN_DATASET, import_maps
+from aseg_bench.predictions.records import Limits
+from aseg_bench.progress import progress_bar, working
+from aseg_bench.protocols import find_protocol
+from aseg_bench.records import Case, Sample, grouped
+from aseg_bench.runs.admission import check_data, check_name, check_tables, data_facts
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.results import Results
+from aseg_bench.runs.scores import beside
+from aseg_bench.scoring.dumps import score_dump
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of an evaluation.
+
+    Attributes:
+        results: all that the folder now holds.
+        findings: what looks wrong in the maps though they were scored, one sentence per kind.
+        failures: why a category was not scored, one sentence each.
+    """
+
+    results: Results
+    findings: Sequence[str]
+    failures: Sequence[str]
+
+
+def evaluate(
+    maps: Path,
+    *,
+    out: Path,
+    name: str = "maps",
+    dataset: str | None = None,
+    data_root: Path | None = None,
+    categories: Sequence[str] | None = None,
+    reader: str = "auto",
+    protocol: str = "exact",
+    metrics: Sequence[str] | None = None,
+    limits: Limits | None = None,
+    allow_clamped: bool = False,
+    keep_going: bool = False,
+    mixed: bool = False,
+    quiet: bool = True,
+) -> Evaluation:
+    """Score maps that other code made; ``aseg-bench eval`` is this function.
+
+    Args:
+        maps: file or folder of maps.
+        out: folder of the scores; those of a run may lie there already.
+        name: of the method in the tables.
+        dataset: key of ``DATASETS``; None where masks travel with the maps.
+        data_root: where the data set lies; None for one that comes with the toolkit.
+        categories: those to score; None takes all.
+        reader: key of a reader, or ``auto``.
+        protocol: key of ``PROTOCOLS``.
+        metrics: keys of ``METRICS``; None takes the default ones.
+        limits: how much a file may ask for, and whether pickles are read.
+        allow_clamped: score clamped maps of layouts that usually clamp them.
+        keep_going: leave out categories that have a problem instead of stopping.
+        mixed: tables may mix protocols.
+        quiet: no progress bars.
+
+    Raises:
+        InputError: a name is unknown, maps or data cannot be used, or the folder holds what does not go with them.
+    """
+    rules, folder = find_protocol(protocol), RunFolder(out)
+    check_name(folder, name)
+    samples = samples_of(dataset, data_root)
+    imported = import_maps(
+        maps,
+        of_test(samples),
+        categories=categories,
+        reader=reader,
+        limits=limits,
+        allow_clamped=allow_clamped,
+    )
+    planned = {Case(name, dataset or OWN_DATASET, key): len(found) for key, found in imported.found.items()}
+    check_tables(folder, planned, rules, mixed=mixed)
+    record = folder.record
+    if dataset and samples:
+        with working("checking images", quiet):
+            data = data_facts(data_root, [s for s in samples if categories is None or s.category in categories])
+        check_data(folder, dataset, data, [name], overwrite=True)
+        record = record.with_data(dataset, data)
+    make_folder(out)
+    with progress_bar(quiet) as bar:
+        task = bar.add_task("scoring", total=len(imported.found), note="")
+        scored = score_dump(
+            imported,
+            name,
+            protocols=[rules],
+            metrics=metrics,
+            keep_going=keep_going,
+            tell=lambda note: bar.update(task, advance=1, note=note),
+        )
+    record = record.with_evaluated(name, dataset or OWN_DATASET, scored.findings)
+    if record != folder.record:
+        folder.write_record(record)
+    folder.write_scores(beside(folder.scores, scored.scores))
+    n_categories = len({score.case.category for score in scored.scores})
+    return Evaluation(Results.of(folder), grouped(scored.findings, n_categories), scored.failures)
+
+
+def samples_of(dataset: str | None, root: Path | None) -> list[Sample] | None:
+    """The samples of a data set; None where none is named.
+
+    Raises:
+        InputError: as ``find_samples``, or there is a root and no data set.
+    """
+    if dataset is None:
+        if root is not None:
+            raise InputError(
+                "--data-root needs --dataset KEY, which says what lies there; `aseg-bench datasets` lists them"
+            )
+        return None
+    return find_samples(dataset, root)
+
+
+def of_test(samples: Sequence[Sample] | None) -> list[Sample] | None:
+    """The test images; None where there are no samples."""
+    return None if samples is None else [sample for sample in samples if sample.split == "test"]

@@ -1,0 +1,413 @@
+"""The folder of a run, and its only owner: what lies where, and the two files that say what was done.
+
+<out>/maps/<method>/<dataset>/<category>/test/<defect>/<stem>.tiff   every map
+<out>/maps/<method>/<dataset>/<category>/counts.npz                  what reports need of the maps of a category
+<out>/training/<method>/<dataset>/                                   checkpoint and losses of a live model
+<out>/scores.csv                                                     every score
+<out>/run.json                                                       how each (method, data set) came about
+<out>/report/                                                        what people look at
+"""
+
+import json
+import platform
+import shlex
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from shutil import rmtree
+from types import UnionType
+from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
+
+from aseg_bench.analysis.scored_maps import ScoredMaps, stored_maps
+from aseg_bench.errors import InputError
+from aseg_bench.files import written_whole
+from aseg_bench.predictions.store import MapStore
+from aseg_bench.protocols import Protocol
+from aseg_bench.records import Case, Finding, Sample, Score
+from aseg_bench.runs.scores import read_scores, write_scores
+
+RECORD_VERSION = 2  # of run.json; raised when its meaning changes
+_MEND = "move it away, or run again with another --out"
+_OLDEST = 1  # what 0.1.0 wrote, without a number
+_VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
+Facts = TypeVar("Facts")
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The images of a data set that a folder holds scores on.
+
+    Attributes:
+        checksum: of their names and contents.
+        categories: sorted.
+        root: where they lie; None for a data set that comes with the toolkit.
+        n_train: training images.
+        n_test: test images.
+    """
+
+    checksum: str
+    categories: list[str]
+    root: str | None
+    n_train: int = 0
+    n_test: int = 0
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the maps of a method on a data set depend on; a finished case with others is not taken for this one.
+
+    Attributes:
+        data: checksum of the images.
+        seed: of every random draw.
+        preset: name of the method's settings.
+        backbone: in place of the preset's.
+        backbone_weights: file with its weights.
+        max_minutes: after which the training was to stop.
+        precision: as asked for.
+        half: whether maps are kept as float16.
+        map_size: ``model``, or ``image`` where maps were resized to their images.
+        settings: that replace the preset's, as typed; None where the maps were read.
+        maps: where other code's maps were read from; None where they were made here.
+        maps_checksum: of these; it may change, and the maps are then taken again.
+    """
+
+    data: str = ""
+    seed: int = 0
+    preset: str = "cpu"
+    backbone: str | None = None
+    backbone_weights: str | None = None
+    max_minutes: float | None = None
+    precision: str = "auto"
+    half: bool = False
+    map_size: str = "model"
+    settings: dict[str, str] | None = None
+    maps: str | None = None
+    maps_checksum: str | None = None
+
+    def differences(self, other: Self, ignored: Sequence[str] = ()) -> list[tuple[str, Any, Any]]:
+        """Name, own and other value of each condition in which the two differ."""
+        pairs = [(item.name, getattr(self, item.name), getattr(other, item.name)) for item in fields(self)]
+        return [(name, own, others) for name, own, others in pairs if own != others and name not in ignored]
+
+
+@dataclass(frozen=True)
+class CaseRecord:
+    """How the maps of a method on a data set came about.
+
+    Attributes:
+        conditions: what they depend on.
+        about: what the method says of itself: all its settings, the device.
+        seconds: time of ``fit`` and ``predict``; None while it is not finished.
+        findings: what is odd about its scores or maps.
+        scoring: version of the scoring that made its scores, see ``SCORING``.
+    """
+
+    conditions: Conditions
+    about: Mapping[str, Any] = field(default_factory=dict)
+    seconds: Mapping[str, float] | None = None
+    findings: Sequence[Finding] = ()
+    scoring: int = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What ``run.json`` says.
+
+    Attributes:
+        datasets: by key.
+        cases: by method and data set.
+        evaluated: what is odd about evaluated maps, which are not cases.
+    """
+
+    datasets: Mapping[str, DataFacts] = field(default_factory=dict)
+    cases: Mapping[tuple[str, str], CaseRecord] = field(default_factory=dict)
+    evaluated: Sequence[Finding] = ()
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is odd about all scores and maps."""
+        return [*(finding for case in self.cases.values() for finding in case.findings), *self.evaluated]
+
+    def with_case(self, method: str, dataset: str, case: CaseRecord) -> "Record":
+        """The record with this case in it, in place of evaluated maps of that name."""
+        kept = self.with_evaluated(method, dataset, ())
+        return replace(kept, cases={**self.cases, (method, dataset): case})
+
+    def with_evaluated(self, method: str, dataset: str, findings: Sequence[Finding]) -> "Record":
+        """The record with what is odd about evaluated maps in the place of what was."""
+        others = [found for found in self.evaluated if (found.case.method, found.case.dataset) != (method, dataset)]
+        return replace(self, evaluated=(*others, *findings))
+
+    def with_data(self, dataset: str, facts: DataFacts) -> "Record":
+        """The record with these facts of a data set in it."""
+        return replace(self, datasets={**self.datasets, dataset: facts})
+
+    def without(self, methods: Iterable[str], dataset: str) -> "Record":
+        """The record without some methods on a data set."""
+        gone = {(method, dataset) for method in methods}
+        kept = [found for found in self.evaluated if (found.case.method, found.case.dataset) not in gone]
+        cases = {key: case for key, case in self.cases.items() if key not in gone}
+        return replace(self, cases=cases, evaluated=tuple(kept))
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What ``ablation.json`` says of a finished ablation.
+
+    Attributes:
+        kind: what was varied: ``components`` or ``levels``.
+        method: which was taken apart.
+        lines: names of the lines of the table, the last one whole.
+        seeds: of the trainings.
+    """
+
+    kind: str
+    method: str
+    lines: list[str]
+    seeds: list[int]
+
+
+class RunFolder:
+    """The folder of a run. It reads each of its files once, and writes them whole.
+
+    Args:
+        out: the folder; it need not exist.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self.scores_file, self.record_file = out / "scores.csv", out / "run.json"
+        self.ablation_file = out / "ablation.json"
+        self.report = out / "report"
+        self.store = MapStore(out / "maps")
+
+    def training(self, method: str, dataset: str) -> Path:
+        """Where checkpoint and losses of a live model lie."""
+        return self.out / "training" / method / dataset
+
+    def log_file(self, method: str, dataset: str) -> Path:
+        """The losses of a training by step."""
+        return self.training(method, dataset) / "log.csv"
+
+    def counts_file(self, case: Case) -> Path:
+        """Where the counts of the maps of a category lie; they go when the maps go."""
+        return self.store.folder(case.method, case.dataset) / case.category / "counts.npz"
+
+    def maps(self, case: Case, samples: Sequence[Sample], protocol: Protocol) -> ScoredMaps:
+        """The maps of a method on the test images of a category, whose counts are kept beside them."""
+        return stored_maps(self.store, case, samples, protocol, self.counts_file(case))
+
+    def seed_file(self, seed: int) -> Path:
+        """Where an ablation keeps the scores of one seed."""
+        return self.out / "by_seed" / f"seed{seed}.csv"
+
+    @property
+    def has_scores(self) -> bool:
+        """Whether anything was scored into the folder."""
+        return self.scores_file.exists()
+
+    @property
+    def is_ablation(self) -> bool:
+        """Whether the folder is of a finished ablation."""
+        return self.ablation_file.is_file()
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        """All of ``run.json``, nested as it is; empty where there is none.
+
+        Raises:
+            InputError: the file is not a JSON object.
+        """
+        if not self.record_file.exists():
+            return {}
+        try:
+            content = json.loads(self.record_file.read_text(encoding="utf-8"))
+            if not isinstance(content, dict):
+                raise ValueError(f"it holds {type(content).__name__}")
+        except ValueError as error:
+            raise InputError(f"{self.record_file} is damaged ({error}); {_MEND}") from None
+        return content
+
+    @cached_property
+    def record(self) -> Record:
+        """What ``run.json`` says; an empty record where there is none.
+
+        Raises:
+            InputError: the file is damaged, or a newer version of aseg-bench wrote it.
+        """
+        return _record_of(self.content, self.record_file) if self.record_file.exists() else Record()
+
+    @cached_property
+    def scores(self) -> list[Score]:
+        """All scores, without means; none where there is no ``scores.csv``.
+
+        Raises:
+            InputError: the file cannot be used.
+        """
+        return read_scores(self.scores_file) if self.has_scores else []
+
+    @cached_property
+    def ablation(self) -> Ablation:
+        """What ``ablation.json`` says.
+
+        Raises:
+            InputError: the file is damaged.
+        """
+        try:
+            return _checked(Ablation, json.loads(self.ablation_file.read_text(encoding="utf-8")), "")
+        except ValueError as error:
+            raise InputError(
+                f"{self.ablation_file} is damaged ({error}); run the ablation again with --out {self.out}"
+            ) from None
+
+    def write_record(self, record: Record) -> None:
+        """Replace ``run.json``."""
+        content = {
+            "version": RECORD_VERSION,
+            "aseg_bench": version("aseg-bench"),
+            "command": shlex.join(["aseg-bench", *sys.argv[1:]]),
+            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
+            "versions": dict(_versions()),
+            "datasets": {key: vars(facts) for key, facts in record.datasets.items()},
+            "cases": {"/".join(key): _flat(case) for key, case in record.cases.items()},
+        }
+        if record.evaluated:
+            content["evaluated"] = [
+                {"kind": found.kind, "text": found.text, **asdict(found.case)} for found in record.evaluated
+            ]
+        _write_json(self.record_file, content)
+        self.content, self.record = json.loads(json.dumps(content, default=sorted)), record
+
+    def write_scores(self, scores: Sequence[Score]) -> None:
+        """Replace ``scores.csv``; without any score there is none."""
+        if scores:
+            write_scores(self.scores_file, scores)
+        else:
+            self.scores_file.unlink(missing_ok=True)
+        self.scores = list(scores)
+
+    def keep(self, scores: Sequence[Score], findings: Sequence[Finding] = ()) -> None:
+        """Write the scores of some cases in the place of older ones, and what is odd about them into the record."""
+        new = {score.case for score in scores}
+        self.write_scores([*(score for score in self.scores if score.case not in new), *scores])
+        record = self.record
+        for key in {(case.method, case.dataset) for case in new} & record.cases.keys():
+            others = [finding for finding in record.cases[key].findings if finding.case not in new]
+            own = [finding for finding in findings if (finding.case.method, finding.case.dataset) == key]
+            record = record.with_case(*key, replace(record.cases[key], findings=[*others, *own]))
+        if record != self.record:
+            self.write_record(record)
+
+    def write_ablation(self, ablation: Ablation) -> None:
+        """Replace ``ablation.json``."""
+        _write_json(self.ablation_file, vars(ablation))
+        self.ablation = ablation
+
+    def discard(self, methods: Iterable[str], dataset: str) -> None:
+        """Remove what there is of some methods on a data set: scores, record, trainings and maps."""
+        gone = {(method, dataset) for method in methods}
+        if self.has_scores:
+            self.write_scores([s for s in self.scores if (s.case.method, s.case.dataset) not in gone])
+        if self.record_file.exists():
+            self.write_record(self.record.without(methods, dataset))
+        for method, _ in gone:
+            for folder in (self.training(method, dataset), self.store.folder(method, dataset)):
+                rmtree(folder, ignore_errors=True)
+
+
+def _record_of(content: Mapping[str, Any], path: Path) -> Record:
+    """Check and read the content of ``run.json``: what this version or an older one wrote."""
+    try:
+        written_by = content.get("version", _OLDEST)
+        if written_by > RECORD_VERSION:
+            raise InputError(
+                f"{path} is of version {written_by}, written by aseg-bench {content.get('aseg_bench')}; this is "
+                f"aseg-bench {version('aseg-bench')}, which reads up to version {RECORD_VERSION}: install the newer one"
+            )
+        datasets = {key: _checked(DataFacts, facts, f"datasets.{key}") for key, facts in content["datasets"].items()}
+        cases = {}
+        for key, flat in content["cases"].items():
+            method, dataset = key.split("/")
+            cases[method, dataset] = _case(flat, f"cases.{key}", Case(method, dataset, ""))
+        evaluated = tuple(
+            Finding(found["kind"], found["text"], Case(found["method"], found["dataset"], found["category"]))
+            for found in content.get("evaluated", ())
+        )
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} is damaged ({error}); {_MEND}") from None
+    return Record(datasets, cases, evaluated)
+
+
+def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
+    known = {item.name for item in fields(Conditions)}
+    conditions = _checked(Conditions, {key: value for key, value in flat.items() if key in known}, where)
+    about = {key: value for key, value in flat.items() if key not in {*known, "seconds", "findings", "scoring"}}
+    findings = [
+        Finding(found["kind"], found["text"], replace(case, category=found["category"]))
+        for found in flat.get("findings", ())
+    ]
+    return CaseRecord(conditions, about, flat.get("seconds"), findings, flat.get("scoring", 1))
+
+
+def _flat(case: CaseRecord) -> dict[str, Any]:
+    """A case as ``run.json`` has it; settings are of live methods, maps of others."""
+    conditions = vars(case.conditions)
+    of_the_other_kind = {"maps", "maps_checksum"} if case.conditions.maps is None else {"settings"}
+    flat = {key: value for key, value in conditions.items() if key not in of_the_other_kind} | dict(case.about)
+    flat["scoring"] = case.scoring
+    if case.seconds is not None:
+        flat["seconds"] = dict(case.seconds)
+    if case.findings:
+        flat["findings"] = [
+            {"kind": found.kind, "text": found.text, "category": found.case.category} for found in case.findings
+        ]
+    return flat
+
+
+def _checked(kind: type[Facts], given: Any, where: str) -> Facts:
+    """A record of a file as a dataclass.
+
+    Raises:
+        ValueError: a field is missing or of another type; it is named.
+    """
+    if not isinstance(given, dict):
+        raise ValueError(f"{where or 'it'} is {given!r}, not a record")
+    hints = get_type_hints(kind)
+    values = {name: value for name, value in given.items() if name in hints}
+    for name, value in values.items():
+        if not _is_of(value, hints[name]):
+            raise ValueError(f"{where}.{name} is {value!r}".lstrip("."))
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}".lstrip(": ")) from None
+
+
+def _is_of(value: Any, hint: Any) -> bool:
+    if get_origin(hint) is UnionType:
+        return any(_is_of(value, each) for each in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_is_of(each, get_args(hint)[0]) for each in value)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_is_of(each, get_args(hint)[1]) for each in value.values())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is hint
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with written_whole(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, default=sorted) + "\n", encoding="utf-8")
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in _VERSIONS_OF:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
