@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from aseg_bench.records import AnomalyMap, Sample
 from benchmarks.browser import chromium, why_not
 
 NOISE = {"first": 0.3, "second": 0.5, "third": 0.8, "fourth": 1.2, "fifth": 2.0}  # of the methods
+_PROGRAM = Path(sys.executable).with_name("aseg-bench")
 N_DEFECTS = 4  # kinds, in turn
 
 
@@ -147,10 +147,9 @@ def _scores(rng: np.random.Generator, mask: NDArray[np.bool_], noise: float) -> 
 def measure_commands(run: Path, size: Size) -> list[Measured]:
     """Times of ``report`` and ``compare``, memory of the largest process, and the size of the page."""
     started, clock = time.time(), time.perf_counter()
-    _aseg_bench("report", run, "--quiet")
+    peak = _peak("report", run, "--quiet")
     whole = time.perf_counter() - clock
     drawn = max(path.stat().st_mtime for path in (run / "report" / "figures").iterdir()) - started
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e6
     n_bytes = sum(path.stat().st_size for path in (run / "report").rglob("*") if path.is_file())
     clock = time.perf_counter()
     _aseg_bench("compare", run, "--methods", ",".join(size.methods[:2]), "--quiet")
@@ -205,5 +204,15 @@ def measure_page(page: Path, size: Size) -> list[Measured]:
 
 
 def _aseg_bench(*arguments: object) -> None:
-    program = Path(sys.executable).with_name("aseg-bench")
-    subprocess.run([program, *map(str, arguments)], check=True)
+    subprocess.run([_PROGRAM, *map(str, arguments)], check=True)
+
+
+def _peak(*arguments: object) -> float:
+    """Run a command; returns what its largest process takes, in MB: not that of commands that ran before."""
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True); "
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, str(_PROGRAM), *map(str, arguments)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    return int(done.stdout.split()[-1]) * 1024 / 1e6
