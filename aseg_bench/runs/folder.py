@@ -1,7 +1,7 @@
 """The folder of a run, and its only owner: what lies where, and the two files that say what was done.
 
 <out>/maps/<method>/<dataset>/<category>/test/<defect>/<stem>.tiff   every map
-<out>/maps/<method>/<dataset>/<category>/counts.npz                  what reports need of the maps of a category
+<out>/maps/<method>/<dataset>/<category>/.counts.npz                 what reports need of the maps of a category
 <out>/training/<method>/<dataset>/                                   checkpoint and losses of a live model
 <out>/scores.csv                                                     every score
 <out>/run.json                                                       how each (method, data set) came about
@@ -194,7 +194,7 @@ class RunFolder:
 
     def counts_file(self, case: Case) -> Path:
         """Where the counts of the maps of a category lie; they go when the maps go."""
-        return self.store.folder(case.method, case.dataset) / case.category / "counts.npz"
+        return self.store.folder(case.method, case.dataset) / case.category / ".counts.npz"
 
     def maps(self, case: Case, samples: Sequence[Sample], protocol: Protocol) -> ScoredMaps:
         """The maps of a method on the test images of a category, whose counts are kept beside them."""

@@ -17,6 +17,7 @@ from aseg_bench.records import Case, Finding
 from aseg_bench.reporting.report import report
 from aseg_bench.runs import folder as folder_room
 from aseg_bench.runs import runner
+from aseg_bench.runs.evaluation import evaluate
 from aseg_bench.runs.folder import RECORD_VERSION, CaseRecord, Conditions, DataFacts, Record, RunFolder
 from aseg_bench.runs.results import OLDER
 from aseg_bench.runs.runner import RunPlan, run
@@ -162,3 +163,14 @@ def test_a_report_of_a_finished_run_opens_only_the_maps_that_it_shows(
     monkeypatch.setattr(Meeting, "_read", lambda meeting, index: opened.update([index]) or read(meeting, index))
     report([results])
     assert max(opened.values()) <= 2 * 2 * 3  # methods, categories; for the gallery, the panels and their look-up
+
+
+def test_the_maps_of_a_run_are_a_dump_like_any_other(plan: RunPlan) -> None:
+    first = run(plan).scores
+    maps = plan.out / "maps" / "near" / "mvtec_ad"
+    given = {"name": "copy", "dataset": "mvtec_ad", "data_root": plan.data_root, "out": plan.out.parent / "eval"}
+    evaluated = evaluate(maps, **given)
+    assert not [text for text in evaluated.findings if "left out" in text]  # the counts beside them
+    assert [score.value for score in evaluated.results.scores] == [
+        score.value for score in first if score.case.method == "near"
+    ]
