@@ -71,7 +71,7 @@ def test_a_folder_of_scores_refuses_a_second_protocol_unless_mixed(
     out = ("--out", tmp_path / "out", "--quiet")
     assert call(monkeypatch, "eval", dump, "--name", "a", *out) == 0
     with monkeypatch.context() as patch:
-        patch.delattr("aseg_bench.scoring.dumps.score_under")  # it is refused before any work
+        patch.delattr("aseg_bench.scoring.dumps.score_category")  # it is refused before any work
         assert call(patch, "eval", dump, "--name", "b", "--protocol", "rd4ad", *out) == 2
     assert "--mixed" in capsys.readouterr().err
     assert {score.case.method for score in read_scores(tmp_path / "out" / "scores.csv")} == {"a"}

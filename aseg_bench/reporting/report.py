@@ -83,7 +83,8 @@ def report(
     known_names(formats, list(FORMATS))
     given = [run for run in runs if isinstance(run, Results)]
     read = [*given, *read_results([run for run in runs if not isinstance(run, Results)], mixed)]
-    check_together(read, mixed)
+    if given:
+        check_together(read, mixed)
     if out is None and len(read) > 1:
         raise InputError("several runs make one report; say where with --out FOLDER")
     place = out or read[0].folder.report

@@ -97,7 +97,7 @@ def evaluate(
         scored = score_dump(
             imported,
             name,
-            protocols=[rules],
+            protocol=rules,
             metrics=metrics,
             keep_going=keep_going,
             tell=lambda note: bar.update(task, advance=1, note=note),

@@ -104,6 +104,7 @@ def audit_dump(
             scores += scored.scores
             findings += scored.findings
         tell(of)
+        del category  # with the maps that it keeps, before the next is read
     by_cell: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
         by_cell.setdefault((score.protocol, score.metric), []).append(score)

@@ -1,14 +1,13 @@
 """Scores someone else's maps, category by category, and says what looks wrong in them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import OWN_DATASET, Category, ImportedMaps
 from aseg_bench.protocols import EXACT, Protocol
-from aseg_bench.protocols.meeting import Masks
 from aseg_bench.records import Case, Finding, Score
-from aseg_bench.scoring.categories import Scored, score_category
+from aseg_bench.scoring.categories import score_category
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ def score_dump(
     imported: ImportedMaps,
     name: str,
     *,
-    protocols: Sequence[Protocol] = (EXACT,),
+    protocol: Protocol = EXACT,
     metrics: Sequence[str] | None = None,
     keep_going: bool = False,
     tell: Callable[[str], None] = lambda category: None,
@@ -40,7 +39,7 @@ def score_dump(
     Args:
         imported: the dump.
         name: of the method in the tables.
-        protocols: each category is scored under each of them.
+        protocol: how maps and truth are compared.
         metrics: keys of ``METRICS``; None takes the default ones.
         keep_going: leave out the categories that have a problem instead of stopping.
         tell: called with the name of each category that is done.
@@ -55,29 +54,20 @@ def score_dump(
     findings: list[Finding] = []
     for name_of_category, category in _read(imported, keep_going, failures):
         case = Case(name, category.samples[0].dataset if category.samples else OWN_DATASET, name_of_category)
-        scored = score_under(protocols, case, category, metrics, category.masks)
+        scored = score_category(
+            case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=category.masks
+        )
         scores += scored.scores
         findings += scored.findings
         findings += [Finding(suspicion.kind, suspicion.text, case) for suspicion in category.suspicions]
         tell(name_of_category)
+        del category  # with the maps that it keeps, before the next is read
     if not scores:
         raise InputError(f"no category of {imported.path} can be scored: {'; '.join(failures)}")
     if imported.left_over:
         text = f"{len(imported.left_over)} files hold no map and were left out, first {imported.left_over[0]}"
         findings.append(Finding("left_over", text, replace(scores[0].case, category="")))
     return ScoredDump(scores, findings, failures)
-
-
-def score_under(
-    protocols: Iterable[Protocol], case: Case, category: Category, metrics: Sequence[str] | None, masks: Masks | None
-) -> Scored:
-    """All scores of one category under several protocols; what is odd under several of them is one finding."""
-    scored = [
-        score_category(case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=masks)
-        for protocol in protocols
-    ]
-    findings = dict.fromkeys(finding for own in scored for finding in own.findings)
-    return Scored([score for own in scored for score in own.scores], list(findings))
 
 
 def _read(imported: ImportedMaps, keep_going: bool, failures: list[str]) -> Iterator[tuple[str, Category]]:
@@ -90,3 +80,4 @@ def _read(imported: ImportedMaps, keep_going: bool, failures: list[str]) -> Iter
             failures.append(str(error))
             continue
         yield name, category
+        del category
