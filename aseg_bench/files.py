@@ -1,5 +1,7 @@
-"""Writes files whole, so that a reader sees the old file or the new one, never half of one; checks names of files."""
+"""Which files of a folder count; and files written whole: a reader sees the old or the new one, never half of one."""
 
+import os
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,6 +9,46 @@ from shutil import rmtree
 from tempfile import TemporaryFile, mkdtemp
 
 from aseg_bench.errors import InputError
+
+_LEFT_BY_OTHERS = frozenset(
+    {"@eadir", "#recycle", "$recycle.bin", "__macosx", "__pycache__", "desktop.ini", "thumbs.db"}
+)
+
+
+def is_left_by_others(path: Path) -> bool:
+    """Whether a file or folder is hidden, or one that operating systems, viewers and notebooks leave among pictures."""
+    return path.name.startswith(".") or path.name.lower() in _LEFT_BY_OTHERS
+
+
+def files_below(root: Path) -> list[Path]:
+    """All files at or below a path, sorted, without those that ``is_left_by_others`` names or that lie in such folders.
+
+    Links to files and folders are followed; one that leads nowhere is listed, so that reading it says what is wrong.
+
+    Raises:
+        InputError: the path does not exist.
+    """
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise InputError(f"there is no file or folder {root}")
+    found, entered = [], set()
+    for folder, inner, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        inner[:] = [] if place in entered else [name for name in inner if not is_left_by_others(Path(name))]
+        if place not in entered:  # a link may lead back up
+            found += [file for name in names if _is_of_user(file := Path(folder, name))]
+        entered.add(place)
+    return sorted(found)
+
+
+def _is_of_user(file: Path) -> bool:
+    return not is_left_by_others(file) and (file.is_file() or (file.is_symlink() and not file.exists()))
+
+
+def same_text(name: str) -> str:
+    """A name in Unicode's composed form: macOS decomposes accents and Hangul, and other systems compose them."""
+    return unicodedata.normalize("NFC", name)
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from PIL import Image, ImageOps
 from aseg_bench.errors import InputError
 
 HEAT = "cividis"  # the colour map of anomaly scores: read in grey and by the colour-blind
-IMAGE_SUFFIXES = frozenset({".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_ENDINGS = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpf jpg jpx pbm pcx pgm png pnm ppm qoi tga tif tiff webp"
+IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())  # of pictures that Pillow reads
 
 _UPRIGHT = 1
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap height and width

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from aseg_bench.errors import InputError
+from aseg_bench.files import files_below
 from aseg_bench.methods import MethodFacts
-from aseg_bench.predictions.loading import all_files, flattened, read_torch
+from aseg_bench.predictions.loading import flattened, read_torch
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
 from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
 
@@ -42,7 +43,7 @@ def _recognises(files: Sequence[Path]) -> bool:
 
 
 def _find(path: Path, limits: Limits) -> Found:
-    if first_of(all_files(path), ".pth") is None:
+    if first_of(files_below(path), ".pth") is None:
         return find_stacks(
             path,
             limits,

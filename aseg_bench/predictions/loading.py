@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.errors import InputError
+from aseg_bench.files import files_below
 from aseg_bench.predictions.records import Limits
 
 Array = NDArray[Any]
@@ -30,57 +31,26 @@ NEEDS_PICKLE = "it holds pickled objects: pass --allow-pickle to read arrays and
 
 
 def sorted_out(root: Path, suffixes: Sequence[str]) -> tuple[list[Path], list[Path]]:
-    """Files at or below a path with one of these endings, and all others; both sorted, with links out of it.
+    """Files at or below a path with one of these endings, and all others; both sorted.
 
     Raises:
         InputError: the path does not exist, or no file has such an ending.
     """
-    files = _listed(root)
+    files = files_below(root)
     wanted = [file for file in files if file.suffix.lower() in suffixes]
     if not wanted:
         raise InputError(f"no {' or '.join(suffixes)} file at or below {root}")
     return wanted, [file for file in files if file.suffix.lower() not in suffixes]
 
 
-def all_files(root: Path) -> list[Path]:
-    """All files at or below a path except hidden ones and links out of it, sorted.
-
-    Raises:
-        InputError: the path does not exist.
-    """
-    return [file for file in _listed(root) if _is_inside(file, root)]
-
-
-def check_inside(file: Path, root: Path) -> None:
-    """Refuse to follow a link from a folder to elsewhere.
-
-    Raises:
-        InputError: the file is such a link.
-    """
-    if not _is_inside(file, root):
-        raise InputError(f"{file} is a link out of {root}; copy the file itself")
-
-
-def _is_inside(file: Path, root: Path) -> bool:
-    return file.resolve().is_relative_to(root.resolve())
-
-
-def _listed(root: Path) -> list[Path]:
-    if root.is_file():
-        return [root]
-    if not root.is_dir():
-        raise InputError(f"there is no file or folder {root}")
-    return sorted(path for path in root.rglob("*") if path.is_file() and not path.name.startswith("."))
-
-
 def checksum_of_files(root: Path) -> str:
-    """SHA-256 over the names and contents of ``all_files``, wherever the path lies.
+    """SHA-256 over the names and contents of ``files_below``, wherever the path lies.
 
     Raises:
         InputError: the path does not exist, or a file cannot be read.
     """
     total = hashlib.sha256()
-    for file in all_files(root):
+    for file in files_below(root):
         with _reading(str(file)), file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         total.update("\0".join((file.relative_to(root).as_posix(), digest, "")).encode(errors="surrogateescape"))

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError, near_matches
+from aseg_bench.files import files_below
 from aseg_bench.predictions.loading import (
-    all_files,
     flattened,
     npz_members,
     read_npy,
@@ -58,7 +58,7 @@ def choose_reader(path: Path, key: str = "auto") -> Reader:
         if key not in readers:
             raise InputError(f"no reader is named {key}; {near_matches(key, list(readers))}")
         return readers[key]
-    files = all_files(path)
+    files = files_below(path)
     fitting = [reader for reader in readers.values() if reader is not PLAIN and reader.recognises(files)]
     if len(fitting) > 1:
         raise InputError(f"{path} may be {' or '.join(reader.key for reader in fitting)}; say which with --reader")
@@ -154,7 +154,7 @@ class _Fields:
 
 def _find_anomalib(path: Path, limits: Limits) -> Found:
     """What ``torch.save`` wrote of ``Engine.predict``, or an npz of the batches' fields."""
-    if first_of(all_files(path), ".npz") is not None:
+    if first_of(files_below(path), ".npz") is not None:
         return find_stacks(path, limits, maps=["anomaly_map"], places=["image_path"])
 
     def maps_of(file: Path) -> list[FoundMap]:
