@@ -178,7 +178,7 @@ def _keep_level_maps(store: MapStore, model: Segmenter, test: Sequence[Sample], 
     size = (model.image_size, model.image_size)
 
     def maps_of(sample: Sample) -> NDArray[np.float32]:
-        image = Image.fromarray(read_image(sample.image_path)).resize(size, Image.Resampling.BILINEAR)
+        image = Image.fromarray(read_image(sample.image_path, sample.bit_depth)).resize(size, Image.Resampling.BILINEAR)
         return model.level_maps([np.asarray(image)])[0]
 
     n_levels = len(maps_of(test[0]))

@@ -35,7 +35,7 @@ def load_images(samples: Sequence[Sample], size: int, quiet: bool = False) -> ND
     images = np.empty(shape, np.uint8) if fits else _on_disk(shape)
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        picture = Image.fromarray(read_image(sample.image_path))
+        picture = Image.fromarray(read_image(sample.image_path, sample.bit_depth))
         return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
