@@ -160,8 +160,9 @@ def check_complete(path: Path) -> None:
 
 
 def allow_pixels(n_pixels: int) -> None:
-    """Read images of up to so many pixels, in all of this process; Pillow's limit is 178,956,970."""
-    Image.MAX_IMAGE_PIXELS = -(-n_pixels // 2)  # Pillow refuses twice this
+    """Read images of up to so many pixels, in all of this process, where Pillow's limit of 178,956,970 is lower."""
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, -(-n_pixels // 2))  # Pillow refuses twice this
 
 
 @contextmanager

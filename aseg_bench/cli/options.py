@@ -25,9 +25,7 @@ NormalFolder = Annotated[
 BitDepth = Annotated[
     int, typer.Option(min=9, max=16, help="Bits of the camera, where images of 16 bits per channel hold fewer.")
 ]
-MaxPixels = Annotated[
-    int | None, typer.Option(min=1, help="Read images of up to so many pixels; 178956970 by default.")
-]
+MaxPixels = Annotated[int | None, typer.Option(min=1, help="Read images of up to so many pixels, above 178956970.")]
 ImageLevel = Annotated[
     bool,
     typer.Option("--image-level", help="Take images that show a defect but have no mask, for image metrics only."),
