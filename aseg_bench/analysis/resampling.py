@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.first_pass import ladder_of, mask_bytes
+from aseg_bench.metrics.checks import mask_bytes
+from aseg_bench.metrics.first_pass import ladder_of
 from aseg_bench.metrics.keys import KeyType, key_type
 
 RESAMPLED = ("pixel_auroc", "pixel_ap", "dsc")  # the paper's three metrics
