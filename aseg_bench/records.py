@@ -26,6 +26,7 @@ class Sample:
         stem: file name of the image without its ending; unique within (category, split, defect).
         image_path: the image.
         mask_path: the truth mask of an anomalous image (non-zero is anomalous); None for a normal image.
+        is_image_level: shows a defect but has no mask, and enters image metrics only.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Sample:
     stem: str
     image_path: Path
     mask_path: Path | None = None
+    is_image_level: bool = False
 
     @property
     def name(self) -> str:
