@@ -12,6 +12,7 @@ from aseg_bench.cli.options import (
     DataRoot,
     Device,
     Devices,
+    MaskRuleText,
     MaxMinutes,
     Mixed,
     Overwrite,
@@ -52,6 +53,7 @@ def run_command(
     precision: Precision = "auto",
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
+    mask_rule: MaskRuleText = ">0",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
     map_size: Annotated[
         str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
@@ -87,6 +89,7 @@ def run_command(
         ),
         settings=settings_in(settings or ()),
         protocol=protocol,
+        mask_rule=mask_rule,
         half=half,
         map_size=map_size,
         overwrite=overwrite,
@@ -123,6 +126,7 @@ def ablate_command(
     precision: Precision = "auto",
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
+    mask_rule: MaskRuleText = ">0",
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -157,6 +161,7 @@ def ablate_command(
         ),
         settings=settings_in(settings or ()),
         protocol=protocol,
+        mask_rule=mask_rule,
         overwrite=overwrite,
     )
     with resumable(plan.out, overwrite):

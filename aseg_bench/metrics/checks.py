@@ -58,7 +58,7 @@ def as_mask(values: Any, where: str) -> NDArray[Any]:
         where: names the values in messages.
 
     Returns:
-        A plain array where nothing is void. Otherwise a masked array, of booleans False wherever it is masked.
+        A plain array where nothing is void, otherwise a masked array.
 
     Raises:
         InputError: as `as_array`.
@@ -70,12 +70,12 @@ def as_mask(values: Any, where: str) -> NDArray[Any]:
     truth, void = as_array(np.ma.getdata(values), where), np.ma.getmaskarray(values)
     if not void.any():
         return truth
-    return np.ma.MaskedArray(truth & ~void if truth.dtype == np.bool_ else truth, mask=void)
+    return np.ma.MaskedArray(truth, mask=void)
 
 
 def truth_of(mask: NDArray[Any]) -> NDArray[Any]:
-    """What `as_mask` gave as a plain array: True where anomalous, False where normal or void."""
-    return np.ma.getdata(mask)
+    """A mask as a plain array: True where anomalous, False where normal or void."""
+    return np.asarray(np.ma.filled(mask, False))
 
 
 def n_valid(mask: NDArray[Any]) -> int:
@@ -84,7 +84,7 @@ def n_valid(mask: NDArray[Any]) -> int:
 
 
 def mask_bytes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """What `as_mask` gave as flat, contiguous, writable bytes: 0 normal, 1 anomalous, 2 void; a view if possible."""
+    """A mask as flat, contiguous, writable bytes: 0 normal, 1 anomalous, 2 void; a view if possible."""
     flat = np.ascontiguousarray(truth_of(mask)).ravel()
     void = np.ma.getmask(mask)
     if void is np.ma.nomask:
