@@ -227,3 +227,21 @@ def test_an_audit_under_a_mask_rule_stands_on_the_exact_protocol_under_it(
     assert ruled["value"].tolist() == plain["value"].tolist()  # 0 and 1 mean the same by both rules
     assert call(monkeypatch, "eval", dump, "--mask-rule", "127", *out) == 2
     assert "the mask rule '127' has no meaning" in capsys.readouterr().err
+
+
+def test_maps_are_not_called_inverted_where_the_mask_rule_turns_the_truth(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, dump = data
+    large = np.zeros((32, 32), np.uint8)
+    large[5:25] = 255
+    for path in (root / "bottle/ground_truth/cut").iterdir():
+        Image.fromarray(255 - large).save(path)  # white means normal
+    for path in dump.glob("bottle_cut_*.npz"):
+        stored = dict(np.load(path))
+        np.savez(path, **stored | {"pred": stored["pred"] + large / np.float32(50)})
+    words = ("eval", dump, "--dataset", "mvtec_ad", "--data-root", root, "--out", tmp_path / "out")
+    assert call(monkeypatch, *words) == 0
+    assert "negate them" in " ".join(capsys.readouterr().out.split())
+    assert call(monkeypatch, *words, "--mask-rule", "=0", "--out", tmp_path / "ruled") == 0
+    assert "negate them" not in " ".join(capsys.readouterr().out.split())

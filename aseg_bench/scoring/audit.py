@@ -103,7 +103,7 @@ def audit_dump(
     scores: list[Score] = []
     findings: list[Finding] = []
     for of in imported.found:
-        category = imported.read(of)
+        category = imported.read(of, mask_rule)
         case = Case(name, category.samples[0].dataset, of)
         for variant in variants.values():
             scored = _scored(variant, case, category, keys)
