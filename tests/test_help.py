@@ -31,14 +31,16 @@ WORKS = (
     f"run --methods uni_as {DATA} {ONE_STEP} --out trained --train-only",
     f"run --methods uni_as {DATA} {ONE_STEP} --out read {READ} --no-page",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --preset cpu --seed 1 --max-minutes 5 --precision bf16-mixed"
-    " --half --no-page --quiet",
+    " --half --mask-rule >127 --no-page --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --overwrite --device cpu --categories bolt --map-size image"
     " --backbone tf_efficientnet_lite0 --backbone-weights weights.pt --no-page",
     f"eval {MAPS} {DATA} --reader auto --name a --protocol native --metrics {','.join(METRICS)} --out eval",
     f"eval {MAPS} {DATA} --name b --mixed --quiet --out eval",
-    f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 {READ} --out eval2",
+    f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 {READ} --out eval2"
+    " --mask-rule '>0 ignore=7'",
     f"audit {MAPS} both/maps/uniad/mvtec_ad {DATA} --out audit --allow-pickle --allow-clamped --max-gib 1",
-    f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad {READ} --out audit2 --quiet",
+    f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad {READ} --out audit2 --quiet"
+    " --mask-rule =255",
     "report both --out report --tables 1,2,3,categories --format md --no-page --mixed --quiet",
     "report --paper --page --out paper --tables 4,5",
     "compare both",
@@ -48,6 +50,7 @@ WORKS = (
     " --source uniad_readme --out published.csv",
     f"ablate components {DATA} --categories bolt --method uni_as {ONE_STEP} --seeds 0 {READ} --out components",
     f"ablate levels {DATA} {ONE_STEP} --out levels --levels '4;1,2' --protocol native --preset cpu --max-minutes 5"
+    " --mask-rule >127"
     " --device cpu --precision 32-true --overwrite --quiet --backbone tf_efficientnet_lite0"
     " --backbone-weights weights.pt",
     "report components",

@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
+from sklearn.metrics import roc_auc_score
 
 from aseg_bench.cli import main
 from aseg_bench.runs.scores import read_scores
@@ -164,3 +166,82 @@ def test_mistakes_on_the_command_line_are_one_line(
     error = capsys.readouterr().err
     assert complaint in error
     assert "Traceback" not in error
+
+
+def test_a_mask_rule_goes_from_the_command_to_every_table(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Masks with 1 where anomalous and 255 where void have the scores of the rest, in run, eval, report and compare."""
+    root, dump = data
+    for path in (root / "bottle/ground_truth/cut").iterdir():
+        mask = np.asarray(Image.open(path)) // 255
+        mask[20:, :] = 255
+        Image.fromarray(mask).save(path)
+    place = ("--dataset", "mvtec_ad", "--data-root", root, "--quiet")
+    rule, stamp = ("--mask-rule", "=1 ignore=255"), "exact[=1 ignore=255]"
+    for name, way in (("a", ("run", "--methods", f"a=maps:{dump}")), ("b", ("eval", dump, "--name", "b"))):
+        assert call(monkeypatch, *way, *place, *rule, "--out", tmp_path / name) == 0
+    ran, evaluated = (
+        {(score.metric, score.protocol): score.value for score in read_scores(tmp_path / name / "scores.csv")}
+        for name in ("a", "b")
+    )
+    assert ran == evaluated
+    maps = [np.load(dump / f"bottle_{kind}_{i}.npz") for kind, n in (("good", 2), ("cut", 3)) for i in range(n)]
+    rows = [slice(None)] * 2 + [slice(0, 20)] * 3
+    truth = np.concatenate([of["mask"][0, row].ravel() > 0 for of, row in zip(maps, rows, strict=True)])
+    scores = np.concatenate([of["pred"][0, row].ravel() for of, row in zip(maps, rows, strict=True)])
+    assert ran["pixel_auroc", stamp] == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    assert ran["anomaly_rate", stamp] == pytest.approx(truth.mean(), abs=1e-12)
+
+    run = ("run", "--methods", f"a=maps:{dump}", *place)
+    before = (tmp_path / "a/scores.csv").read_bytes()
+    assert call(monkeypatch, *run, *rule, "--out", tmp_path / "a") == 0  # nothing to do
+    assert (tmp_path / "a/scores.csv").read_bytes() == before
+    assert call(monkeypatch, "run", "--methods", f"c=maps:{dump}", *place, "--out", tmp_path / "a") == 2
+    assert "--mixed" in capsys.readouterr().err
+    assert call(monkeypatch, "run", "--methods", f"c=maps:{dump}", *place, "--mixed", "--out", tmp_path / "a") == 0
+    tables = (tmp_path / "a/report/tables.md").read_text()
+    assert r"a \[exact\[=1 ignore=255\]\]" in tables
+    assert r"c \[exact\]" in tables
+    assert "{[}exact{[}=1 ignore=255]]" in (tmp_path / "a/report/tables.tex").read_text()
+    assert "exact[=1 ignore=255]" in (tmp_path / "a/report/tables.html").read_text()
+    assert call(monkeypatch, *run, "--out", tmp_path / "a2", *rule, "--methods", f"a=maps:{dump},d=maps:{dump}") == 0
+    assert call(monkeypatch, "compare", tmp_path / "a2", "--out", tmp_path / "compared", "--quiet") == 0
+    assert call(monkeypatch, *run, "--out", tmp_path / "a2") == 2  # d stays under the rule
+    assert call(monkeypatch, "report", tmp_path / "a2", "--out", tmp_path / "report", "--quiet") == 0
+
+
+def test_an_audit_under_a_mask_rule_stands_on_the_exact_protocol_under_it(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, dump = data  # masks of 0 and 1 travel with the maps
+    out = ("--out", tmp_path / "audit", "--quiet")
+    assert call(monkeypatch, "audit", dump, "--mask-rule", "ignore=1", *out) == 2
+    assert "knows no void pixels" in capsys.readouterr().err
+    assert call(monkeypatch, "audit", dump, "--mask-rule", ">0.5", "--protocols", "exact,native,rd4ad", *out) == 0
+    ruled = pd.read_csv(tmp_path / "audit/audit.csv")
+    assert set(ruled["protocol"]) == {"exact[>0.5]", "native[>0.5]", "rd4ad[>0.5]"}
+    assert (ruled[ruled["protocol"] == "exact[>0.5]"]["points"] == 0).all()
+    assert call(monkeypatch, "audit", dump, "--protocols", "exact,native,rd4ad", *out) == 0
+    plain = pd.read_csv(tmp_path / "audit/audit.csv")
+    assert ruled["value"].tolist() == plain["value"].tolist()  # 0 and 1 mean the same by both rules
+    assert call(monkeypatch, "eval", dump, "--mask-rule", "127", *out) == 2
+    assert "the mask rule '127' has no meaning" in capsys.readouterr().err
+
+
+def test_maps_are_not_called_inverted_where_the_mask_rule_turns_the_truth(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, dump = data
+    large = np.zeros((32, 32), np.uint8)
+    large[5:25] = 255
+    for path in (root / "bottle/ground_truth/cut").iterdir():
+        Image.fromarray(255 - large).save(path)  # white means normal
+    for path in dump.glob("bottle_cut_*.npz"):
+        stored = dict(np.load(path))
+        np.savez(path, **stored | {"pred": stored["pred"] + large / np.float32(50)})
+    words = ("eval", dump, "--dataset", "mvtec_ad", "--data-root", root, "--out", tmp_path / "out")
+    assert call(monkeypatch, *words) == 0
+    assert "negate them" in " ".join(capsys.readouterr().out.split())
+    assert call(monkeypatch, *words, "--mask-rule", "=0", "--out", tmp_path / "ruled") == 0
+    assert "negate them" not in " ".join(capsys.readouterr().out.split())

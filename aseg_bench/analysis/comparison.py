@@ -92,12 +92,12 @@ def _resampled(
     numbers: dict[str, dict[str, Resampled]] = {}
     weights, fewest = None, len(category[0].samples)
     for maps in category:
-        counts = count_images(maps.scores, maps.masks)
-        n_anomalous = int(counts.is_anomalous.sum())
-        if 1 in (n_anomalous, counts.is_anomalous.size - n_anomalous):
+        counts = count_images(maps.scores, maps.masks, labels=maps.image_labels)
+        n_normal, n_anomalous = (int((counts.strata == kind).sum()) for kind in (0, 1))
+        if 1 in (n_anomalous, n_normal):
             raise UndefinedMetricError("a single normal or anomalous image, which cannot be resampled")
         if weights is None:
-            weights = image_weights(counts.is_anomalous, n_replicates, rng)
+            weights = image_weights(counts.strata, n_replicates, rng)
         fewest = min(fewest, n_anomalous)
         values = {key: value for key in RESAMPLED if (value := exact.get((maps.case, key))) is not None}
         for metric, number in resample(counts, values, weights).items():

@@ -22,7 +22,8 @@ from threadpoolctl import threadpool_limits
 
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.first_pass import ladder_of, mask_bytes
+from aseg_bench.metrics.checks import mask_bytes
+from aseg_bench.metrics.first_pass import ladder_of
 from aseg_bench.metrics.keys import KeyType, key_type
 
 RESAMPLED = ("pixel_auroc", "pixel_ap", "dsc")  # the paper's three metrics
@@ -43,15 +44,28 @@ class ImageCounts:
     Attributes:
         anomalous: anomalous pixels, (images, thresholds + 1) float64.
         normal: normal pixels, same shape.
+        labels: whether each image is labelled anomalous; None asks its pixels.
     """
 
     anomalous: Floats
     normal: Floats
+    labels: NDArray[np.bool_] | None = None
 
     @cached_property
     def is_anomalous(self) -> NDArray[np.bool_]:
         """Whether each image has an anomalous pixel."""
         return np.asarray(self.anomalous.any(axis=1))
+
+    @cached_property
+    def strata(self) -> NDArray[np.int8]:
+        """Which images are resampled together: 1 with an anomalous pixel, 0 without; -1 where all pixels are void."""
+        return np.where(self.is_anomalous, 1, np.where(self.normal.any(axis=1), 0, -1)).astype(np.int8)
+
+    @cached_property
+    def has_dice(self) -> NDArray[np.bool_]:
+        """Which images have a Dice: those with an anomalous pixel, and normal ones, see `dsc_of_images`."""
+        is_labelled = False if self.labels is None else self.labels
+        return np.asarray(self.is_anomalous | ((self.strata == 0) & np.logical_not(is_labelled)))
 
     @cached_property
     def dice(self) -> tuple[Floats, Floats, Floats]:
@@ -71,7 +85,12 @@ class ImageCounts:
 
 
 def count_images(
-    scores: Maps, masks: Maps, *, n_thresholds: int = N_THRESHOLDS, n_threads: int | None = None
+    scores: Maps,
+    masks: Maps,
+    *,
+    labels: NDArray[np.bool_] | None = None,
+    n_thresholds: int = N_THRESHOLDS,
+    n_threads: int | None = None,
 ) -> ImageCounts:
     """Count the pixels of each image over a grid of distinct anomalous scores.
 
@@ -80,7 +99,8 @@ def count_images(
 
     Args:
         scores: anomaly score per pixel, one (height, width) map per image; each is read twice.
-        masks: True where the pixel is anomalous, same shapes; each is read twice.
+        masks: True where the pixel is anomalous, masked where it is void, same shapes; each is read twice.
+        labels: whether each image is labelled anomalous, (images,); None asks its mask.
         n_thresholds: thresholds of the grid.
         n_threads: images counted at a time; None leaves it to the machine.
 
@@ -97,25 +117,27 @@ def count_images(
             raise UndefinedMetricError("no pixel is anomalous; pixel metrics have no interval")
         places = np.concatenate([np.linspace(0, 1, n_thresholds), steep := np.geomspace(1e-6, 0.01, 50), 1 - steep])
         even = anomalous[np.round(places * (anomalous.size - 1)).astype(np.int64)]
-        tops = np.array([top for pixels, top in extremes if not pixels.size], dtype=anomalous.dtype)
+        tops = np.array([top for _, top in extremes if top is not None], dtype=anomalous.dtype)
         free = np.searchsorted(anomalous, tops, side="right")
         grid = np.unique(np.concatenate([even, anomalous[free[free < anomalous.size]]]))
         kind = key_type(grid.dtype, "scores")
         ladder = ladder_of(kind.keys(grid), grid.size, kind)
         counts = list(pool.map(lambda i: _binned(scores[i], masks[i], kind, ladder, grid.size), range(len(scores))))
-    return ImageCounts(np.array([count for count, _ in counts]), np.array([count for _, count in counts]))
+    return ImageCounts(np.array([count for count, _ in counts]), np.array([count for _, count in counts]), labels)
 
 
-def image_weights(is_anomalous: NDArray[np.bool_], n_replicates: int, rng: np.random.Generator) -> Floats:
+def image_weights(strata: NDArray[np.bool_] | NDArray[np.int8], n_replicates: int, rng: np.random.Generator) -> Floats:
     """Weights of the images in each replicate, (replicates, images); each stratum keeps its total weight.
+
+    Strata are those of ``ImageCounts.strata``, or whether each image is anomalous.
 
     Of the ``n`` normal (anomalous) images ``n - 1`` are drawn with replacement and count ``n / (n - 1)``, which makes
     the variance of a mean unbiased in small strata.
 
     Source: Rao and Wu (1988), https://doi.org/10.1080/01621459.1988.10478591
     """
-    weights = np.ones((n_replicates, is_anomalous.size))
-    for stratum in _strata(is_anomalous):
+    weights = np.ones((n_replicates, strata.size))
+    for stratum in _strata(strata):
         n = stratum.size
         weights[:, stratum] = rng.multinomial(n - 1, np.full(n, 1 / n), n_replicates) * (n / (n - 1))
     return weights
@@ -216,7 +238,7 @@ def resample(
         weights: from ``image_weights``; the same for all methods makes their differences paired.
         n_threads: replicates at a time; None leaves it to the machine.
     """
-    rows = np.concatenate([np.ones((1, weights.shape[1])), weights, _leave_one_out(counts.is_anomalous)])
+    rows = np.concatenate([np.ones((1, weights.shape[1])), weights, _leave_one_out(counts.strata)])
     chunks = [rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK)]
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(n_threads) as pool:
         parts = list(pool.map(lambda chunk: weighted_values(counts, chunk), chunks))
@@ -225,7 +247,7 @@ def resample(
         if key in exact:
             values, errors = (np.concatenate([part[key][half] for part in parts]) for half in (0, 1))
             grid, replicates, left_out = np.split(values, [1, 1 + len(weights)])
-            influence = None if key in _JUMPING else _influence(left_out, counts.is_anomalous)
+            influence = None if key in _JUMPING else _influence(left_out, counts.strata)
             error = min(1.0, float(errors[0]) + _root_mean_square(errors[1 : 1 + len(weights)]))
             resampled[key] = Resampled(exact[key], replicates + (exact[key] - grid), influence, error)
     return resampled
@@ -272,30 +294,34 @@ def _root_mean_square(values: Floats) -> float:
     return sqrt(float((values**2).mean()))
 
 
-def _strata(is_anomalous: NDArray[np.bool_]) -> list[NDArray[np.intp]]:
+def _strata(strata: NDArray[np.bool_] | NDArray[np.int8]) -> list[NDArray[np.intp]]:
     """Indices of anomalous and of normal images; a single image cannot be resampled."""
-    return [images for images in (np.flatnonzero(is_anomalous), np.flatnonzero(~is_anomalous)) if images.size > 1]
+    return [images for kind in (1, 0) if (images := np.flatnonzero(strata == kind)).size > 1]
 
 
-def _leave_one_out(is_anomalous: NDArray[np.bool_]) -> Floats:
+def _leave_one_out(strata: NDArray[np.int8]) -> Floats:
     """Weights, (images, images), where row ``i`` lacks image ``i`` and its stratum keeps its total weight."""
-    weights = np.ones((is_anomalous.size, is_anomalous.size))
-    for stratum in _strata(is_anomalous):
+    weights = np.ones((strata.size, strata.size))
+    for stratum in _strata(strata):
         n = stratum.size
         weights[np.ix_(stratum, stratum)] = (1 - np.eye(n)) * (n / (n - 1))
     return weights
 
 
-def _influence(left_out: Floats, is_anomalous: NDArray[np.bool_]) -> Floats:
+def _influence(left_out: Floats, strata: NDArray[np.int8]) -> Floats:
     influence = np.zeros_like(left_out)
-    for stratum in _strata(is_anomalous):
+    for stratum in _strata(strata):
         n = stratum.size
         influence[stratum] = (left_out[stratum] - left_out[stratum].mean()) * sqrt((n - 1) / n)
     return influence
 
 
 def _anomalous_and_top(scores: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[NDArray[Any], Any]:
-    return scores[mask], scores.max()
+    """The anomalous scores of an image, and the highest score of one that has normal pixels only."""
+    anomalous, normal = scores[mask_bytes(mask).reshape(mask.shape) == 1], scores
+    if np.ma.is_masked(mask):
+        normal = scores[~np.ma.getmaskarray(mask)]
+    return anomalous, None if anomalous.size or not normal.size else normal.max()
 
 
 def _binned(
@@ -310,7 +336,7 @@ def _binned(
         at_and_above: Floats = counts.reshape(-1, 2).sum(axis=1, dtype=np.float64)
         return at_and_above
 
-    anomalous = mask_bytes(mask)
+    anomalous = mask_bytes(mask)  # void pixels are 2, and so in neither histogram
     return histogram(1 - anomalous), histogram(anomalous)
 
 
@@ -357,6 +383,7 @@ def _best(tp: Floats, fp: Floats) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
 def _dsc(counts: ImageCounts, weights: Floats, tp: Floats, fp: Floats) -> tuple[Floats, Floats]:
     """DSC at the grid's best precision + recall, and how far that at the true best may be."""
     best, candidates = _best(tp, fp)
+    weights = weights * counts.has_dice
     weights = weights / weights.sum(axis=1, keepdims=True)
     at, least, most = counts.dice
     value = np.einsum("ri,ir->r", weights, at[:, best])

@@ -19,6 +19,7 @@ from scipy.ndimage import label
 from aseg_bench.analysis.slices import Slice, sliced
 from aseg_bench.files import written_whole
 from aseg_bench.images import image_size, read_image
+from aseg_bench.metrics.checks import truth_of
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
@@ -118,7 +119,8 @@ class ScoredMaps:
         case: method, data set and category.
         samples: the test images.
         scores: one map per sample in the same order, (height, width); may be read lazily.
-        masks: True where the pixel is anomalous, in the shape of the map of the same sample; may be read lazily.
+        masks: True where the pixel is anomalous, masked where it is void, in the shape of the map of the same sample;
+            may be read lazily.
         protocol: how scores and masks came into their frame; pictures follow.
         counts_file: where the counts are kept; None keeps none.
         key: of the maps that the counts are of.
@@ -138,6 +140,13 @@ class ScoredMaps:
     def threshold(self) -> float | None:
         """The score that maximises precision + recall; None where a class of pixels is missing."""
         return self.counts.threshold
+
+    @property
+    def image_labels(self) -> NDArray[np.bool_]:
+        """Which images the protocol calls anomalous."""
+        if self.meeting is not None:
+            return self.meeting.image_labels
+        return np.array([sample.is_anomalous for sample in self.samples])
 
     @property
     def has_counts(self) -> bool:
@@ -164,11 +173,14 @@ class ScoredMaps:
         regions = [np.zeros((0, shape[1]), np.int64)]
         for index in range(len(self.samples)):
             code, mask = codes(self.scores[index], levels), self.masks[index]
-            normal[index] = np.bincount(code.ravel(), minlength=shape[1])
-            if not mask.any():
+            kept = ~np.ma.getmaskarray(mask) if np.ma.is_masked(mask) else slice(None)
+            normal[index] = np.bincount(code[kept].ravel(), minlength=shape[1])
+            truth = truth_of(mask)
+            if not truth.any():
                 continue
-            region, n_regions = label(mask, structure=np.ones((3, 3)))
-            joint = np.bincount(region.ravel() * shape[1] + code.ravel(), minlength=(n_regions + 1) * shape[1])
+            region, n_regions = label(truth, structure=np.ones((3, 3)))
+            joint = region * shape[1] + code
+            joint = np.bincount(joint[kept].ravel(), minlength=(n_regions + 1) * shape[1])
             background, *found = joint.reshape(n_regions + 1, shape[1])
             normal[index], anomalous[index] = background, np.sum(found, axis=0)
             regions.append(np.array(found))
@@ -270,7 +282,7 @@ def _levels(maps: ScoredMaps, threshold: float | None) -> NDArray[np.float64]:
     by_kind = [[i for i, sample in enumerate(maps.samples) if sample.is_anomalous is kind] for kind in (True, False)]
     chosen = [kind[:: max(1, -(-len(kind) // _N_LOOKED_AT))] for kind in by_kind]
     everything = np.concatenate([maps.scores[i].ravel() for kind in chosen for i in kind])
-    anomalous = np.concatenate([everything[:0], *(maps.scores[i][maps.masks[i]] for i in chosen[0])])
+    anomalous = np.concatenate([everything[:0], *(maps.scores[i][truth_of(maps.masks[i])] for i in chosen[0])])
     shares = np.concatenate([np.linspace(0, 1, 96), 1 - np.geomspace(1e-5, 0.01, 62)])
     thinned = everything[:: 1 + everything.size // _N_QUANTILED]
     quantiles = [np.quantile(thinned, shares, method="lower")]

@@ -1,12 +1,14 @@
 """Slices of a category by kind and by size of defect, swept together with the whole: every pixel is counted once."""
 
 from collections.abc import Sequence
+from math import isnan, nan
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.metrics import Curve, FirstPass, Needs, SecondPass
+from aseg_bench.metrics.checks import n_valid, truth_of
 from aseg_bench.records import Sample
 
 SIZES = ("small", "medium", "large")
@@ -39,7 +41,7 @@ def sliced(
     Args:
         samples: the test images.
         scores: one map per sample, (height, width); each is read twice.
-        masks: True where the pixel is anomalous, same shapes; each is read twice.
+        masks: True where the pixel is anomalous, masked where it is void, same shapes; each is read twice.
 
     Returns:
         The score that maximises precision + recall, None where a class is missing; and the slices.
@@ -47,8 +49,9 @@ def sliced(
     first, shares = FirstPass(Needs()), []
     for index, sample in enumerate(samples):
         mask = masks[index]
-        shares.append(float(mask.mean()))
-        if mask.any():
+        n_pixels, n_anomalous = n_valid(mask), int(np.count_nonzero(truth_of(mask)))
+        shares.append(n_anomalous / n_pixels if n_pixels else nan)
+        if n_anomalous:
             first.update(scores[index], mask, index=index, name=sample.name)
     ranking, parts = first.compute(), slices(samples, shares)
     groups: dict[tuple[int, ...], list[int]] = {}
@@ -82,10 +85,13 @@ def sliced(
 
 
 def slices(samples: Sequence[Sample], shares: Sequence[float]) -> list[Slice]:
-    """The anomalous images by kind of defect, then in thirds by the anomalous share of their pixels, not yet rated."""
+    """The anomalous images by kind of defect, then in thirds by the anomalous share of their pixels, not yet rated.
+
+    Images all of whose pixels are void have no share, nan, and are in no slice.
+    """
     by_kind: dict[str, list[int]] = {}
     for position, sample in enumerate(samples):
-        if sample.is_anomalous:
+        if sample.is_anomalous and not isnan(shares[position]):
             by_kind.setdefault(sample.defect, []).append(position)
     order = sorted((i for kind in by_kind.values() for i in kind), key=lambda i: (shares[i], samples[i].name))
     thirds = [third.tolist() for third in np.array_split(np.array(order, dtype=int), len(SIZES)) if len(third)]

@@ -38,6 +38,13 @@ MapsDataset = Annotated[
 ]
 ReaderKey = Annotated[str, typer.Option("--reader", help="auto, or a key from `aseg-bench readers`.")]
 ProtocolKey = Annotated[str, typer.Option(help="Key from `aseg-bench protocols`: how maps and truth are compared.")]
+MaskRuleText = Annotated[
+    str,
+    typer.Option(
+        "--mask-rule",
+        help="Values of a mask that mean anomalous, as >127 or =1,2; with ignore=255 behind it also void.",
+    ),
+]
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read formats that need pickle: arrays and plain containers only.")
 ]

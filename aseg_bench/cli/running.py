@@ -14,6 +14,7 @@ from aseg_bench.cli.options import (
     Device,
     Devices,
     ImageLevel,
+    MaskRuleText,
     MaxMinutes,
     MaxPixels,
     Mixed,
@@ -61,6 +62,7 @@ def run_command(
     precision: Precision = "auto",
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
+    mask_rule: MaskRuleText = ">0",
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
     map_size: Annotated[
         str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
@@ -101,6 +103,7 @@ def run_command(
         protocol=protocol,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         train_only=train_only,
+        mask_rule=mask_rule,
         half=half,
         map_size=map_size,
         overwrite=overwrite,
@@ -144,6 +147,7 @@ def ablate_command(
     precision: Precision = "auto",
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
+    mask_rule: MaskRuleText = ">0",
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -179,6 +183,7 @@ def ablate_command(
         settings=settings_in(settings or ()),
         protocol=protocol,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
+        mask_rule=mask_rule,
         overwrite=overwrite,
     )
     with resumable(plan.out, overwrite):

@@ -15,6 +15,7 @@ from aseg_bench.cli.options import (
     ImageLevel,
     Maps,
     MapsDataset,
+    MaskRuleText,
     MaxGib,
     MaxPixels,
     Mixed,
@@ -43,6 +44,7 @@ def eval_command(
     reader: ReaderKey = "auto",
     name: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "maps",
     protocol: ProtocolKey = "exact",
+    mask_rule: MaskRuleText = ">0",
     metrics: Annotated[
         str | None, typer.Option(help="Keys in place of the usual nine: dsc,dsc_anomalous,dsc_pooled,pixel_f1_max, ...")
     ] = None,
@@ -69,6 +71,7 @@ def eval_command(
         categories=names_in("--categories", categories),
         reader=reader,
         protocol=protocol,
+        mask_rule=mask_rule,
         metrics=names_in("--metrics", metrics),
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
@@ -95,6 +98,7 @@ def audit_command(
     protocols: Annotated[
         str, typer.Option(help="Presets to compare with `exact`, separated by commas, or all.")
     ] = "all",
+    mask_rule: MaskRuleText = ">0",
     out: Annotated[Path, typer.Option(help="Folder of the audit.")] = Path("runs/audit"),
     allow_pickle: AllowPickle = False,
     allow_clamped: AllowClamped = False,
@@ -113,6 +117,7 @@ def audit_command(
         categories=names_in("--categories", categories),
         reader=reader,
         protocols=None if protocols == "all" else names_in("--protocols", protocols),
+        mask_rule=mask_rule,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),

@@ -57,7 +57,9 @@ def check_images(
         findings += left_out
         for path in masks:
             try:
-                looks.append(look(read_mask(path), str(path.relative_to(root)), is_of_defect=False))
+                looks.append(
+                    look(read_mask(path), str(path.relative_to(root)), is_of_defect=False, is_anomalous=is_anomalous)
+                )
             except InputError as error:
                 problems.append(str(error))
     raise_problems("the images", problems)

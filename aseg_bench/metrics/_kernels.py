@@ -2,7 +2,8 @@
 
 A score enters as the bits of its float, read as a signed integer, and is compared as a *key*: the bits themselves if
 positive, else ``flip - bits`` with ``flip`` the lowest integer of the type. Keys order as the floats do, -0.0 equals
-0.0, and the mapping is its own inverse. All kernels release the interpreter's lock and write to private memory only.
+0.0, and the mapping is its own inverse. A mask holds 0 where a pixel is normal, 1 where it is anomalous, and 2 where it
+is void. All kernels release the interpreter's lock and write to private memory only.
 """
 # mypy: disable-error-code="no-untyped-def, assignment"
 
@@ -55,10 +56,10 @@ def scan(bits, flip, infinity):
 
 @njit(cache=True, nogil=True)
 def gather(bits, mask, flip, out):
-    """Write the keys of the masked pixels, in order."""
+    """Write the keys of the anomalous pixels, in order."""
     n = 0
     for i in range(bits.size):
-        if mask[i]:
+        if mask[i] == 1:
             b = np.int64(bits[i])
             out[n] = b if b >= 0 else flip - b
             n += 1
@@ -90,7 +91,7 @@ def tally(bits, mask, flip, shift, base, counts):
     for i in range(bits.size):
         b = np.int64(bits[i])
         key = b if b >= 0 else flip - b
-        counts[(key >> shift) - base] += 1 - np.int64(mask[i])
+        counts[(key >> shift) - base] += np.int64(mask[i] == 0)
 
 
 @njit(cache=True, nogil=True)
@@ -128,7 +129,7 @@ def append(bits, mask, flip, low, high, keys, n):
         b = np.int64(bits[i])
         key = b if b >= 0 else flip - b
         keys[n] = min(max(key, low), high)
-        n += 1 - np.int64(mask[i])
+        n += np.int64(mask[i] == 0)
     return n
 
 

@@ -10,7 +10,8 @@ from aseg_bench.errors import InputError, near_matches
 from aseg_bench.metrics.keys import key_type
 
 ScoreMaps = NDArray[Any] | Sequence[NDArray[Any]]
-BoolMasks = NDArray[np.bool_] | Sequence[NDArray[np.bool_]]
+BoolMasks = NDArray[np.bool_] | Sequence[NDArray[np.bool_]]  # masked arrays too: their masked pixels are void
+VOID = 2  # in `mask_bytes`
 
 
 def as_array(values: Any, where: str) -> NDArray[Any]:
@@ -30,7 +31,8 @@ def as_array(values: Any, where: str) -> NDArray[Any]:
     """
     if isinstance(values, np.ma.MaskedArray):
         raise InputError(
-            f"{where} is a masked array, whose mask would be ignored; fill it in, or cut out what is valid"
+            f"{where} is a masked array, whose mask would be ignored; give plain numbers, and name the pixels to leave "
+            "out with the truth: masks=np.ma.array(masks, mask=...)"
         )
     if isinstance(values, list | tuple) and any(getattr(part, "ndim", 0) for part in values):
         parts = [as_array(part, where) for part in values]
@@ -46,6 +48,53 @@ def as_array(values: Any, where: str) -> NDArray[Any]:
     if array.dtype == np.bool_ and array.size and (of_bytes := array.view(np.uint8)).max() > 1:
         return np.not_equal(of_bytes, 0)
     return array
+
+
+def as_mask(values: Any, where: str) -> NDArray[Any]:
+    """The door through which every truth enters: as `as_array`, and void where a masked array is masked.
+
+    Args:
+        values: as in `as_array`, or a masked array, or a list of them.
+        where: names the values in messages.
+
+    Returns:
+        A plain array where nothing is void, otherwise a masked array.
+
+    Raises:
+        InputError: as `as_array`.
+    """
+    if isinstance(values, list | tuple) and any(isinstance(part, np.ma.MaskedArray) for part in values):
+        values = np.ma.stack([np.ma.asarray(as_mask(part, where)) for part in values])
+    if not isinstance(values, np.ma.MaskedArray):
+        return as_array(values, where)
+    truth, void = as_array(np.ma.getdata(values), where), np.ma.getmaskarray(values)
+    if not void.any():
+        return truth
+    return np.ma.MaskedArray(truth, mask=void)
+
+
+def truth_of(mask: NDArray[Any]) -> NDArray[Any]:
+    """A mask as a plain array: True where anomalous, False where normal or void."""
+    return np.asarray(np.ma.filled(mask, False))
+
+
+def n_valid(mask: NDArray[Any]) -> int:
+    """Pixels that are not void."""
+    return mask.size - int(np.count_nonzero(np.ma.getmask(mask)))
+
+
+def mask_bytes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A mask as flat, contiguous, writable bytes: 0 normal, 1 anomalous, 2 void; a view if possible."""
+    flat = np.ascontiguousarray(truth_of(mask)).ravel()
+    void = np.ma.getmask(mask)
+    if void is np.ma.nomask:
+        return (flat if flat.flags.writeable else flat.copy()).view(np.uint8)
+    return np.where(void.ravel(), np.uint8(VOID), flat)
+
+
+def mask_of_bytes(codes: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The inverse of `mask_bytes`, in the shape of ``codes``."""
+    return as_mask(np.ma.MaskedArray(codes == 1, mask=codes == VOID), "a mask")
 
 
 def _from_tensor(tensor: Any) -> NDArray[Any]:
@@ -79,7 +128,7 @@ def check_maps(scores: ScoreMaps, masks: BoolMasks) -> None:
         if isinstance(masks, np.ndarray):
             _check_boolean(masks, "the array of masks")
         for i in range(1 if arrays else len(scores)):
-            check_pair(as_array(scores[i], f"image {i}"), as_array(masks[i], f"the mask of image {i}"), f"image {i}")
+            check_pair(as_array(scores[i], f"image {i}"), as_mask(masks[i], f"the mask of image {i}"), f"image {i}")
 
 
 def check_pair(scores: NDArray[Any], mask: NDArray[Any], where: str) -> None:
@@ -135,7 +184,7 @@ def _check_boolean(masks: NDArray[Any], what: str) -> None:
     if masks.dtype == np.bool_:
         return
     if masks.dtype.kind in "iu":
-        values = np.unique(masks)
+        values = np.unique(np.ma.compressed(masks))
         held = ", ".join(map(str, values[:4])) + (" ..." if len(values) > 4 else "")
         if values[0] < 0:
             how = "decide which values are anomalous, and pass masks == value"

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.checks import as_array, check_mask, check_pair
+from aseg_bench.metrics.checks import as_array, as_mask, check_mask, check_pair, mask_bytes, n_valid, truth_of
 from aseg_bench.metrics.keys import FLOAT32, Keys, KeyType, key_type
 from aseg_bench.metrics.tallies import UINT32_MAX, CoarseTally
 
@@ -145,7 +145,7 @@ class FirstPass:
 
         Args:
             score_map: anomaly scores, (height, width); None where `wants_scores` says so.
-            mask: True where anomalous, (height, width).
+            mask: True where anomalous, masked where void, (height, width).
             regions: the image's saturated regions.
             index: place of the image in per-image results, unique over all parts; None counts the calls.
             name: the image's name in messages; None takes its index.
@@ -156,15 +156,15 @@ class FirstPass:
         index = self._n_images if index is None else index
         where = f"image {index}" if name is None else name
         self._n_images += 1
-        mask = as_array(mask, f"the mask of {where}")
+        mask = as_mask(mask, f"the mask of {where}")
         if score_map is None:
             check_mask(mask, where)
         else:
             score_map = as_array(score_map, where)
             check_pair(score_map, mask, where)
             self._take(score_map, mask, regions, index, where)
-        if not mask.any():
-            self._n_pixels_of_normal_images += mask.size
+        if not truth_of(mask).any():
+            self._n_pixels_of_normal_images += n_valid(mask)
 
     def _take(
         self,
@@ -176,20 +176,20 @@ class FirstPass:
     ) -> None:
         kind = self._kind = same_kind(self._kind, key_type(score_map.dtype, where), where)
         bits = kind.bits(score_map)
-        flat = mask_bytes(mask)
+        flat, truth = mask_bytes(mask), truth_of(mask)
         if self.needs.overlaps:
             lowest, highest = extremes(bits, kind, score_map.shape, where)
             self._coarse.update(bits, flat, kind.flip, lowest, highest)
-        n_anomalous = int(np.count_nonzero(mask))
+        n_anomalous = int(np.count_nonzero(truth))
         if n_anomalous:
             keys = np.empty(n_anomalous, dtype=kind.integer)
             kernels.gather(bits, flat, kind.flip, keys)
             if not self.needs.overlaps and (keys.max() > kind.infinity or keys.min() < -kind.infinity):
                 extremes(bits, kind, score_map.shape, where)
-            groups = _by_region(keys, mask) if self.needs.regions else (keys, np.array([n_anomalous]))
+            groups = _by_region(keys, truth) if self.needs.regions else (keys, np.array([n_anomalous]))
             self._images.append(Groups(index, *groups))
-        if regions:
-            self._saturated.append(Groups(index, *_saturating(bits, kind, mask, regions, where)))
+        if parts := _saturating(bits, kind, mask, regions, where):
+            self._saturated.append(Groups(index, np.concatenate(parts), np.array([len(part) for part in parts])))
 
     def merge(self, other: Self) -> None:
         """Add the images of another part.
@@ -238,12 +238,6 @@ def same_kind(known: KeyType | None, kind: KeyType, where: str) -> KeyType:
     return kind
 
 
-def mask_bytes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    """The mask as flat, contiguous, writable bytes of 0 and 1; a view if possible."""
-    flat = np.ascontiguousarray(mask).ravel()
-    return (flat if flat.flags.writeable else flat.copy()).view(np.uint8)
-
-
 def extremes(bits: Keys, kind: KeyType, shape: tuple[int, ...], where: str) -> tuple[int, int]:
     """Lowest and highest key of an image.
 
@@ -271,22 +265,24 @@ def _by_region(keys: Keys, mask: NDArray[np.bool_]) -> tuple[Keys, NDArray[np.in
 
 def _saturating(
     bits: Keys, kind: KeyType, mask: NDArray[np.bool_], regions: Sequence[SaturatedRegion], where: str
-) -> tuple[Keys, NDArray[np.int64]]:
-    """The highest ``saturation`` keys of each region: the pixels with which it is found."""
+) -> list[Keys]:
+    """The highest ``saturation`` keys of each region that is not all void: the pixels with which it is found."""
     parts = []
     for number, region in enumerate(regions):
         place = f"{where}, region {number}"
-        inside = as_array(region.mask, place)
-        check_mask(inside, place)
-        if inside.shape != mask.shape or not inside.any() or (inside & ~mask).any():
+        given = as_mask(region.mask, place)
+        check_mask(given, place)
+        inside = truth_of(given)
+        if given.shape != mask.shape or not inside.any() or np.ma.filled(inside & ~mask, False).any():
             raise InputError(f"{place} is empty or reaches beyond the mask; the mask must be the union of the regions")
         if region.saturation < 1:
             raise InputError(f"{place}: the saturation is {region.saturation} pixels; at least 1 is needed")
+        inside = inside & truth_of(mask)
         keys = np.empty(int(inside.sum()), dtype=kind.integer)
         kernels.gather(bits, mask_bytes(inside), kind.flip, keys)
         keys.sort()
         parts.append(keys[-int(region.saturation) :])
-    return np.concatenate(parts), np.array([len(part) for part in parts])
+    return [part for part in parts if len(part)]
 
 
 def ladder_of(ordered: Keys, n_distinct: int, kind: KeyType) -> kernels.Ladder:

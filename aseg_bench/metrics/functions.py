@@ -1,9 +1,10 @@
 """Metrics with a parameter of their own: a limit, a range, given regions, or any threshold.
 
 All take ``scores`` and ``masks`` as `evaluate_maps` does: anomaly score per pixel, (images, height, width) or a
-sequence of (height, width) arrays, any unit, higher is more anomalous; and True where the pixel is anomalous, of the
-same shapes. All raise InputError for what cannot be measured and UndefinedMetricError where the metric has no value, as
-where all pixels are of one class. Metrics that share a sweep are cheaper together, from `evaluate_maps`.
+sequence of (height, width) arrays, any unit, higher is more anomalous; and True where the pixel is anomalous, masked
+where it is void, of the same shapes. All raise InputError for what cannot be measured and UndefinedMetricError where
+the metric has no value, as where all pixels are of one class. Metrics that share a sweep are cheaper together, from
+`evaluate_maps`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +15,17 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import measures
-from aseg_bench.metrics.checks import BoolMasks, ScoreMaps, as_array, check_maps, check_pair, check_share
+from aseg_bench.metrics.checks import (
+    BoolMasks,
+    ScoreMaps,
+    as_array,
+    as_mask,
+    check_maps,
+    check_pair,
+    check_share,
+    n_valid,
+    truth_of,
+)
 from aseg_bench.metrics.first_pass import Needs, SaturatedRegion
 from aseg_bench.metrics.keys import key_type
 from aseg_bench.metrics.passes import sweep_maps
@@ -86,7 +97,7 @@ def aupimo_per_image(
 
 @dataclass(frozen=True, slots=True)
 class Thresholded:
-    """Counts over all pixels when every pixel at or above one threshold is called anomalous.
+    """Counts over all valid pixels when every pixel at or above one threshold is called anomalous.
 
     A property without a value (precision where nothing is called anomalous) raises UndefinedMetricError.
 
@@ -96,7 +107,7 @@ class Thresholded:
         fn: anomalous pixels called normal.
         tn: normal pixels called normal.
         fp_of_normal_images: normal pixels called anomalous in images without anomalous ones.
-        n_normal_images: images without anomalous pixels.
+        n_normal_images: images with valid pixels of which none is anomalous.
     """
 
     tp: int
@@ -143,19 +154,21 @@ def at_threshold(scores: ScoreMaps, masks: BoolMasks, threshold: float) -> Thres
     check_maps(scores, masks)
     tp = fp = fn = tn = fp_of_normal = n_normal_images = 0
     for i in range(len(scores)):
-        score_map, mask = as_array(scores[i], f"image {i}"), as_array(masks[i], f"the mask of image {i}")
+        score_map, mask = as_array(scores[i], f"image {i}"), as_mask(masks[i], f"the mask of image {i}")
         check_pair(score_map, mask, f"image {i}")
         if np.isnan(score_map).any():
             row, column = np.argwhere(np.isnan(score_map))[0]
             raise InputError(f"score is nan at image {i}, pixel ({row}, {column}); repair the map, or remove the image")
         called = score_map >= (np.float64(threshold) if key_type(score_map.dtype, "").name != "int64" else threshold)
-        hits = int((called & mask).sum())
-        n_called, n_anomalous = int(called.sum()), int(mask.sum())
+        truth, n_pixels = truth_of(mask), n_valid(mask)
+        called = called & ~np.ma.getmaskarray(mask)
+        hits = int((called & truth).sum())
+        n_called, n_anomalous = int(called.sum()), int(truth.sum())
         tp += hits
         fp += n_called - hits
         fn += n_anomalous - hits
-        tn += mask.size - n_called - n_anomalous + hits
-        if not n_anomalous:
+        tn += n_pixels - n_called - n_anomalous + hits
+        if n_pixels and not n_anomalous:
             fp_of_normal += n_called
             n_normal_images += 1
     return Thresholded(tp, fp, fn, tn, fp_of_normal, n_normal_images)

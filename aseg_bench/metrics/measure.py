@@ -27,7 +27,8 @@ class Measured:
         values: value per metric key, where it has one.
         undefined: the reason per metric key, where it has none.
         curve: exact counts at every distinct anomalous score.
-        per_image: values per image under ``dsc``, ``iou`` and ``aupimo`` (nan for normal images), where asked for.
+        per_image: values per image under ``dsc``, ``iou`` and ``aupimo``, where asked for; nan for images without one,
+            as AUPIMO of normal images and all of void ones.
     """
 
     values: dict[str, float]
@@ -51,9 +52,12 @@ def evaluate_maps(
             any unit, higher is more anomalous. An element of a sequence is read at most twice, so it may come from a
             file. Arrays and tensors of float16, bfloat16, float32, float64 and integers are compared without loss;
             infinities are ordered.
-        masks: True where the pixel is anomalous, shaped as ``scores``.
+        masks: True where the pixel is anomalous, shaped as ``scores``. Where they are masked arrays
+            (``numpy.ma.array(masks, mask=void)``), masked pixels are void: no pixel metric counts them. An image that
+            is void throughout counts in image metrics alone.
         metrics: keys of ``METRICS``; only what these need is computed. None computes all that are defined.
-        image_scores: one score per image, (images,), or a function from a map to it; None takes the highest pixel.
+        image_scores: one score per image, (images,), or a function from a map to it; None takes the highest pixel,
+            void or not.
         n_threads: threads to use; None takes the machine's. The result never depends on it.
 
     Returns:
@@ -91,7 +95,8 @@ def measure(
         masks: as in `evaluate_maps`.
         metrics: as in `evaluate_maps`, but an undefined one is not an error.
         image_scores: as in `evaluate_maps`.
-        image_labels: whether each image is anomalous, (images,); None asks its mask.
+        image_labels: whether each image is anomalous, (images,); None asks its mask. One that is labelled anomalous and
+            has no anomalous pixel is not among the normal images of any metric, and has no Dice.
         regions: the saturated regions of each image, for sPRO.
         names: name of each image, for messages.
         n_threads: as in `evaluate_maps`.

@@ -7,7 +7,7 @@ distinct score serves all regions.
 """
 
 from collections.abc import Callable
-from math import nan
+from math import isnan, nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +82,10 @@ def iou_pooled(sweep: Sweep) -> float:
 
 
 def dsc_of_images(sweep: Sweep) -> list[float]:
-    """Dice of each image at the precision + recall threshold; of a normal image 1 if nothing is predicted, else 0."""
+    """Dice of each image at the precision + recall threshold; of a normal image 1 if nothing is predicted, else 0.
+
+    An image without a truth has none, and is nan: all its pixels are void, or it is labelled anomalous and no pixel is.
+    """
     return [_overlap(image, _f1) for image in _thresholded(sweep)]
 
 
@@ -92,13 +95,13 @@ def iou_of_images(sweep: Sweep) -> list[float]:
 
 
 def dsc(sweep: Sweep) -> float:
-    """The paper's DSC: mean Dice over all images."""
-    return mean(dsc_of_images(sweep))
+    """The paper's DSC: mean Dice over all images that have one."""
+    return _mean_of_some(dsc_of_images(sweep))
 
 
 def iou(sweep: Sweep) -> float:
-    """Mean intersection over union over all images."""
-    return mean(iou_of_images(sweep))
+    """Mean intersection over union over all images that have one."""
+    return _mean_of_some(iou_of_images(sweep))
 
 
 def dsc_anomalous(sweep: Sweep) -> float:
@@ -113,7 +116,7 @@ def iou_anomalous(sweep: Sweep) -> float:
 
 def fp_pixels(sweep: Sweep) -> float:
     """False-positive pixels per normal image at the precision + recall threshold."""
-    positives = [image.fp for image in _thresholded(sweep) if not image.n_anomalous]
+    positives = [image.fp for image in _thresholded(sweep) if image.is_normal]
     if not positives:
         raise UndefinedMetricError("no image is normal")
     return sum(positives) / len(positives)
@@ -121,7 +124,10 @@ def fp_pixels(sweep: Sweep) -> float:
 
 def anomaly_rate(sweep: Sweep) -> float:
     """Share of anomalous pixels over all images."""
-    return sweep.curve.n_anomalous / (sweep.curve.n_anomalous + sweep.curve.n_normal)
+    n_pixels = sweep.curve.n_anomalous + sweep.curve.n_normal
+    if not n_pixels:
+        raise UndefinedMetricError("all pixels are void")
+    return sweep.curve.n_anomalous / n_pixels
 
 
 def anomaly_rate_anomalous(sweep: Sweep) -> float:
@@ -152,7 +158,7 @@ def aupimo(sweep: Sweep, lower: float, upper: float) -> float:
 
 
 def aupimo_of_images(sweep: Sweep, lower: float, upper: float) -> list[float]:
-    """The areas of `aupimo` by image; nan for normal ones."""
+    """The areas of `aupimo` by image; nan for those without an anomalous pixel."""
     areas = dict(zip([image.index for image in sweep.ranking.images], _image_areas(sweep, lower, upper), strict=True))
     return [areas.get(image.index, nan) for image in sweep.images]
 
@@ -192,7 +198,13 @@ def _thresholded(sweep: Sweep) -> list[Image]:
 
 
 def _overlap(image: Image, measure: Callable[[int, int, int], float]) -> float:
-    return measure(image.n_anomalous, image.tp, image.fp) if image.n_anomalous + image.fp else 1.0
+    if image.n_anomalous:
+        return measure(image.n_anomalous, image.tp, image.fp)
+    return float(not image.fp) if image.is_normal else nan
+
+
+def _mean_of_some(values: list[float]) -> float:
+    return mean([value for value in values if not isnan(value)])
 
 
 def _f1(n_anomalous: int, tp: int, fp: int) -> float:

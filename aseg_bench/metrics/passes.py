@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics.checks import BoolMasks, ScoreMaps, as_array, check_maps
+from aseg_bench.metrics.checks import BoolMasks, ScoreMaps, as_array, as_mask, check_maps
 from aseg_bench.metrics.first_pass import FirstPass, Needs, SaturatedRegion
 from aseg_bench.metrics.second_pass import ImageScore, SecondPass
 from aseg_bench.metrics.sweep import Sweep
@@ -52,7 +52,7 @@ def sweep_maps(
 
     def first_steps() -> Iterator[tuple[int, Callable[[FirstPass], None]]]:
         for index in range(n_images):
-            mask = as_array(masks[index], f"the mask of {name_of(index)}")
+            mask = as_mask(masks[index], f"the mask of {name_of(index)}")
             wanted = mask.dtype != np.bool_ or firsts[0].wants_scores(mask)
             score_map = as_array(scores[index], name_of(index)) if wanted else None
             at = regions[index] if regions is not None else ()
@@ -69,7 +69,7 @@ def sweep_maps(
 
     def second_steps() -> Iterator[tuple[int, Callable[[SecondPass], None]]]:
         for index in range(n_images):
-            mask = as_array(masks[index], f"the mask of {name_of(index)}")
+            mask = as_mask(masks[index], f"the mask of {name_of(index)}")
             score_map = as_array(scores[index], name_of(index))
             yield (
                 mask.size,

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.checks import as_array, check_pair
-from aseg_bench.metrics.first_pass import CURVE_ONLY, Ranking, extremes, mask_bytes, same_kind
+from aseg_bench.metrics.checks import as_array, as_mask, check_pair, mask_bytes, n_valid, truth_of
+from aseg_bench.metrics.first_pass import CURVE_ONLY, Ranking, extremes, same_kind
 from aseg_bench.metrics.keys import Keys, key_type
 from aseg_bench.metrics.sweep import Image, Sweep
 from aseg_bench.metrics.tallies import GapTally, TopTally
@@ -74,8 +74,8 @@ class SecondPass:
 
         Args:
             score_map: anomaly scores, (height, width).
-            mask: True where anomalous, (height, width).
-            image_score: the image's score, or what computes it from the map; None takes the highest pixel.
+            mask: True where anomalous, masked where void, (height, width).
+            image_score: the image's score, or what computes it from the map; None takes the highest pixel, void or not.
             image_label: whether the image is anomalous; None takes it from the mask.
             index: place of the image in per-image results, as in the first pass; None counts the calls.
             name: the image's name in messages; None takes its index.
@@ -85,7 +85,7 @@ class SecondPass:
         """
         index = len(self._images) if index is None else index
         where = f"image {index}" if name is None else name
-        score_map, mask = as_array(score_map, where), as_array(mask, f"the mask of {where}")
+        score_map, mask = as_array(score_map, where), as_mask(mask, f"the mask of {where}")
         check_pair(score_map, mask, where)
         ranking = self.ranking
         kind = key_type(score_map.dtype, where)
@@ -93,22 +93,23 @@ class SecondPass:
             same_kind(ranking.kind, kind, where)
         bits, flat = kind.bits(score_map), mask_bytes(mask)
         _, highest = extremes(bits, kind, score_map.shape, where)
-        n_anomalous = int(np.count_nonzero(mask))
+        n_anomalous, n_pixels = int(np.count_nonzero(truth_of(mask))), n_valid(mask)
+        is_normal = not (n_anomalous or image_label)
         if not ranking.needs.curve:
             pass
         elif ranking.n_distinct:
             self._await(bits, flat, kind.flip)
         else:
-            self._gaps.room(mask.size)[0] += np.uint32(mask.size)
+            self._gaps.room(n_pixels)[0] += np.uint32(n_pixels)
         if self._of_anomalous is not None and n_anomalous:
             self._of_anomalous.update(score_map, mask)
-        if ranking.n_top and not n_anomalous and highest >= self._tops.floor:
+        if ranking.n_top and is_normal and highest >= self._tops.floor:
             self._tops.update(_between(bits, flat, kind.flip, 0, (self._tops.floor, np.iinfo(np.int64).max))[0])
         overlaps = bool(ranking.needs.overlaps and ranking.n_distinct)
         self._images.append(
             _Image(
                 index,
-                mask.size,
+                n_pixels,
                 n_anomalous,
                 self._near(bits, flat, kind.flip, 1) if overlaps and n_anomalous else None,
                 self._near(bits, flat, kind.flip, 0) if overlaps else None,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics.checks import as_array, check_pair
+from aseg_bench.metrics.checks import as_array, as_mask, check_pair, mask_bytes, mask_of_bytes
 from aseg_bench.metrics.measure import Measured, chosen, measure
 from aseg_bench.metrics.second_pass import ImageScore
 from aseg_bench.records import LazySequence
@@ -63,21 +63,21 @@ class MetricStream:
 
         Args:
             score_map: anomaly scores, (height, width); sizes may differ from image to image.
-            mask: True where anomalous, (height, width).
+            mask: True where anomalous, masked where void, (height, width).
             image_score: the image's score; None takes the highest pixel, then for all images.
 
         Raises:
             InputError: shapes or types do not fit, or only some images come with a score.
         """
         where = f"image {len(self._scores)}"
-        score_map, mask = as_array(score_map, where), as_array(mask, f"the mask of {where}")
+        score_map, mask = as_array(score_map, where), as_mask(mask, f"the mask of {where}")
         check_pair(score_map, mask, where)
         if (image_score is None) != (len(self._image_scores) == 0) and self._scores:
             raise InputError(f"image {len(self._scores)}: give an image score with every image or with none")
         if image_score is not None:
             self._image_scores.append(float(image_score))
         self._scores.append(self._keep(score_map))
-        self._masks.append(self._keep(mask))
+        self._masks.append(self._keep(mask_bytes(mask).reshape(mask.shape)))
 
     def merge(self, other: Self) -> None:
         """Add the images of another stream of this process.
@@ -103,7 +103,7 @@ class MetricStream:
         """
         return measure(
             LazySequence(len(self._scores), lambda index: self._scores[index].read()),
-            LazySequence(len(self._masks), lambda index: self._masks[index].read()),
+            LazySequence(len(self._masks), lambda index: mask_of_bytes(self._masks[index].read())),
             metrics=self._metrics,
             image_scores=self._image_scores or image_scores,
             n_threads=n_threads,

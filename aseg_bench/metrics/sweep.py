@@ -22,7 +22,7 @@ class Image:
 
     Attributes:
         index: place of the image in the results.
-        n_pixels: all pixels.
+        n_pixels: all pixels that are not void.
         n_anomalous: anomalous pixels.
         tp: anomalous pixels at or above the threshold.
         fp: normal pixels at or above the threshold.
@@ -37,6 +37,11 @@ class Image:
     fp: int
     score: float
     label: bool
+
+    @property
+    def is_normal(self) -> bool:
+        """Whether pixels show the image to be normal: some are valid, none is anomalous, and the label agrees."""
+        return bool(self.n_pixels and not self.n_anomalous and not self.label)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +87,8 @@ class Sweep:
 
     @property
     def n_normal_pixels_of_normal_images(self) -> int:
-        """Pixels of the images without an anomalous one."""
-        return sum(image.n_pixels for image in self.images if not image.n_anomalous)
+        """Valid pixels of the normal images."""
+        return sum(image.n_pixels for image in self.images if image.is_normal)
 
     def areas(self, limit: float) -> NDArray[np.float64]:
         """Per distinct anomalous score, the share of [0, limit] false-positive rates at which its pixels are found."""

@@ -1,7 +1,7 @@
 """Looks in the values of a category's maps for mistakes that make a benchmark wrong without raising an error."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
@@ -13,6 +13,7 @@ from aseg_bench.metrics import measure
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.exact import exact_scores
 from aseg_bench.protocols import EXACT
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE
 from aseg_bench.protocols.meeting import Masks, Meeting
 from aseg_bench.records import LazySequence, Sample
 
@@ -64,16 +65,19 @@ def finite_map(scores: Any, where: str) -> NDArray[Any]:
     return exact_scores(flat, f"the map of {where}")
 
 
-def suspicions(samples: Sequence[Sample], maps: Sequence[Scores], masks: Masks | None) -> list[Suspicion]:
+def suspicions(
+    samples: Sequence[Sample], maps: Sequence[Scores], masks: Masks | None, mask_rule: str = DEFAULT_RULE
+) -> list[Suspicion]:
     """Everything that looks wrong in the maps of a category.
 
     Args:
         samples: its test images.
         maps: one finite (height, width) array per sample; each is read once, in order.
         masks: masks that travelled with the maps, or None.
+        mask_rule: which values of a mask mean anomalous or void, see `MaskRule`.
     """
     last_read = lru_cache(maxsize=1)(maps.__getitem__)
-    truths = Meeting(samples, LazySequence(len(maps), last_read), masks, EXACT).truths
+    truths = Meeting(samples, LazySequence(len(maps), last_read), masks, replace(EXACT, mask_rule=mask_rule)).truths
     parts = LazySequence(len(maps), lambda index: last_read(index)[::_STEP, ::_STEP].copy(), _KEPT)
     truth_parts = LazySequence(len(maps), lambda index: truths[index][::_STEP, ::_STEP].copy(), _KEPT)
     seen, levels, is_half = [], np.empty(0), True

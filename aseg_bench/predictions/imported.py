@@ -18,6 +18,7 @@ from aseg_bench.predictions.readers import choose_reader
 from aseg_bench.predictions.records import FoundMap, Limits, Reader
 from aseg_bench.protocols import Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE
 from aseg_bench.records import AnomalyMap, LazySequence, Sample
 
 OWN_DATASET = "maps"  # the data set's name when the truth comes with the maps
@@ -68,8 +69,12 @@ class ImportedMaps:
         lines = [f"{category or self.path}: {text}" for category, texts in self.problems.items() for text in texts]
         return "; ".join(lines)
 
-    def read(self, category: str) -> Category:
+    def read(self, category: str, mask_rule: str = DEFAULT_RULE) -> Category:
         """Check the maps of a category, one by one.
+
+        Args:
+            category: its name.
+            mask_rule: which values of a mask mean anomalous or void, see `MaskRule`.
 
         Raises:
             InputError: maps are unreadable, not finite, of mixed sizes, or clamped where that is not allowed.
@@ -99,7 +104,7 @@ class ImportedMaps:
         masks = None
         if self.has_own_truth:
             masks = LazySequence(len(items), lambda index: _own_mask(items[index], samples[index].name), KEPT)
-        found = [*notes, *suspicions(samples, maps, masks)]
+        found = [*notes, *suspicions(samples, maps, masks, mask_rule)]
         if self.reader.is_clamped and not self.allow_clamped:
             for suspicion in found:
                 if suspicion.kind == "clamped":

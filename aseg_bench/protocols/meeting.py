@@ -13,8 +13,9 @@ from aseg_bench.images import image_size, read_mask
 from aseg_bench.protocols.curves import Curve, best_f1_threshold, f1_threshold, score_range
 from aseg_bench.protocols.frame import crop_box, frame_shape, resized_map
 from aseg_bench.protocols.image_scores import image_score
+from aseg_bench.protocols.mask_rule import MaskRule
 from aseg_bench.protocols.presets import Protocol
-from aseg_bench.protocols.truth import binarised, truth_fractions
+from aseg_bench.protocols.truth import binarised, truth_fractions, void_pixels
 from aseg_bench.records import LazySequence, Sample
 
 Scores = NDArray[np.floating]
@@ -23,7 +24,10 @@ N_BYTES_KEPT = 2**26  # of resized maps and truths: a small category is read onc
 
 
 class Pair(NamedTuple):
-    """One image: scores and truth of one shape, and its normal pixels as the unbinarised mask counts them."""
+    """One image: scores and truth of one shape, and its normal pixels as the unbinarised mask counts them.
+
+    The truth is a masked array where pixels are void.
+    """
 
     scores: Scores
     truth: NDArray[np.bool_]
@@ -41,6 +45,9 @@ class Meeting:
         masks: masks that travelled with the maps; None reads those of the samples.
         protocol: the rules.
         n_bytes_kept: of maps and truths; None takes ``N_BYTES_KEPT``.
+
+    Raises:
+        InputError: an image has no mask and is to enter image metrics only, and the protocol restates other code.
     """
 
     def __init__(
@@ -53,6 +60,13 @@ class Meeting:
     ) -> None:
         self._samples, self._maps, self._masks, self._protocol = samples, maps, masks, protocol
         self._n_bytes_kept = N_BYTES_KEPT if n_bytes_kept is None else n_bytes_kept
+        self._has_lost: dict[int, bool | None] = {}  # of the images that were read
+        alone = next((sample for sample in samples if sample.is_image_level), None)
+        if alone is not None and protocol.is_restated:
+            raise InputError(
+                f"{alone.name} has no mask and enters image metrics only, which the protocol {protocol.name} does not "
+                "know; take exact or native, or leave out --image-level"
+            )
         # a thread asks for the truth of an image and for its scores in turn: the last pairs serve both
         self._pairs = LazySequence(len(samples), lru_cache(maxsize=2)(self._read), self._n_bytes_kept)
 
@@ -66,14 +80,27 @@ class Meeting:
         return self._protocol
 
     @property
+    def samples(self) -> Sequence[Sample]:
+        """The test images."""
+        return self._samples
+
+    @property
     def truths(self) -> Sequence[NDArray[np.bool_]]:
-        """True where anomalous."""
+        """True where anomalous; masked arrays where pixels are void."""
         return LazySequence(len(self._samples), lambda index: self._pairs[index].truth)
 
     @property
     def scores(self) -> Sequence[Scores]:
         """Maps after resizing, cropping, smoothing and scaling."""
         return LazySequence(len(self._samples), lambda index: self._scaled(self._pairs[index].scores))
+
+    @cached_property
+    def lost_defects(self) -> tuple[list[int], int]:
+        """Which images have anomalous pixels in the stored mask and none in the truth, and how many have the former."""
+        for index in set(range(len(self._samples))) - self._has_lost.keys():
+            _ = self._pairs[index]
+        marked = {index: lost for index, lost in sorted(self._has_lost.items()) if lost is not None}
+        return [index for index, lost in marked.items() if lost], len(marked)
 
     @cached_property
     def normal_areas(self) -> list[float]:
@@ -132,6 +159,14 @@ class Meeting:
         if protocol.smoothing:
             framed = gaussian_filter(framed, sigma=protocol.smoothing)
         truth = binarised(fractions, protocol.truth_rule)
+        is_empty = not truth.any()
+        is_marked = mask is not None and bool(MaskRule.parse(protocol.mask_rule).anomalous(mask).any())
+        self._has_lost[index] = is_empty if is_marked else None
+        void = None if mask is None else void_pixels(mask, shape, protocol)
+        if sample.is_image_level and mask is None:
+            void = np.ones(shape, dtype=np.bool_)
+        if void is not None and void.any():
+            truth = np.ma.MaskedArray(truth, mask=void[box])
         return Pair(framed, truth, float(np.sum(1 - fractions, dtype=np.float64)))
 
     def _mask(self, index: int) -> NDArray[np.number] | None:
@@ -140,8 +175,11 @@ class Meeting:
             return self._masks[index]
         if sample.mask_path is not None:
             return read_mask(sample.mask_path, sample.image_path)
-        if sample.is_anomalous:
-            raise InputError(f"{sample.name} shows a defect but has no mask; add one, or remove the image")
+        if sample.is_anomalous and not sample.is_image_level:
+            raise InputError(
+                f"{sample.name} shows a defect but has no mask; add one, remove the image, or let it enter image "
+                "metrics only with --image-level"
+            )
         return None
 
     @cached_property

@@ -6,6 +6,7 @@ from json import dumps
 from typing import Any, Literal
 
 from aseg_bench.errors import InputError, near_matches
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE, MaskRule
 
 _NAMING = ("name", "summary", "source")
 TruthResize = Literal["nearest", "opencv_nearest", "pillow_bilinear", "opencv_linear", "torch_antialias"]
@@ -60,6 +61,11 @@ class Protocol:
             normal pixels at a threshold of 0 or below.
         image_score: one number per image from its map.
         image_label: whether the ``folder`` or the evaluated ``mask`` says that an image is anomalous.
+        mask_rule: which stored values of a mask mean anomalous, and which mean void, as `MaskRule` reads it. With any
+            other than ``>0`` the mask is binarised by it before it is resized.
+
+    Raises:
+        InputError: the mask rule has no meaning, or makes pixels void in a protocol that restates other code.
     """
 
     name: str
@@ -83,22 +89,49 @@ class Protocol:
     aupro_rule: AuproRule = "exact"
     image_score: ImageScoreRule = "max"
     image_label: Literal["folder", "mask"] = "folder"
+    mask_rule: str = DEFAULT_RULE
+
+    def __post_init__(self) -> None:
+        rule = MaskRule.parse(self.mask_rule)
+        object.__setattr__(self, "mask_rule", rule.text)
+        if rule.ignored and self.is_restated:
+            raise InputError(
+                f"the protocol {self.name} restates code that knows no void pixels, so the mask rule {rule.text} does "
+                f"not go with it; leave out ignore=, or take exact or native"
+            )
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that can change a number, by name."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _NAMING}
+        """All that can change a number, by name; the mask rule is among them where it is not the default one."""
+        settings = {field.name: getattr(self, field.name) for field in fields(self) if field.name not in _NAMING}
+        if self.mask_rule == DEFAULT_RULE:
+            del settings["mask_rule"]  # what was kept before there were mask rules stays known
+        return settings
+
+    @property
+    def is_restated(self) -> bool:
+        """Whether it computes as other code does, which knows no void pixels: all but ours, under any mask rule."""
+        plain = {key: value for key, value in self.settings.items() if key != "mask_rule"}
+        return plain not in (EXACT.settings, NATIVE.settings)
 
     @property
     def stamp(self) -> str:
         """The name, from version 2 on as ``name@2``; with changed settings the name and a short digest of them.
 
-        So two protocols never share a stamp, and two meanings of one preset do not either.
+        A mask rule other than ``>0`` follows: ``exact[>127]``. So two protocols never share a stamp, and two meanings
+        of one preset do not either.
         """
         preset = PROTOCOLS.get(self.name)
+        if self.mask_rule != DEFAULT_RULE:
+            return replace(self, mask_rule=DEFAULT_RULE).stamp + self.mask_suffix
         if preset is not None and preset.settings == self.settings:
             return self.name if self.version == 1 else f"{self.name}@{self.version}"
         return f"{self.name}~{self.digest}"
+
+    @property
+    def mask_suffix(self) -> str:
+        """What the mask rule adds to a name: nothing, or for instance ``[>127]``."""
+        return "" if self.mask_rule == DEFAULT_RULE else f"[{self.mask_rule}]"
 
     @property
     def digest(self) -> str:
@@ -288,27 +321,28 @@ PROTOCOLS: dict[str, Protocol] = {
 }
 
 
-def find_protocol(name: str) -> Protocol:
-    """The preset of this name.
+def find_protocol(name: str, mask_rule: str = DEFAULT_RULE) -> Protocol:
+    """The preset of this name, under a mask rule.
 
     Raises:
-        InputError: no preset has this name.
+        InputError: no preset has this name, or the mask rule has no meaning or does not go with it.
     """
     if name not in PROTOCOLS:
         raise InputError(f"no protocol is named {name}; {near_matches(name, list(PROTOCOLS))}")
-    return PROTOCOLS[name]
+    return PROTOCOLS[name] if mask_rule == DEFAULT_RULE else replace(PROTOCOLS[name], mask_rule=mask_rule)
 
 
 def protocol_stamped(stamp: str) -> Protocol:
-    """The preset under which scores with this stamp were made.
+    """The preset, with its mask rule, under which scores with this stamp were made.
 
     Raises:
         InputError: no preset has this stamp, or the meaning of the preset has changed since.
     """
+    base, bracket, rule = stamp.partition("[")
     for protocol in PROTOCOLS.values():
-        if protocol.stamp == stamp:
-            return protocol
-    name = stamp.split("@")[0]
+        if protocol.stamp == base:
+            return find_protocol(protocol.name, rule.removesuffix("]")) if bracket else protocol
+    name = base.split("@")[0]
     if name in PROTOCOLS:
         raise InputError(f"scores under {stamp}, which is now {PROTOCOLS[name].stamp}; score the maps again")
     raise InputError(f"scores under {stamp}, which is not a preset; {near_matches(name, list(PROTOCOLS))}")

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE, MaskRule
 from aseg_bench.protocols.presets import Protocol, TruthResize, TruthRule
 
 Fractions = NDArray[np.float32]
@@ -17,20 +18,31 @@ def truth_fractions(mask: NDArray[np.number], shape: tuple[int, int], protocol: 
 
     Args:
         mask: as stored, (height, width); 0 is normal. Class indices (no value above 127, as in raw VisA) and
-            masks of any other type than 8 bits are read as ``> 0``.
+            masks of any other type than 8 bits are read as ``> 0``. With a mask rule other than that all are binarised
+            by it before they are resized.
         shape: height and width to resize to.
         protocol: its truth settings apply.
 
     Returns:
         Anomalous share of each pixel in [0, 1], float32, of the given shape.
     """
-    is_stretched = protocol.truth_binarised_first or mask.dtype != np.uint8 or mask.max(initial=0) <= 127
-    grey = np.where(mask > 0, np.uint8(255), np.uint8(0)) if is_stretched else mask.astype(np.uint8, copy=False)
+    is_ruled = protocol.mask_rule != DEFAULT_RULE
+    is_stretched = is_ruled or protocol.truth_binarised_first or mask.dtype != np.uint8 or mask.max(initial=0) <= 127
+    anomalous = MaskRule.parse(protocol.mask_rule).anomalous
+    grey = np.where(anomalous(mask), np.uint8(255), np.uint8(0)) if is_stretched else mask.astype(np.uint8, copy=False)
     if not grey.any():
         return np.zeros(shape, dtype=np.float32)
     if shape == grey.shape:
         return _as_fractions(grey)
     return _RESIZES[protocol.truth_resize](grey, (shape[1], shape[0]))
+
+
+def void_pixels(mask: NDArray[np.number], shape: tuple[int, int], protocol: Protocol) -> NDArray[np.bool_] | None:
+    """Which pixels of the evaluated size a stored mask makes void, as its truth is resized; None without any."""
+    void = MaskRule.parse(protocol.mask_rule).void(mask)
+    if void is None or not void.any() or void.shape == shape:
+        return void
+    return _RESIZES[protocol.truth_resize](void * np.uint8(255), (shape[1], shape[0])) > 0
 
 
 def binarised(fractions: Fractions, rule: TruthRule) -> NDArray[np.bool_]:

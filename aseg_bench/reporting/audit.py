@@ -16,6 +16,7 @@ from aseg_bench.predictions.imported import import_maps
 from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import progress_bar
 from aseg_bench.protocols import PROTOCOLS, find_protocol
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.reporting.figures.style import printed
 from aseg_bench.reporting.markdown import escape_markdown
 from aseg_bench.runs.evaluation import of_test, samples_of
@@ -55,6 +56,7 @@ def audit(
     categories: Sequence[str] | None = None,
     reader: str = "auto",
     protocols: Sequence[str] | None = None,
+    mask_rule: str = DEFAULT_RULE,
     limits: Limits | None = None,
     allow_clamped: bool = False,
     reading: Reading = AS_USUAL,
@@ -72,6 +74,7 @@ def audit(
         categories: those to score; None takes all.
         reader: key of a reader, or ``auto``.
         protocols: keys of ``PROTOCOLS`` to compare with ``exact``; None takes all.
+        mask_rule: which values of a mask mean anomalous or void, see `MaskRule`; part of every protocol.
         limits: how much a file may ask for, and whether pickles are read.
         allow_clamped: score clamped maps of layouts that usually clamp them.
         reading: how the files of the data set are read; it needs no training images.
@@ -80,7 +83,7 @@ def audit(
     Raises:
         InputError: a name is unknown, or maps or data cannot be used.
     """
-    rules = [find_protocol(key) for key in (PROTOCOLS if protocols is None else protocols)]
+    rules = [find_protocol(key, mask_rule) for key in (PROTOCOLS if protocols is None else protocols)]
     samples = of_test(samples_of(dataset, data_root, reading))
     dumps = [
         import_maps(path, samples, categories=categories, reader=reader, limits=limits, allow_clamped=allow_clamped)
@@ -96,11 +99,19 @@ def audit(
         task = bar.add_task("auditing", total=sum(len(dump.found) for dump in dumps), note="")
         for label, dump in zip(labels, dumps, strict=True):
             audited.append(
-                audit_dump(dump, label, protocols=rules, tell=lambda note: bar.update(task, advance=1, note=note))
+                audit_dump(
+                    dump,
+                    label,
+                    protocols=rules,
+                    mask_rule=mask_rule,
+                    tell=lambda note: bar.update(task, advance=1, note=note),
+                )
             )
     deviations = [row for own in audited for row in own.deviations]
     chosen = [sample for sample in samples or () if categories is None or sample.category in categories]
-    findings = [finding.text for finding in check_images(chosen, data_root, whole=False)]
+    findings = [
+        finding.text for finding in check_images(chosen, data_root, is_anomalous=own_rule(mask_rule), whole=False)
+    ]
     findings += [text for own in audited for text in own.findings]
     return Audit(deviations, findings, [] if out is None else write_audit(out, deviations, findings))
 

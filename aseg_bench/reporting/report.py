@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from shutil import rmtree
 
+import numpy as np
 import pandas as pd
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, counted
@@ -297,7 +298,8 @@ def false_alarms(maps: Sequence[Sequence[ScoredMaps]]) -> dict[Case, float]:
     """False-positive pixels per normal image at the threshold of the DSC, where a category has any normal image."""
     alarms = {}
     for scored in chain.from_iterable(maps):
-        normal = [index for index, sample in enumerate(scored.samples) if not sample.is_anomalous]
+        has_pixels = np.asarray(scored.counts.normal.any(axis=1))  # not where all are void
+        normal = [i for i, sample in enumerate(scored.samples) if has_pixels[i] and not sample.is_anomalous]
         if scored.threshold is not None and normal:
             alarms[scored.case] = float(scored.counts.confusion(scored.threshold)[1][normal].mean())
     return alarms

@@ -161,7 +161,7 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
     checkpoint = RunFolder(plan.out).training(facts.name, plan.dataset) / "checkpoint.pt"
     model = TrainedModel.from_checkpoint(checkpoint, plan.options.device)
     _check_levels(sets, _keep_level_maps(store, model, test, plan.options.quiet))
-    protocol = find_protocol(plan.protocol)
+    protocol = find_protocol(plan.protocol, plan.mask_rule)
     scores: list[Score] = []
     for levels in track(sets, "scoring level sets", len(sets), plan.options.quiet):
         for (dataset, category), samples in by_category(test).items():

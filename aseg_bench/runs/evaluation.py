@@ -11,6 +11,7 @@ from aseg_bench.predictions.imported import OWN_DATASET, import_maps
 from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import progress_bar, working
 from aseg_bench.protocols import find_protocol
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.records import Case, Sample, grouped
 from aseg_bench.runs.admission import check_data, check_name, check_tables, data_facts
 from aseg_bench.runs.folder import RunFolder
@@ -44,6 +45,7 @@ def evaluate(
     categories: Sequence[str] | None = None,
     reader: str = "auto",
     protocol: str = "exact",
+    mask_rule: str = DEFAULT_RULE,
     metrics: Sequence[str] | None = None,
     limits: Limits | None = None,
     allow_clamped: bool = False,
@@ -63,6 +65,7 @@ def evaluate(
         categories: those to score; None takes all.
         reader: key of a reader, or ``auto``.
         protocol: key of ``PROTOCOLS``.
+        mask_rule: which values of a mask mean anomalous or void, see `MaskRule`; part of the protocol.
         metrics: keys of ``METRICS``; None takes the default ones.
         limits: how much a file may ask for, and whether pickles are read.
         allow_clamped: score clamped maps of layouts that usually clamp them.
@@ -74,7 +77,7 @@ def evaluate(
     Raises:
         InputError: a name is unknown, maps or data cannot be used, or the folder holds what does not go with them.
     """
-    rules, folder = find_protocol(protocol), RunFolder(out)
+    rules, folder = find_protocol(protocol, mask_rule), RunFolder(out)
     check_name(folder, name)
     samples = samples_of(dataset, data_root, reading)
     imported = import_maps(
@@ -91,7 +94,7 @@ def evaluate(
     if dataset and samples:
         with working("checking images", quiet):
             chosen = [sample for sample in samples if categories is None or sample.category in categories]
-            findings = check_images(chosen, data_root, whole=False)
+            findings = check_images(chosen, data_root, is_anomalous=own_rule(mask_rule), whole=False)
             data = data_facts(data_root, chosen, reading, findings)
         check_data(folder, dataset, data, [name], overwrite=True)
         record = record.with_data(dataset, data)

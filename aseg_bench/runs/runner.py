@@ -25,6 +25,7 @@ from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.progress import track, working
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.protocols.frame import resized_map
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.records import AnomalyMap, Case, Finding, Sample, Score
 from aseg_bench.runs.admission import check_data, check_tables, data_facts
 from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, RunFolder
@@ -47,6 +48,7 @@ class RunPlan:
         options: for every live method; ``folder`` and ``settings`` are set per method.
         settings: method -> field -> value, as the user typed them.
         protocol: key of ``PROTOCOLS``.
+        mask_rule: which values of a mask mean anomalous or void, see `MaskRule`; part of the protocol.
         half: keep maps in half precision.
         map_size: keep maps in the size that the method gives them (``model``), or resize them bilinearly to the
             original ``image``, as MVTec's evaluation code needs them.
@@ -65,6 +67,7 @@ class RunPlan:
     options: MethodOptions = field(default_factory=MethodOptions)
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     protocol: str = "exact"
+    mask_rule: str = DEFAULT_RULE
     half: bool = False
     map_size: str = MAP_SIZES[0]
     overwrite: bool = False
@@ -145,14 +148,14 @@ class _Ready(NamedTuple):
 
 
 def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
-    protocol = find_protocol(plan.protocol)
+    protocol = find_protocol(plan.protocol, plan.mask_rule)
     _check_names(plan, folder)
     live = [name for name in plan.methods if name not in plan.maps]
     splits = (["train"] if live else []) + ([] if plan.train_only else ["test"])
     reading = replace(plan.reading, splits=splits)
     samples = find_samples(plan.dataset, plan.data_root, plan.categories, reading)
     with working("checking images and maps", plan.options.quiet):
-        findings = check_images(samples, plan.data_root)
+        findings = check_images(samples, plan.data_root, is_anomalous=own_rule(plan.mask_rule))
         data = data_facts(plan.data_root, samples, reading, findings)
         conditions = _conditions(plan, data)
     test = [sample for sample in samples if sample.split == "test"]

@@ -7,6 +7,7 @@ from aseg_bench.errors import AsegBenchError, InputError, first_few
 from aseg_bench.metrics import METRICS
 from aseg_bench.predictions.imported import Category, ImportedMaps
 from aseg_bench.protocols import EXACT, PROTOCOLS, Protocol
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE
 from aseg_bench.records import Case, Finding, Score, grouped
 from aseg_bench.scoring.categories import Scored, mean_of, score_category
 
@@ -36,7 +37,7 @@ class Deviation:
 
     Attributes:
         method: whose maps.
-        protocol: name of the preset.
+        protocol: name of the preset, with the mask rule where that is not ``>0``.
         metric: key of ``METRICS``.
         value: mean over the categories; None where undefined.
         points: deviation from ``exact`` in percentage points; None where either is undefined.
@@ -73,6 +74,7 @@ def audit_dump(
     name: str,
     *,
     protocols: Sequence[Protocol] = tuple(PROTOCOLS.values()),
+    mask_rule: str = DEFAULT_RULE,
     metrics: Sequence[str] = AUDITED,
     tell: Callable[[str], None] = lambda category: None,
 ) -> Audited:
@@ -84,20 +86,24 @@ def audit_dump(
         imported: the dump; every category must be sound.
         name: of the method.
         protocols: to compare with ``exact``.
+        mask_rule: in the place of theirs, so that masks mean the same under all.
         metrics: keys of ``METRICS``; those that are not installed are left out.
         tell: called with each category that is done.
 
     Raises:
-        InputError: the dump has a problem, or its maps cannot be used under ``exact``.
+        InputError: the dump has a problem, its maps cannot be used under ``exact``, or the mask rule does not go with
+            a protocol.
     """
     if problems := imported.problem_text:
         raise InputError(problems)
     keys = [key for key in metrics if key in METRICS]
-    variants = {protocol.stamp: protocol for protocol in _with_switches(protocols)}
+    exact = replace(EXACT, mask_rule=mask_rule)
+    protocols = [replace(protocol, mask_rule=mask_rule) for protocol in protocols]
+    variants = {protocol.stamp: protocol for protocol in _with_switches(exact, protocols)}
     scores: list[Score] = []
     findings: list[Finding] = []
     for of in imported.found:
-        category = imported.read(of)
+        category = imported.read(of, mask_rule)
         case = Case(name, category.samples[0].dataset, of)
         for variant in variants.values():
             scored = _scored(variant, case, category, keys)
@@ -110,44 +116,46 @@ def audit_dump(
         by_cell.setdefault((score.protocol, score.metric), []).append(score)
     means = {cell: mean_of(of_cell)[0] for cell, of_cell in by_cell.items()}
     deviations = [
-        replace(_deviation(name, protocol, key, means), undefined_because=_reasons(by_cell[protocol.stamp, key]))
+        replace(_deviation(name, protocol, exact, key, means), undefined_because=_reasons(by_cell[protocol.stamp, key]))
         for protocol in protocols
         for key in keys
     ]
     return Audited(deviations, grouped(findings, len(imported.found)))
 
 
-def _with_switches(protocols: Sequence[Protocol]) -> Iterable[Protocol]:
+def _with_switches(exact: Protocol, protocols: Sequence[Protocol]) -> Iterable[Protocol]:
     """``exact``, the protocols, and ``exact`` with each single choice of theirs."""
-    yield EXACT
+    yield exact
     for protocol in protocols:
         yield protocol
-        for _, switched in _switches(protocol):
+        for _, switched in _switches(protocol, exact):
             yield switched
 
 
-def _switches(protocol: Protocol) -> Iterable[tuple[str, Protocol]]:
+def _switches(protocol: Protocol, exact: Protocol) -> Iterable[tuple[str, Protocol]]:
     for choice, settings in _CHOICES.items():
-        switched = replace(EXACT, **{setting: protocol.settings[setting] for setting in settings})
-        if switched != EXACT:
+        switched = replace(exact, **{setting: protocol.settings[setting] for setting in settings})
+        if switched != exact:
             yield choice, switched
 
 
-def _deviation(name: str, protocol: Protocol, metric: str, means: Mapping[tuple[str, str], float | None]) -> Deviation:
+def _deviation(
+    name: str, protocol: Protocol, exact: Protocol, metric: str, means: Mapping[tuple[str, str], float | None]
+) -> Deviation:
     def points(stamp: str) -> float | None:
-        value, exact = means[stamp, metric], means[EXACT.stamp, metric]
-        return None if value is None or exact is None else 100 * (value - exact)
+        value, at_exact = means[stamp, metric], means[exact.stamp, metric]
+        return None if value is None or at_exact is None else 100 * (value - at_exact)
 
-    total = points(protocol.stamp)
+    total, shown = points(protocol.stamp), protocol.name + protocol.mask_suffix
     value = means[protocol.stamp, metric]
     if total is None or abs(total) < NEGLIGIBLE:
-        return Deviation(name, protocol.name, metric, value, total, "", None)
-    alone = ((choice, switched, points(switched.stamp)) for choice, switched in _switches(protocol))
+        return Deviation(name, shown, metric, value, total, "", None)
+    alone = ((choice, switched, points(switched.stamp)) for choice, switched in _switches(protocol, exact))
     moving = [(choice, switched, by) for choice, switched, by in alone if by and by * total > 0]
     if not moving or max(abs(by) for *_, by in moving) < _SHARE * abs(total):
-        return Deviation(name, protocol.name, metric, value, total, "several choices together", None)
+        return Deviation(name, shown, metric, value, total, "several choices together", None)
     choice, switched, by = max(moving, key=lambda entry: abs(entry[2]))
-    return Deviation(name, protocol.name, metric, value, total, _in_words(choice, switched), by)
+    return Deviation(name, shown, metric, value, total, _in_words(choice, switched), by)
 
 
 def _in_words(choice: str, switched: Protocol) -> str:
@@ -165,7 +173,7 @@ def _scored(variant: Protocol, case: Case, category: Category, keys: Sequence[st
             case, category.samples, category.maps, protocol=variant, metrics=keys, masks=category.masks
         )
     except Exception as error:
-        if variant == EXACT:
+        if variant == replace(EXACT, mask_rule=variant.mask_rule):
             raise
         reason = str(error) if isinstance(error, AsegBenchError) else f"{type(error).__name__}: {error}"
         return Scored([Score(case, key, None, len(category.samples), variant.stamp, reason) for key in keys], [])

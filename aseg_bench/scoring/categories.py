@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from aseg_bench.errors import InputError, UndefinedMetricError
+from aseg_bench.errors import InputError, UndefinedMetricError, first_few
 from aseg_bench.metrics import DEFAULT_METRICS, METRICS, Measured, measure
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.meeting import Masks, Meeting
@@ -17,8 +17,8 @@ from aseg_bench.records import Case, Finding, Sample, Score
 Maps = Sequence[NDArray[np.floating]]
 _DSC = ("dsc", "iou")
 _DSC_ENDINGS: dict[DscRule, str] = {"paper": "", "anomalous_only": "_anomalous", "pooled": "_pooled"}
-DEGENERATE = "degenerate_threshold"
-SCORING = 2  # raised when scores change; what an older one has scored is scored again
+DEGENERATE, LOST = "degenerate_threshold", "defect_lost"
+SCORING = 3  # raised when scores change; what an older one has scored is scored again
 _MOST = 0.5  # share of all pixels called anomalous that makes a threshold degenerate
 
 
@@ -52,7 +52,8 @@ def score_category(
 
     Returns:
         One Score per metric, in the order asked for, of which undefined ones carry the reason; and a finding where the
-        precision + recall threshold calls most pixels anomalous.
+        precision + recall threshold calls most pixels anomalous, and one where a defect vanishes as its mask is
+        resized.
 
     Raises:
         InputError: the counts differ, an anomalous sample has no mask, or a map is not a finite 2-D array.
@@ -95,7 +96,8 @@ def score_meeting(
             undefined[key] = str(error)
     n_images = len(meeting.truths)
     scores = [Score(case, key, values.get(key), n_images, protocol.stamp, undefined.get(key, "")) for key in keys]
-    return Scored(scores, _degenerate(case, measured) if "dsc" in measured.values else [])
+    degenerate = _degenerate(case, measured) if "dsc" in measured.values else []
+    return Scored(scores, [*degenerate, *_lost(case, meeting)])
 
 
 def mean_of(scores: Sequence[Score]) -> tuple[float | None, str]:
@@ -119,3 +121,23 @@ def _degenerate(case: Case, measured: Measured) -> list[Finding]:
         "dsc_pooled and pixel_f1_max"
     )
     return [Finding(DEGENERATE, text, case)]
+
+
+def _lost(case: Case, meeting: Meeting) -> list[Finding]:
+    (lost, n_marked), protocol = meeting.lost_defects, meeting.protocol
+    if not lost:
+        return []
+    is_one = len(lost) == 1
+    what = "the defect of 1" if is_one else f"the defects of {len(lost)}"
+    them = "vanishes when its mask is" if is_one else "vanish when their masks are"
+    names = first_few([meeting.samples[index].name for index in lost])
+    where = "to the size of the maps" if protocol.size == "map" else f"into the frame of {protocol.name}"
+    counts = "a normal picture, as in the code that it restates"
+    if protocol.image_label == "folder":
+        counts = "anomalous in image metrics, is none of the normal pictures of other metrics, and has no Dice"
+    mend = "write larger maps, or score with" if protocol.size == "map" else "no defect is lost with"
+    text = (
+        f"{what} of {n_marked} pictures {them} brought {where}, first {names}; such a picture counts as {counts}: "
+        f"{mend} --protocol native"
+    )
+    return [Finding(LOST, text, case)]

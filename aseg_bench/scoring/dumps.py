@@ -52,7 +52,7 @@ def score_dump(
         raise InputError(f"{failures[0]}. With --keep-going the other categories are scored")
     scores: list[Score] = []
     findings: list[Finding] = []
-    for name_of_category, category in _read(imported, keep_going, failures):
+    for name_of_category, category in _read(imported, protocol, keep_going, failures):
         case = Case(name, category.samples[0].dataset if category.samples else OWN_DATASET, name_of_category)
         scored = score_category(
             case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=category.masks
@@ -70,10 +70,12 @@ def score_dump(
     return ScoredDump(scores, findings, failures)
 
 
-def _read(imported: ImportedMaps, keep_going: bool, failures: list[str]) -> Iterator[tuple[str, Category]]:
+def _read(
+    imported: ImportedMaps, protocol: Protocol, keep_going: bool, failures: list[str]
+) -> Iterator[tuple[str, Category]]:
     for name in imported.found:
         try:
-            category = imported.read(name)
+            category = imported.read(name, protocol.mask_rule)
         except InputError as error:
             if not keep_going:
                 raise

@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, distributed
 from torchmetrics import Metric
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import METRICS, FirstPass, SecondPass, defined, needs_of
-from aseg_bench.metrics.checks import as_array, check_keys, check_pair
+from aseg_bench.metrics.checks import as_array, as_mask, check_keys, check_pair, mask_bytes, mask_of_bytes
 
 Part = TypeVar("Part", FirstPass, SecondPass)
 
@@ -49,18 +51,19 @@ class SegmentationMetrics(Metric):
         for state in ("score_maps", "masks", "image_scores"):
             self.add_state(state, default=[], dist_reduce_fx=None)
 
-    def update(self, scores: Tensor, masks: Tensor, image_scores: Tensor | None = None) -> None:
+    def update(self, scores: Tensor, masks: Tensor | NDArray[np.bool_], image_scores: Tensor | None = None) -> None:
         """Take a batch.
 
         Args:
             scores: anomaly score per pixel, (batch, height, width) or (batch, 1, height, width).
-            masks: True where the pixel is anomalous, bool, same shape.
+            masks: True where the pixel is anomalous, bool, same shape; a numpy masked array where some are void.
             image_scores: one score per image, (batch,); None takes the highest pixel, then for all batches.
 
         Raises:
             InputError: shapes differ, masks are not boolean, or only some batches come with image scores.
         """
-        scores, masks = (batch.squeeze(1) if batch.ndim == 4 else batch for batch in (scores, masks))
+        scores = scores.squeeze(1) if scores.ndim == 4 else scores
+        masks = masks.squeeze(1) if masks.ndim == 4 else masks
         if scores.ndim != 3 or scores.shape != masks.shape:
             raise InputError(
                 f"scores have shape {tuple(scores.shape)}, masks {tuple(masks.shape)}; (batch, height, width) or "
@@ -70,11 +73,11 @@ class SegmentationMetrics(Metric):
             raise InputError(f"there are {len(scores)} images and image scores of shape {tuple(image_scores.shape)}")
         if self.score_maps and (image_scores is None) == bool(self.image_scores):
             raise InputError("give image scores with every batch or with none")
-        maps, truth = as_array(scores, "the scores"), as_array(masks, "the masks")
+        maps, truth = as_array(scores, "the scores"), as_mask(masks, "the masks")
         for score_map, mask in zip(maps, truth, strict=True):
             check_pair(score_map, mask, f"image {len(self.score_maps)}")
             self.score_maps.append(torch.from_numpy(score_map))
-            self.masks.append(torch.from_numpy(mask))
+            self.masks.append(torch.from_numpy(mask_bytes(mask).reshape(mask.shape)))
         if image_scores is not None:
             self.image_scores.extend(image_scores.detach().double().cpu())
 
@@ -88,7 +91,7 @@ class SegmentationMetrics(Metric):
         needs = needs_of(self.keys)
         first = FirstPass(needs)
         pairs = [
-            (score_map.cpu().numpy(), mask.cpu().numpy())
+            (score_map.cpu().numpy(), mask_of_bytes(mask.cpu().numpy()))
             for score_map, mask in zip(self.score_maps, self.masks, strict=True)
         ]
         for score_map, mask in pairs:

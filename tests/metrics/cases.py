@@ -74,9 +74,19 @@ def _as_type(scores, dtype):
     return np.array([low + int(share * (high - low)) for share in np.nan_to_num(shares)], dtype=dtype)
 
 
+@st.composite
+def maps_with_void(draw, **options):
+    """As `maps`, with any pixels of the masks void, and some images throughout."""
+    scores, masks = draw(maps(**options))
+    voids = [draw(arrays(np.bool_, mask.shape)) & draw(st.booleans()) for mask in masks]
+    voids = [void | (draw(st.integers(0, 5)) == 0) for void in voids]
+    return scores, [np.ma.array(mask, mask=void) for mask, void in zip(masks, voids, strict=True)]
+
+
 def both_classes(masks):
     """Whether every metric is defined: there are normal images, and both classes of pixels in the anomalous ones."""
-    return not all(mask.any() for mask in masks) and any(mask.any() and not mask.all() for mask in masks)
+    has_normal = any(np.ma.count(mask) and not mask.any() for mask in masks)
+    return has_normal and any(mask.any() and not mask.all() for mask in masks)
 
 
 def saturated(masks):
@@ -85,7 +95,7 @@ def saturated(masks):
     for i, mask in enumerate(masks):
         here = []
         for places in oracles.components(mask):
-            region = np.zeros_like(mask)
+            region = np.zeros(mask.shape, dtype=bool)
             region[tuple(np.transpose(places))] = True
             saturation = max(len(places) // 2, 1)
             here.append(SaturatedRegion(region, saturation))

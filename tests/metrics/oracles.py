@@ -1,4 +1,7 @@
-"""The metrics as slow, plain truth: every threshold against every pixel; nothing is shared with the code under test."""
+"""The metrics as slow, plain truth: every threshold against every pixel; nothing is shared with the code under test.
+
+A masked pixel of a mask is void: it is cut out of scores and mask before anything is counted.
+"""
 
 from itertools import pairwise
 from math import inf, log
@@ -22,9 +25,16 @@ class Points(NamedTuple):
     fp: np.ndarray
 
 
+def valid(score_map, mask):
+    """Scores of the pixels that are not void, and whether each is anomalous."""
+    places = [place for place in np.ndindex(mask.shape) if not np.ma.getmaskarray(mask)[place]]
+    scores, labels = ([of[place] for place in places] for of in (score_map, np.ma.getdata(mask)))
+    return Pairs(np.array(scores, dtype=score_map.dtype), np.array(labels, dtype=bool))
+
+
 def pooled(scores, masks):
-    """All pixels of all images."""
-    return Pairs(np.concatenate([s.ravel() for s in scores]), np.concatenate([m.ravel() for m in masks]))
+    """All pixels of all images that are not void."""
+    return Pairs(*map(np.concatenate, zip(*map(valid, scores, masks), strict=True)))
 
 
 def auroc(pairs):
@@ -71,9 +81,12 @@ def overlaps(scores, masks, index):
     threshold, _, _ = at_pr_threshold(pooled(scores, masks))
     values = []
     for score_map, mask in zip(scores, masks, strict=True):
-        called = {place for place, score in np.ndenumerate(score_map) if score >= threshold}
-        truth = {place for place, value in np.ndenumerate(mask) if value}
-        if not truth:
+        void = {place for place, is_void in np.ndenumerate(np.ma.getmaskarray(mask)) if is_void}
+        called = {place for place, score in np.ndenumerate(score_map) if score >= threshold} - void
+        truth = {place for place, value in np.ndenumerate(np.ma.getdata(mask)) if value} - void
+        if len(void) == mask.size:
+            values.append(np.nan)
+        elif not truth:
             values.append(0.0 if called else 1.0)
         else:
             both = len(called & truth)
@@ -83,7 +96,7 @@ def overlaps(scores, masks, index):
 
 def components(mask):
     """The 8-connected regions of a mask, as lists of places, by flood fill."""
-    left = {place for place, value in np.ndenumerate(mask) if value}
+    left = {place for place, value in np.ndenumerate(np.ma.filled(mask, False)) if value}
     found = []
     while left:
         region, fringe = [], [left.pop()]
@@ -134,7 +147,7 @@ def aupro(scores, masks, limit):
 
 def aupimo(scores, masks, lower, upper):
     """Value of each anomalous image."""
-    normal = np.concatenate([s.ravel() for s, mask in zip(scores, masks, strict=True) if not mask.any()])
+    normal = np.concatenate([valid(s, mask).scores for s, mask in zip(scores, masks, strict=True) if not mask.any()])
     thresholds = points(pooled(scores, masks)).thresholds
     values = []
     for score_map, mask in zip(scores, masks, strict=True):
@@ -142,7 +155,7 @@ def aupimo(scores, masks, lower, upper):
             continue
         at_zero, curve = 0.0, []
         for t in thresholds:
-            share = float((score_map[mask] >= t).mean())
+            share = float((score_map[np.ma.filled(mask, False)] >= t).mean())
             rate = (normal >= t).mean()
             if rate == 0.0:
                 at_zero = share
@@ -176,7 +189,7 @@ def iap_90(scores, masks):
 def metric(key, scores, masks, regions=None):
     """Any metric of METRICS."""
     pairs = pooled(scores, masks)
-    images = Pairs(np.array([s.max() for s in scores]), np.array([mask.any() for mask in masks]))
+    images = Pairs(np.array([s.max() for s in scores]), np.array([bool(mask.any()) for mask in masks]))
     total = pairs.labels.sum()
     threshold, tp, fp = at_pr_threshold(pairs)
 
@@ -192,8 +205,8 @@ def metric(key, scores, masks, regions=None):
             "pixel_f1_max": lambda: f1_max(pairs),
             "pixel_iou_max": lambda: iou_max(pairs),
             "pixel_fpr_at_95_tpr": lambda: fpr_at_95_tpr(pairs),
-            "dsc": lambda: np.mean(overlaps(scores, masks, 0)),
-            "iou": lambda: np.mean(overlaps(scores, masks, 1)),
+            "dsc": lambda: np.nanmean(overlaps(scores, masks, 0)),
+            "iou": lambda: np.nanmean(overlaps(scores, masks, 1)),
             "dsc_anomalous": lambda: np.mean(anomalous(overlaps(scores, masks, 0))),
             "iou_anomalous": lambda: np.mean(anomalous(overlaps(scores, masks, 1))),
             "dsc_pooled": lambda: 2 * tp / (tp + fp + total),
@@ -201,7 +214,11 @@ def metric(key, scores, masks, regions=None):
             "precision": lambda: tp / (tp + fp),
             "recall": lambda: tp / total,
             "fp_pixels": lambda: np.mean(
-                [(s >= threshold).sum() for s, m in zip(scores, masks, strict=True) if not m.any()]
+                [
+                    (valid(s, m).scores >= threshold).sum()
+                    for s, m in zip(scores, masks, strict=True)
+                    if not m.any() and not np.ma.getmaskarray(m).all()
+                ]
             ),
             "aupro_0.3": lambda: aupro(scores, masks, 0.3),
             "aupro_0.05": lambda: aupro(scores, masks, 0.05),
@@ -210,7 +227,7 @@ def metric(key, scores, masks, regions=None):
             "iap_90": lambda: iap_90(scores, masks),
             "aupimo": lambda: np.mean(aupimo(scores, masks, 1e-5, 1e-4)),
             "anomaly_rate": lambda: pairs.labels.mean(),
-            "anomaly_rate_anomalous": lambda: total / sum(mask.size for mask in masks if mask.any()),
+            "anomaly_rate_anomalous": lambda: total / sum(np.ma.count(mask) for mask in masks if mask.any()),
             "image_auroc": lambda: auroc(images),
             "image_ap": lambda: ap(images),
             "image_f1_max": lambda: f1_max(images),

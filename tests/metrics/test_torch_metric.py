@@ -33,6 +33,14 @@ def test_batches_give_the_bits_of_the_whole():
     assert numbers(metric.compute()) == EXPECTED
 
 
+def test_void_pixels_come_as_a_masked_array():
+    masks = np.ma.array(MASKS, mask=np.random.default_rng(0).random(MASKS.shape) < 0.2)
+    metric = SegmentationMetrics()
+    metric.update(torch.from_numpy(SCORES[:3]), masks[:3])
+    metric.update(torch.from_numpy(SCORES[3:, None]), masks[3:, None])
+    assert numbers(metric.compute()) == evaluate_maps(SCORES, masks)
+
+
 def test_forward_gives_the_batch_and_keeps_all():
     metric = SegmentationMetrics()
     for scores, masks in batches(4):

@@ -60,17 +60,34 @@ def test_every_changed_setting_changes_the_stamp() -> None:
         "truth_binarised_first": True, "smoothing": 4.0, "map_scale": "image_min_max", "auroc_flip": True,
         "ap_rule": "trapezoids", "binning": "histogram_50", "image_binning": "histogram_50", "f1_rule": "grid_21",
         "dsc_rule": "pooled", "aupro_rule": "grid_200", "image_score": "std", "image_label": "mask",
+        "mask_rule": ">127",
     }  # fmt: skip
     assert set(other) == {field.name for field in fields(Protocol)} - {"name", "summary", "source"}
     stamps = {replace(EXACT, **{name: value}).stamp for name, value in other.items()}  # type: ignore[arg-type]
     assert len(stamps) == len(other)
-    assert all(stamp.startswith("exact~") for stamp in stamps)
+    assert all(stamp.startswith("exact~") or stamp == "exact[>127]" for stamp in stamps)
     assert replace(EXACT, summary="said otherwise").stamp == "exact"
 
 
 def test_an_unknown_protocol_names_near_ones() -> None:
     with pytest.raises(InputError, match="did you mean patchcore"):
         find_protocol("patchcor")
+
+
+@pytest.mark.parametrize("rule", [">127", "=1,2 ignore=255", ">0 ignore=255", "=0", ">0.5"])
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)
+def test_a_mask_rule_joins_the_stamp_which_leads_back_to_it(protocol, rule):
+    if "ignore" in rule and protocol.name not in ("exact", "native"):
+        message = f"the protocol {protocol.name} restates code that knows no void pixels.*leave out ignore="
+        with pytest.raises(InputError, match=message):
+            find_protocol(protocol.name, rule)
+        return
+    ruled = find_protocol(protocol.name, rule)
+    assert ruled.stamp == f"{protocol.stamp}[{rule}]"
+    assert protocol_stamped(ruled.stamp) == ruled != protocol
+    assert (ruled.settings.pop("mask_rule"), ruled.digest != protocol.digest) == (rule, True)
+    assert find_protocol(protocol.name, ">0") is protocol
+    assert replace(protocol, smoothing=2.0, mask_rule=">127").stamp == f"{replace(protocol, smoothing=2.0).stamp}[>127]"
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=lambda protocol: protocol.name)

@@ -12,6 +12,7 @@ from PIL import Image
 from sklearn.metrics import auc, average_precision_score, precision_recall_curve, roc_auc_score, roc_curve
 
 from aseg_bench.errors import InputError
+from aseg_bench.metrics import METRICS
 from aseg_bench.protocols import EXACT, NATIVE, PROTOCOLS, Protocol
 from aseg_bench.records import Case, Sample
 from aseg_bench.scoring.categories import DEGENERATE, mean_of, score_category
@@ -276,3 +277,94 @@ def test_counts_masks_and_shapes_are_checked_before_any_work() -> None:
         score_category(CASE, samples, [scores])
     with pytest.raises(InputError, match=r"the map of c/test/bad/000 has shape \(1, 4, 4\)"):
         score_category(CASE, samples, [scores[None]], masks=[scores])
+
+
+def of_sizes(folder: Path, shapes: Sequence[tuple[int, int, int, int]]) -> list[Sample]:
+    """Pictures of 64 x 64 with a defect (row, column, height, width) each; a height of 0 is a normal picture."""
+    samples = []
+    for index, (row, column, height, width) in enumerate(shapes):
+        mask = np.zeros((64, 64), np.uint8)
+        mask[row : row + height, column : column + width] = 255
+        image, path = folder / f"{index}.png", folder / f"{index}_mask.png"
+        for file in (image, path):
+            Image.fromarray(mask).save(file)
+        samples.append(
+            Sample("d", "c", "test", "bad" if height else "good", str(index), image, path if height else None)
+        )
+    return samples
+
+
+def test_a_defect_that_vanishes_in_resizing_is_a_finding_and_makes_no_normal_picture(tmp_path: Path) -> None:
+    samples = of_sizes(tmp_path, [(0, 0, 32, 32), (1, 1, 2, 1), (5, 9, 1, 2), (0, 0, 0, 0), (0, 0, 0, 0)])
+    maps = list(np.random.default_rng(0).random((5, 8, 8)))
+    keys = ["pixel_auroc", "dsc", "fp_pixels", "image_auroc", "aupimo", "anomaly_rate"]
+    scores, findings = score_category(CASE, samples, maps, metrics=keys)
+    values = {score.metric: score.value for score in scores}
+    (text,) = [found.text for found in findings if found.kind == "defect_lost"]
+    assert text.startswith(
+        "the defects of 2 of 3 pictures vanish when their masks are brought to the size of the maps, first "
+        "c/test/bad/1, c/test/bad/2; "
+    )
+    assert text.endswith("write larger maps, or score with --protocol native")
+    tops = [m.max() for m in maps]
+    assert values["image_auroc"] == roc_auc_score([1, 1, 1, 0, 0], tops)
+    kept = [0, 3, 4]
+    alone = score_category(CASE, [samples[i] for i in kept], [maps[i] for i in kept], metrics=["aupimo"])
+    assert values["aupimo"] == alone.scores[0].value
+    truth = np.zeros((5, 8, 8), bool)
+    truth[0, :4, :4] = True
+    pooled = np.concatenate([m.ravel() for m in maps])
+    assert values["pixel_auroc"] == pytest.approx(roc_auc_score(truth.ravel(), pooled))
+    precision, recall, thresholds = precision_recall_curve(truth.ravel(), pooled)
+    called = np.stack(maps) >= thresholds[np.argmax(precision[:-1] + recall[:-1])]
+    assert values["fp_pixels"] == called[3:].sum() / 2
+    dice = 2 * (called[0] & truth[0]).sum() / (called[0].sum() + truth[0].sum())
+    assert values["dsc"] == pytest.approx(np.mean([dice, not called[3].any(), not called[4].any()]))
+
+
+def test_only_where_a_defect_vanishes_is_it_said(tmp_path: Path) -> None:
+    samples, maps = of_sizes(tmp_path, [(0, 0, 32, 32), (1, 1, 2, 1), (0, 0, 0, 0)]), list(np.zeros((3, 8, 8)))
+
+    def lost(protocol: Protocol) -> list[str]:
+        findings = score_category(CASE, samples, maps, protocol=protocol).findings
+        return [found.text for found in findings if found.kind == "defect_lost"]
+
+    assert lost(NATIVE) == []
+    assert lost(replace(EXACT, mask_rule="=7")) == []  # no value of the masks is a defect
+    (text,) = lost(EXACT)
+    assert text.startswith("the defect of 1 of 2 pictures vanishes when its mask is brought to the size of the maps")
+    (text,) = lost(replace(PROTOCOLS["uniad"], size=8))
+    assert "into the frame of uniad, first c/test/bad/1; such a picture counts as a normal picture" in text
+
+
+def test_a_picture_with_image_level_truth_counts_in_image_metrics_alone(tmp_path: Path) -> None:
+    samples = of_sizes(tmp_path, [(0, 0, 32, 32), (0, 0, 9, 9), (0, 0, 0, 0), (0, 0, 0, 0)])
+    samples[1] = replace(samples[1], mask_path=None, is_image_level=True)
+    maps = list(np.random.default_rng(0).random((4, 8, 8)))
+    values = {score.metric: score.value for score in score_category(CASE, samples, maps).scores}
+    kept = [0, 2, 3]
+    without = score_category(CASE, [samples[i] for i in kept], [maps[i] for i in kept]).scores
+    for score in without:
+        assert METRICS[score.metric].level == "image" or values[score.metric] == score.value
+    assert values["image_auroc"] == roc_auc_score([1, 1, 0, 0], [m.max() for m in maps])
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_category_under_a_rule_with_void_pixels_has_the_numbers_of_the_rest(tmp_path: Path, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    samples, values = of_sizes(tmp_path, [(0, 0, 8, 8), (9, 9, 20, 20), (0, 0, 0, 0), (3, 3, 40, 2)]), []
+    for sample in samples:
+        mask = np.zeros((64, 64), np.uint8)
+        if sample.mask_path is not None:
+            mask = rng.choice([0, 1, 2, 255], (64, 64)).astype(np.uint8)
+            Image.fromarray(mask).save(sample.mask_path)
+        values.append(mask)
+    maps = list(rng.integers(0, 9, (4, 64, 64)).astype(np.float32))
+    found = score_category(CASE, samples, maps, protocol=replace(EXACT, mask_rule="=1,2 ignore=255")).scores
+    assert {score.protocol for score in found} == {"exact[=1,2 ignore=255]"}
+    pixels = [(m[v != 255], (v[v != 255] > 0)) for m, v in zip(maps, values, strict=True)]
+    scores, truth = (np.concatenate(of) for of in zip(*pixels, strict=True))
+    by_key = {score.metric: score.value for score in found}
+    assert by_key["pixel_auroc"] == pytest.approx(roc_auc_score(truth, scores), abs=1e-12)
+    assert by_key["pixel_ap"] == pytest.approx(average_precision_score(truth, scores), abs=1e-12)
+    assert by_key["anomaly_rate"] == pytest.approx(truth.mean(), abs=1e-12)

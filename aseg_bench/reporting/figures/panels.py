@@ -14,7 +14,7 @@ from aseg_bench.reporting.figures.style import PAGE, TRUTH, new_figure, printed,
 
 
 def chosen_images(category: Sequence[ScoredMaps]) -> dict[str, int]:
-    """The anomalous images of worst, median and best Dice, by position; ties go to the first name.
+    """The images with anomalous pixels of worst, median and best Dice, by position; ties go to the first name.
 
     Dice is taken at each method's category threshold and averaged over the methods, so no method chooses its images.
 
@@ -26,7 +26,8 @@ def chosen_images(category: Sequence[ScoredMaps]) -> dict[str, int]:
         if maps.threshold is not None:
             hits, false_alarms, misses = maps.counts.confusion(maps.threshold)
             dice += 2 * hits / np.maximum(2 * hits + false_alarms + misses, 1)
-    anomalous = [i for i, sample in enumerate(category[0].samples) if sample.is_anomalous]
+    has_truth = np.all([maps.counts.anomalous.any(axis=1) for maps in category], axis=0)
+    anomalous = [i for i, sample in enumerate(category[0].samples) if sample.is_anomalous and has_truth[i]]
     order = sorted(anomalous, key=lambda i: (dice[i], category[0].samples[i].name))
     if not order:
         return {}
@@ -94,7 +95,8 @@ def levels_figure(
             _show(row[0], image, mask)
             for axis, picture in zip(row[1:], [*(levels[name] for name in names), product], strict=False):
                 _show(axis, picture, None, cmap=HEAT)
-            _show(row[-1], mask, None, cmap="gray", vmin=0, vmax=1)
+            truth = np.ma.filled(mask.astype(np.float32), 0.5)  # void is grey
+            _show(row[-1], truth, None, cmap="gray", vmin=0, vmax=1)
         for axis, title in zip(axes[0], ["image", *names, "product", "truth"], strict=True):
             axis.set_title(printed(title, 14))
     return figure
