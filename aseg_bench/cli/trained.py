@@ -28,7 +28,7 @@ def export_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="The ONNX file.")],
 ) -> None:
-    """Write a trained model as ONNX: RGB images (B, 3, S, S) in [0, 255] to maps (B, S, S), for any B."""
+    """Write a trained model as ONNX: RGB images (B, 3, H, W) in [0, 255] to maps (B, H, W), for any B."""
     from aseg_bench.files import make_place
     from aseg_bench.training.trained import TrainedModel
 

@@ -21,22 +21,27 @@ FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed a
 _FEATURE_BATCH = 16
 
 
-def load_images(samples: Sequence[Sample], size: int, quiet: bool = False) -> NDArray[np.uint8]:
+def load_images(samples: Sequence[Sample], size: tuple[int, int], quiet: bool = False) -> NDArray[np.uint8]:
     """Decode the images in threads and resize them bilinearly.
 
+    Args:
+        samples: the images.
+        size: height and width in pixels.
+        quiet: no progress bar.
+
     Returns:
-        RGB, (images, 3, size, size) uint8, in the order of the samples.
+        RGB, (images, 3, height, width) uint8, in the order of the samples.
 
     Raises:
         InputError: an image cannot be read.
     """
-    shape = (len(samples), 3, size, size)
+    shape = (len(samples), 3, *size)
     fits = np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT
     images = np.empty(shape, np.uint8) if fits else _on_disk(shape)
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
         picture = Image.fromarray(read_image(sample.image_path))
-        return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
         decoded = pool.map(decode, samples)
@@ -57,7 +62,8 @@ class Augmentation:
     Attributes:
         flip_horizontal: categories mirrored left to right with ``flip_probability``.
         flip_vertical: categories mirrored top to bottom with ``flip_probability``.
-        rotate: categories turned by 0, 90, 180 or 270 degrees, equally likely.
+        rotate: categories turned by 0, 90, 180 or 270 degrees, equally likely; by 0 or 180 where images are not square,
+            since a quarter turn would change their size.
         flip_probability: chance of either flip.
     """
 
@@ -70,14 +76,15 @@ class Augmentation:
         return bool(self.flip_horizontal or self.flip_vertical or self.rotate)
 
     def apply(self, image: Tensor, category: str, random: np.random.Generator) -> Tensor:
-        """Change one image (3, S, S) at random."""
+        """Change one image (3, H, W) at random; its size stays."""
         flips, turns = random.random(2) < self.flip_probability, int(random.integers(4))
         if category in self.flip_horizontal and flips[0]:
             image = image.flip(2)
         if category in self.flip_vertical and flips[1]:
             image = image.flip(1)
         if category in self.rotate:
-            image = image.rot90(turns, (1, 2))
+            is_square = image.shape[1] == image.shape[2]
+            image = image.rot90(turns if is_square else turns - turns % 2, (1, 2))
         return image
 
 
@@ -89,7 +96,7 @@ class FeatureSource:
     Args:
         backbone: on the device where it will run.
         categories: of the images, one each.
-        images: (images, 3, S, S) uint8.
+        images: (images, 3, H, W) uint8.
         augmentation: changes of the images in training; None for none.
         quiet: no progress bar.
     """

@@ -27,17 +27,18 @@ class TrainedModel:
 
     Args:
         model: as trained.
-        image_size: side in pixels of the squares it was trained on.
+        size: height and width in pixels of the images it was trained on.
         device: where it will run.
 
     Attributes:
+        size: as given.
         method: key of the method whose checkpoints are taken; empty takes those of all.
     """
 
     method: ClassVar[str] = ""
 
-    def __init__(self, model: FeatureReconstruction, image_size: int, device: torch.device) -> None:
-        self.model, self.image_size = model.eval().to(device), image_size
+    def __init__(self, model: FeatureReconstruction, size: tuple[int, int], device: torch.device) -> None:
+        self.model, self.size = model.eval().to(device), size
         self._device = device
 
     @classmethod
@@ -67,7 +68,7 @@ class TrainedModel:
             raise TrainingError(f"{file} is of another version of {name}: {error.errors()[0]['msg']}") from error
         model = facts.model(settings)
         load_weights_into(model, content, file)
-        return cls(model, settings.image_size, make_fabric(MethodOptions(device=device)).device)
+        return cls(model, settings.size, make_fabric(MethodOptions(device=device)).device)
 
     def predict(self, images: Pictures) -> list[NDArray[np.float32]]:
         """Anomaly maps, each in its image's own size.
@@ -92,13 +93,13 @@ class TrainedModel:
         return self._run(images, by_level=True)
 
     def export(self, file: Path) -> None:
-        """Write the model as ONNX: ``images`` (B, 3, S, S) float32 RGB in [0, 255] to ``maps`` (B, S, S), for any B.
+        """Write the model as ONNX: ``images`` (B, 3, H, W) float32 RGB in [0, 255] to ``maps`` (B, H, W), for any B.
 
         Raises:
             InputError: the exporter cannot translate what the model computes.
             ModuleNotFoundError: the package ``onnx`` is not installed.
         """
-        write_onnx(self.model, self.image_size, file)
+        write_onnx(self.model, self.size, file)
 
     @torch.inference_mode()
     def _run(self, images: Pictures, by_level: bool) -> list[NDArray[np.float32]]:
@@ -119,5 +120,4 @@ class TrainedModel:
         return found
 
     def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        size = (self.image_size, self.image_size)
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        return np.asarray(Image.fromarray(image).resize(self.size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
