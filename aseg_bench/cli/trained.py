@@ -28,10 +28,15 @@ def export_command(
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="The ONNX file.")],
 ) -> None:
-    """Write a trained model as ONNX: RGB images (B, 3, H, W) in [0, 255] to maps (B, H, W), for any B."""
+    """Write a trained model as ONNX: RGB images (B, 3, H, W) in [0, 255] to maps (B, H, W), for any B.
+
+    A model with tiles is written for one tile; the file says how to cut pictures and join maps.
+    """
     from aseg_bench.files import make_place
     from aseg_bench.training.trained import TrainedModel
 
     make_place(out)
-    TrainedModel.from_checkpoint(checkpoint, "cpu").export(out)
-    print(f"written: {out}")
+    model = TrainedModel.from_checkpoint(checkpoint, "cpu")
+    model.export(out)
+    tiles = f" (one of {model.tiling.n_tiles} tiles; its metadata say how to cut and join)"
+    print(f"written: {out}{tiles if model.tiling.n_tiles > 1 else ''}")

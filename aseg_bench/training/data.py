@@ -8,45 +8,45 @@ from tempfile import TemporaryFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from aseg_bench.images import read_image
 from aseg_bench.progress import track
 from aseg_bench.records import Sample
 from aseg_bench.training.backbone import Backbone
+from aseg_bench.training.tiles import Tiling
 
 MEMORY_LIMIT = 4 << 30  # bytes of images kept in memory; more go to a memory map on disk
 FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed again in every step
 _FEATURE_BATCH = 16
 
 
-def load_images(samples: Sequence[Sample], size: tuple[int, int], quiet: bool = False) -> NDArray[np.uint8]:
-    """Decode the images in threads and resize them bilinearly.
+def load_images(samples: Sequence[Sample], tiling: Tiling, quiet: bool = False) -> NDArray[np.uint8]:
+    """Decode the images in threads, resize them bilinearly and cut them.
 
     Args:
         samples: the images.
-        size: height and width in pixels.
+        tiling: of the images; one tile is the image.
         quiet: no progress bar.
 
     Returns:
-        RGB, (images, 3, height, width) uint8, in the order of the samples.
+        RGB, (images * tiles, 3, height, width) uint8, in the order of the samples, the tiles of one row by row.
 
     Raises:
         InputError: an image cannot be read.
     """
-    shape = (len(samples), 3, *size)
+    n_tiles = tiling.n_tiles
+    shape = (len(samples) * n_tiles, 3, tiling.height, tiling.width)
     fits = np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT
     images = np.empty(shape, np.uint8) if fits else _on_disk(shape)
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        picture = Image.fromarray(read_image(sample.image_path))
-        return np.asarray(picture.resize(size[::-1], Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        return tiling.cut(read_image(sample.image_path))
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
         decoded = pool.map(decode, samples)
-        for index, image in enumerate(track(decoded, "images", len(samples), quiet)):
-            images[index] = image
+        for index, tiles in enumerate(track(decoded, "images", len(samples), quiet)):
+            images[index * n_tiles : (index + 1) * n_tiles] = tiles
     return images
 
 

@@ -71,9 +71,11 @@ class TrainedMethod:
         """
         if not train_samples:
             raise InputError(f"{self.name} needs training images and there are none; look into <category>/train/good")
-        images = load_images(train_samples, self._settings.size, self._options.quiet)
+        tiling = self._settings.tiling
+        images = load_images(train_samples, tiling, self._options.quiet)
         job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
-        data = TrainingData(images, tuple(sample.category for sample in train_samples), self._augmentation)
+        categories = tuple(sample.category for sample in train_samples for _ in range(tiling.n_tiles))
+        data = TrainingData(images, categories, self._augmentation)
         if self._fabric.strategy.launcher and not torch.distributed.is_torchelastic_launched():
             state = self._fit_in_processes(data, job)
         else:
@@ -102,13 +104,14 @@ class TrainedMethod:
         return TrainingState(**content["state"])
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
-        """Yield one map of the setting ``image_size`` per sample, in order."""
+        """Yield one map per sample, in order, of the setting ``image_size``, or of the size of all tiles together."""
         self.model.to(self._fabric.device)
+        tiling = self._settings.tiling
         for start in range(0, len(samples), _PREDICT_BATCH):
             batch = samples[start : start + _PREDICT_BATCH]
-            images = load_images(batch, self._settings.size, quiet=True)
+            images = load_images(batch, tiling, quiet=True)
             with self._fabric.autocast():
-                maps = predict_maps(self.model, images)
+                maps = tiling.mapped(images, partial(predict_maps, self.model))
             for sample, scores in zip(batch, maps, strict=True):
                 yield AnomalyMap(sample, scores)
 

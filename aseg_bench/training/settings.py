@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from aseg_bench.errors import InputError, near_matches
+from aseg_bench.training.tiles import Tiling
 
 OFFLINE_BACKBONE = "tf_efficientnet_lite0"  # its weights come with the package
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -35,12 +36,21 @@ def _sides(given: Any) -> tuple[int, int]:
     return int(found[1]), int(found[2] or found[1])
 
 
+def _tiles(given: Any) -> str:
+    try:
+        rows, columns = _sides(given)
+    except ValueError:
+        raise ValueError("give ROWSxCOLUMNS, 2x2") from None
+    return f"{rows}x{columns}"
+
+
 def _image_size(given: Any) -> int | str:
     height, width = _sides(given)
     return height if height == width else f"{height}x{width}"
 
 
 ImageSize = Annotated[int | str, PlainValidator(_image_size)]  # 64x64 is 64, as older checkpoints have it
+Tiles = Annotated[str, PlainValidator(_tiles)]
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class TrainingSettings:
 
     Attributes:
         image_size: pixels to which images are resized: the side of a square, or height x width, ``256x384``.
+        tiles: rows x columns of overlapping tiles, each of ``image_size``, into which images are cut, so that small
+            defects stay large enough to be seen; not in the papers.
         backbone: timm name of the frozen feature extractor.
         feature_scaling: ``z_score`` standardises each feature channel with training statistics; not in the papers.
         sampling: ``balanced`` shows every category equally often, however many images it has; not in the papers.
@@ -65,6 +77,7 @@ class TrainingSettings:
     """
 
     image_size: ImageSize = 224
+    tiles: Tiles = "1x1"
     backbone: str = "tf_efficientnet_b4"
     feature_scaling: Literal["none", "z_score"] = "none"
     sampling: Literal["uniform", "balanced"] = "uniform"
@@ -84,8 +97,13 @@ class TrainingSettings:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the images in pixels."""
+        """Height and width in pixels of what the model takes: an image, or a tile of one."""
         return _sides(self.image_size)
+
+    @property
+    def tiling(self) -> Tiling:
+        """How images are cut."""
+        return Tiling(*self.size, *_sides(self.tiles))
 
     def grid(self, strides: Sequence[int]) -> tuple[int, int]:
         """Rows and columns of cells at the coarsest stride.

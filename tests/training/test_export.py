@@ -12,6 +12,7 @@ from torch.nn import functional
 from aseg_bench.errors import InputError
 from aseg_bench.methods import find_methods
 from aseg_bench.training.export import write_onnx
+from aseg_bench.training.tiles import Tiling
 from aseg_bench.training.trained import TrainedModel
 
 pytest.importorskip("onnx", reason="export needs the extra `export`")
@@ -60,7 +61,7 @@ def trained(name, settings):
     torch.manual_seed(0)
     model = LIVE[name].model(settings)
     model.scaler.fit([[2 + 3 * torch.randn(2, channels, 4, 4) for channels in model.backbone.channels]])
-    return TrainedModel(model, settings.size, torch.device("cpu"))
+    return TrainedModel(model, settings.tiling, torch.device("cpu"))
 
 
 def assert_same_maps(model, file, batches=(1, 3)):
@@ -107,13 +108,24 @@ def test_what_the_file_says_of_itself_suffices_for_the_maps_of_predict(tmp_path)
     np.testing.assert_allclose(sized[0, 0].numpy(), model.predict([photo])[0], atol=TOLERANCE)
 
 
+def test_a_file_of_a_model_with_tiles_says_how_to_cut_and_join(tmp_path):
+    settings = replace(LIVE["uni_as"].presets()["cpu"], **(SMALL["uni_as"] | {"tiles": "2x3"}))
+    model = trained("uni_as", settings)
+    model.export(tmp_path / "a.onnx")
+    told = runtime.InferenceSession(tmp_path / "a.onnx").get_modelmeta().custom_metadata_map
+    assert told["input_size"] == "64 x 64"
+    assert told["tiles"].startswith(
+        "resize a picture to 120 x 176 and cut 2 x 3 tiles, which share 8 rows and 8 columns"
+    )
+
+
 def test_a_model_that_onnx_cannot_hold_is_one_error_and_leaves_no_file(tmp_path, capfd):
     class Untranslatable(nn.Module):
         def forward(self, images):
             return torch.linalg.eigvals(images).real[..., 0]
 
     with pytest.raises(InputError, match="cannot be written as ONNX") as error:
-        write_onnx(Untranslatable().eval(), (16, 16), tmp_path / "model.onnx")
+        write_onnx(Untranslatable().eval(), Tiling(16, 16), tmp_path / "model.onnx")
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 500
     assert not list(tmp_path.iterdir())

@@ -37,6 +37,8 @@ def test_sequences_may_be_emptied():
         ("cpu", {"batch_size": "many"}, "setting batch_size = many"),
         ("cpu", {"batch_size": "0"}, "setting batch_size = 0"),
         ("cpu", {"image_size": "64,64"}, "setting image_size = 64,64: .*224, or HEIGHTxWIDTH"),
+        ("cpu", {"tiles": "2by2"}, "setting tiles = 2by2: .*ROWSxCOLUMNS"),
+        ("cpu", {"tiles": "0x2"}, "setting tiles = 0x2"),
         ("cpu", {"image_size": "0x64"}, "setting image_size = 0x64"),
         ("cpu", {"image_size": "64x"}, "setting image_size = 64x"),
         ("cpu", {"learning_rate": "-1"}, "setting learning_rate = -1"),

@@ -6,6 +6,7 @@ from PIL import Image
 
 import uni_as
 from aseg_bench.errors import InputError, TrainingError
+from aseg_bench.training.tiles import Tiling
 from aseg_bench.training.trained import TrainedModel
 from uni_as.trained import UniAS
 
@@ -54,6 +55,19 @@ def test_the_maps_of_the_levels_multiply_to_the_map(trained):
     (levels,) = trained.level_maps([image])
     assert levels.shape == (4, 64, 64)
     np.testing.assert_allclose(levels.prod(0), trained.predict([image])[0], atol=1e-6)
+
+
+def test_tiles_are_mapped_alone_and_joined_to_one_map_in_the_size_of_the_picture(trained):
+    tiled = TrainedModel(trained.model, Tiling(64, 64, rows=2), torch.device("cpu"))
+    picture = np.random.default_rng(0).integers(0, 255, (120, 64, 3), dtype=np.uint8)
+    (scores,), (levels,) = tiled.predict([picture]), tiled.level_maps([picture])
+    upper, lower = trained.predict([picture[:64], picture[56:]])
+    np.testing.assert_allclose(scores[:56], upper[:56], atol=1e-6)
+    np.testing.assert_allclose(scores[64:], lower[8:], atol=1e-6)
+    share = (np.arange(8)[:, None] + 0.5) / 8
+    np.testing.assert_allclose(scores[56:64], (1 - share) * upper[56:] + share * lower[:8], atol=1e-6)
+    np.testing.assert_allclose(levels[:, :56], trained.level_maps([picture[:64]])[0][:, :56], atol=1e-6)
+    assert [scores.shape for scores in tiled.predict([picture[:50]])] == [(50, 64)]
 
 
 @pytest.mark.parametrize("changes", [{}, {"multi_level": False}, {"sample_aware": False}])
