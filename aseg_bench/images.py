@@ -1,10 +1,14 @@
 """Reads images and truth masks of any common kind; all pictures of a data set are read here."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
 from aseg_bench.errors import InputError
 
@@ -12,76 +16,116 @@ HEAT = "cividis"  # the colour map of anomaly scores: read in grey and by the co
 _ENDINGS = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpf jpg jpx pbm pcx pgm png pnm ppm qoi tga tif tiff webp"
 IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())  # of pictures that Pillow reads
 
+MAX_BIT_DEPTH = 16  # of one channel
+
 _UPRIGHT = 1
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 _EXIF_ORIENTATION = 0x0112
+_TIFF_PHOTOMETRIC = 262
+_MIN_IS_WHITE = 0
 _JPEG_TAIL_BYTES = 4096  # some cameras append a few bytes after the end marker
+_BLACK = (0, 0, 0)
 
 
-def read_image(path: Path) -> NDArray[np.uint8]:
+def read_image(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> NDArray[np.uint8]:
     """Read an image as 8-bit RGB, upright.
 
-    Grey is repeated, 16-bit is scaled from its full range (65535 becomes 255), transparency is dropped, palette and
-    CMYK colours are resolved, and the EXIF orientation is applied.
+    Grey is repeated, more than 8 bits are scaled from their full range (``2**bit_depth - 1`` becomes 255), transparency
+    is dropped, palette and CMYK colours are resolved, and the EXIF orientation is applied.
+
+    Args:
+        path: of the image.
+        bit_depth: of the camera, where a file of 16 bits holds fewer; 9 to 16.
 
     Returns:
         (height, width, 3) uint8.
 
     Raises:
-        InputError: the file is missing, is not an image, is truncated, or holds floating-point or 32-bit values.
+        InputError: the file is missing, is not an image, is truncated, holds several pages, floating-point or 32-bit
+            values, or values of more bits than ``bit_depth``.
     """
-    image = _load(path)
-    if image.mode.startswith("I;16") or (image.mode == "I" and image.format == "PNG"):
-        grey = np.asarray(image).astype(np.uint32)
-        return np.repeat(np.round(grey / 257).astype(np.uint8)[..., None], 3, axis=-1)
-    _refuse_unknown_range(path, image)
-    return np.asarray(image.convert("RGB"))
+    with _opened(path) as image:
+        _refuse_unknown_range(path, image)
+        if not _is_deep(image):
+            colours = np.asarray(image.convert("RGB"))
+        else:
+            values, white = _deep_values(path, image), 2**bit_depth - 1
+            if values.max() > white:
+                raise InputError(f"{path} reaches {values.max()}, more than {bit_depth} bits hold; raise --bit-depth")
+            colours = np.round(values / (white / 255)).astype(np.uint8)
+            colours = np.repeat(colours[..., None], 3, axis=-1) if colours.ndim == 2 else colours[..., :3]
+        return turned(colours, _orientation(image))
 
 
-def read_mask(path: Path) -> NDArray[np.integer]:
+def highest_deep_value(path: Path) -> int | None:
+    """The highest value of an image of more than 8 bits per channel; None for an image of 8.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with _opened(path) as image:
+        return int(_deep_values(path, image).max()) if _is_deep(image) else None
+
+
+def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]:
     """Read a truth mask with the values as stored, upright; the protocol decides which of them mean anomalous.
 
-    A 1-bit mask reads as 0 and 255. A coloured palette reads as its indices, a grey one as its grey values.
+    A 1-bit mask reads as 0 and 255, a grey one as its grey values, also where a palette gives them. A coloured palette
+    reads as its indices; where its first colour is not black but another one is, black reads as 0 and all else as 255.
+    A mask without an EXIF orientation that has the stored size of its image is turned as the image is.
+
+    Args:
+        path: of the mask.
+        image_path: of the image, whose EXIF orientation counts; None where it has none.
 
     Returns:
         (height, width) uint8, or int32 where the file has more than 8 bits.
 
     Raises:
-        InputError: the file cannot be read, or is a coloured or partly transparent picture without one value per pixel.
+        InputError: the file cannot be read, holds several pages, or is a coloured or partly transparent picture without
+            one value per pixel.
     """
-    mask = _load(path)
-    if mask.mode == "P":
-        colours = np.asarray(mask.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
-        is_grey = bool((colours == colours[:, :1]).all())
-        return np.asarray(mask.convert("L") if is_grey else mask)
-    if mask.mode == "1":
-        return np.asarray(mask.convert("L"))
-    values = np.asarray(mask)
-    if values.ndim == 3:
-        channels = mask.getbands()
-        colour = values[..., [channel != "A" for channel in channels]]
-        is_plain = (colour == colour[..., :1]).all() and ("A" not in channels or np.ptp(values[..., -1]) == 0)
-        if mask.mode not in {"LA", "RGB", "RGBA"} or not is_plain:
-            raise InputError(f"mask {path} is a colour picture; save it as grey, 0 normal and 255 anomalous")
-        return np.ascontiguousarray(colour[..., 0])
-    if not np.issubdtype(values.dtype, np.integer):
-        raise InputError(f"mask {path} holds floating-point values; save it as grey, 0 normal and 255 anomalous")
-    return values if values.dtype == np.uint8 else values.astype(np.int32)
+    with _opened(path) as mask:
+        values, own = _mask_values(path, mask), _orientation(mask)
+    if own == _UPRIGHT and image_path is not None:
+        with _opened(image_path) as image:
+            own = _orientation(image) if values.shape[::-1] == image.size else _UPRIGHT
+    return turned(values, own)
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """Height and width in pixels as ``read_image`` will return them, from the file's header only.
 
     Raises:
-        InputError: the file is missing or is not an image.
+        InputError: the file is missing, is not an image, or holds several pages.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            is_rotated = _orientation(image) in _ROTATED
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
-    return (width, height) if is_rotated else (height, width)
+    with _opened(path) as image:
+        width, height = image.size
+        return (width, height) if _orientation(image) in _ROTATED else (height, width)
+
+
+def orientation(path: Path) -> int:
+    """The EXIF orientation of an image, 1 to 8; 1 is upright, and 5 to 8 swap height and width.
+
+    Raises:
+        InputError: the file is missing, is not an image, or holds several pages.
+    """
+    with _opened(path) as image:
+        return _orientation(image)
+
+
+def turned(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels as stored, (height, width) or with more axes, made upright by an EXIF orientation.
+
+    Source: Exif 2.32 (CIPA DC-008-2019), tag 274.
+    """
+    if orientation in _ROTATED:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return np.ascontiguousarray(pixels)
 
 
 def check_complete(path: Path) -> None:
@@ -90,17 +134,47 @@ def check_complete(path: Path) -> None:
     Looks at the checksums of a PNG and the end marker of a JPEG.
 
     Raises:
-        InputError: the file is missing, is not an image, is visibly damaged, or holds floating-point or 32-bit values.
+        InputError: the file is missing, is not an image, is visibly damaged, or holds several pages, floating-point or
+            32-bit values.
     """
-    try:
-        with Image.open(path) as image:
-            is_jpeg = image.format == "JPEG"
-            _refuse_unknown_range(path, image)
-            image.verify()
+    with _opened(path) as image:
+        is_jpeg = image.format in {"JPEG", "MPO"}
+        _refuse_unknown_range(path, image)
+        image.verify()
         if is_jpeg and b"\xff\xd9" not in path.read_bytes()[-_JPEG_TAIL_BYTES:]:
             raise OSError("its end is missing")
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
+
+
+def allow_pixels(n_pixels: int) -> None:
+    """Read images of up to so many pixels, in all of this process; Pillow's limit is 178,956,970."""
+    Image.MAX_IMAGE_PIXELS = -(-n_pixels // 2)  # Pillow refuses twice this
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image whose header is read; whatever is wrong with it, also in the block, is one InputError."""
+    try:
+        with Image.open(path) as image:
+            n_pages = getattr(image, "n_frames", 1)
+            if n_pages > 1 and image.format != "MPO":  # a phone's JPEG with previews behind it
+                raise InputError(f"{path} holds {n_pages} pages; write a file for each")
+            yield image
+    except InputError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"there is no file {path}") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path} is too large ({error}); raise --max-pixels if you trust it") from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise InputError(f"cannot read {path} as an image ({error}); replace or remove it") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation from the header; where it has none, Pillow would decode a PNG to find it behind the pixels."""
+    if image.format == "PNG" and "exif" not in image.info:
+        return _UPRIGHT
+    found = int(image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT))
+    return found if found in range(1, 9) else _UPRIGHT
 
 
 def _refuse_unknown_range(path: Path, image: Image.Image) -> None:
@@ -108,26 +182,70 @@ def _refuse_unknown_range(path: Path, image: Image.Image) -> None:
         raise InputError(f"{path} holds 32-bit values of unknown range; save it with 8 or 16 bits per channel")
 
 
-def _load(path: Path) -> Image.Image:
-    try:
-        with Image.open(path) as image:
-            is_turned = _orientation(image) != _UPRIGHT
-            image.load()
-            upright = ImageOps.exif_transpose(image) if is_turned else image
-            upright.format = image.format
-            return upright
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise _unreadable(path, error) from error
+def _is_deep(image: Image.Image) -> bool:
+    """Whether it has 16 bits per channel; of colours, Pillow would keep the higher 8."""
+    layouts = [str(tile[3]) for tile in getattr(image, "tile", ())]
+    return image.mode.startswith("I") or any(";16" in layout for layout in layouts)
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation from the header; where it has none, Pillow would decode a PNG to find it behind the pixels."""
-    if image.format == "PNG" and "exif" not in image.info:
-        return _UPRIGHT
-    return int(image.getexif().get(_EXIF_ORIENTATION, _UPRIGHT))
+def _deep_values(path: Path, image: Image.Image) -> NDArray[np.int32]:
+    """Values of more than 8 bits, (height, width) or (height, width, channels), as stored."""
+    if image.mode.startswith("I"):
+        values = np.asarray(image).astype(np.int32)
+        is_inverted = getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == _MIN_IS_WHITE
+        return 2**MAX_BIT_DEPTH - 1 - values if is_inverted else values
+    image.load()  # finds damage
+    stored = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if stored is None or stored.shape[:2] != image.size[::-1]:
+        raise OSError("its 16-bit colours cannot be decoded")
+    return stored[..., [2, 1, 0, 3][: stored.shape[-1]]].astype(np.int32)  # from blue, green, red
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"there is no file {path}")
-    return InputError(f"cannot read {path} as an image ({error}); replace or remove it")
+def _mask_values(path: Path, mask: Image.Image) -> NDArray[np.integer]:
+    if mask.mode == "P":
+        return _palette_values(path, mask)
+    if mask.info.get("transparency") not in (None, 0, _BLACK):
+        raise InputError(f"mask {path} makes other values than 0 transparent; save it as grey without transparency")
+    if mask.mode == "1":
+        return np.asarray(mask.convert("L"))
+    values = _deep_values(path, mask) if _is_deep(mask) else np.asarray(mask)
+    if values.ndim == 3:
+        channels = mask.getbands()
+        has_alpha = channels[-1] == "A"
+        colour = values[..., : -1 if has_alpha else None]
+        is_plain = (colour == colour[..., :1]).all() and not (has_alpha and np.ptp(values[..., -1]))
+        if mask.mode not in {"LA", "RGB", "RGBA"} or not is_plain:
+            raise InputError(f"mask {path} is a colour picture; save it as grey, 0 normal and 255 anomalous")
+        values = np.ascontiguousarray(colour[..., 0])
+    if not np.issubdtype(values.dtype, np.integer):
+        raise InputError(f"mask {path} holds floating-point values; save it as grey, 0 normal and 255 anomalous")
+    return values if values.dtype == np.uint8 else values.astype(np.int32)
+
+
+def _palette_values(path: Path, mask: Image.Image) -> NDArray[np.uint8]:
+    indices = np.asarray(mask)
+    used = np.unique(indices)
+    palette = np.asarray(mask.getpalette("RGB"), dtype=np.uint8).reshape(-1, 3)
+    colours = np.zeros((256, 3), np.uint8)
+    colours[: len(palette)] = palette
+    transparency = mask.info.get("transparency", b"")  # the opacity of each colour, or the one that has none
+    opacity = np.full(256, 255, np.uint8)
+    if isinstance(transparency, int):
+        opacity[transparency] = 0
+    else:
+        opacity[: len(transparency)] = np.frombuffer(transparency, np.uint8)
+    is_grey = bool((palette == palette[:, :1]).all()) and len(np.unique(colours[used], axis=0)) > min(1, len(used) - 1)
+    is_clear = opacity[used] == 0
+    if ((opacity[used] < 255) & ~is_clear).any() or (is_grey and colours[used[is_clear]].any()):
+        raise InputError(f"mask {path} is a partly transparent picture; save it as grey, 0 normal and 255 anomalous")
+    if is_grey:
+        greys: NDArray[np.uint8] = colours[indices, 0]
+        return greys
+    background = used[is_clear]
+    if not len(background) and colours[0].any():
+        background = used[~colours[used].any(axis=1)]
+    if not len(background) or background.tolist() == [0]:
+        return indices
+    values: NDArray[np.uint8] = np.where(indices == 0, np.uint8(255), indices)
+    values[np.isin(indices, background)] = 0
+    return values

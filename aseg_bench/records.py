@@ -23,9 +23,11 @@ class Sample:
         category: the object or texture class, for instance ``bottle``.
         split: ``train`` or ``test``.
         defect: kind of defect, or ``good`` for a normal image.
-        stem: file name of the image without its ending; unique within (category, split, defect).
+        stem: file name of the image without its ending, in composed Unicode; unique within (category, split, defect).
         image_path: the image.
         mask_path: the truth mask of an anomalous image (non-zero is anomalous); None for a normal image.
+        bit_depth: of the camera, where an image of 16 bits per channel holds fewer.
+        is_image_level: shows a defect but has no mask, and enters image metrics only.
     """
 
     dataset: str
@@ -35,6 +37,8 @@ class Sample:
     stem: str
     image_path: Path
     mask_path: Path | None = None
+    bit_depth: int = 16
+    is_image_level: bool = False
 
     @property
     def name(self) -> str:

@@ -1,10 +1,21 @@
+import cv2
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import Image, ImageOps
 
 from aseg_bench.errors import InputError
-from aseg_bench.images import check_complete, image_size, read_image, read_mask
+from aseg_bench.images import (
+    IMAGE_SUFFIXES,
+    allow_pixels,
+    check_complete,
+    highest_deep_value,
+    image_size,
+    orientation,
+    read_image,
+    read_mask,
+    turned,
+)
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (7, 5), dtype=np.uint8)
@@ -141,3 +152,155 @@ def test_a_half_transparent_mask_is_refused(tmp_path):
 def test_a_floating_point_mask_is_refused(tmp_path):
     with pytest.raises(InputError, match="floating-point"):
         read_mask(save(tmp_path / "mask.tiff", GREY.astype(np.float32)))
+
+
+def with_orientation(number):
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif
+
+
+def indexed(indices, *colours, **options):
+    picture = Image.fromarray(indices.astype(np.uint8), mode="P")
+    picture.putpalette([channel for colour in colours for channel in colour])
+    picture.info.update(options)
+    return picture
+
+
+DRAWN = (np.arange(35).reshape(7, 5) % 11 == 3).astype(np.uint8)
+RED, BLACK, WHITE, BLUE = (255, 0, 0), (0, 0, 0), (255, 255, 255), (0, 0, 255)
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_pixels_turn_as_pillow_turns_them(tmp_path, number):
+    path = save(tmp_path / "turned.png", COLOUR, exif=with_orientation(number))
+    with Image.open(path) as stored:
+        upright = np.asarray(ImageOps.exif_transpose(stored))
+    np.testing.assert_array_equal(turned(COLOUR, number), upright)
+    np.testing.assert_array_equal(read_image(path), upright)
+    assert orientation(path) == number
+
+
+@pytest.mark.parametrize("number", range(1, 9))
+def test_a_mask_of_the_stored_size_turns_as_its_image_does(tmp_path, number):
+    image = save(tmp_path / "image.png", COLOUR, exif=with_orientation(number))
+    mask = save(tmp_path / "mask.png", DRAWN * 255)
+    np.testing.assert_array_equal(read_mask(mask, image), turned(DRAWN * 255, number))
+    upright = save(tmp_path / "upright.png", turned(DRAWN * 255, number))
+    if number > 4:  # of another size than the stored picture
+        np.testing.assert_array_equal(read_mask(upright, image), turned(DRAWN * 255, number))
+    own = save(tmp_path / "own.png", DRAWN * 255, exif=with_orientation(number))
+    np.testing.assert_array_equal(read_mask(own, image), turned(DRAWN * 255, number))
+
+
+def test_an_orientation_beyond_the_eight_is_upright(tmp_path):
+    path = save(tmp_path / "odd.png", COLOUR, exif=with_orientation(9))
+    assert orientation(path) == 1
+    np.testing.assert_array_equal(read_image(path), COLOUR)
+
+
+@pytest.mark.parametrize("suffix", sorted(IMAGE_SUFFIXES))
+def test_pillow_reads_every_ending(suffix):
+    Image.init()
+    if suffix == ".avif" and suffix not in Image.registered_extensions():
+        pytest.skip("this Pillow has no AVIF")
+    assert Image.registered_extensions()[suffix] in Image.OPEN
+
+
+@pytest.mark.parametrize("suffix", ["tiff", "gif", "png", "webp"])
+@pytest.mark.parametrize("read", [read_image, read_mask, image_size, check_complete])
+def test_several_pages_are_refused(tmp_path, suffix, read):
+    pages = [Image.fromarray(GREY), Image.fromarray(255 - GREY)]
+    path = save(tmp_path / f"pages.{suffix}", pages[0], save_all=True, append_images=pages[1:])
+    with pytest.raises(InputError, match=r"pages\.\w+ holds 2 pages; write a file for each"):
+        read(path)
+
+
+def test_a_jpeg_with_a_preview_behind_it_is_one_picture(tmp_path):
+    picture = Image.fromarray(np.full((16, 16, 3), 77, np.uint8))
+    path = save(tmp_path / "phone.jpg", picture, format="MPO", save_all=True, append_images=[picture])
+    check_complete(path)
+    assert (read_image(path) == 77).all()
+
+
+@pytest.mark.parametrize("bit_depth", [10, 12, 14])
+def test_bits_that_a_camera_does_not_use_are_not_lost(tmp_path, bit_depth):
+    white = 2**bit_depth - 1
+    values = np.linspace(0, white, 35).astype(np.uint16).reshape(7, 5)
+    path = save(tmp_path / "camera.png", values)
+    expected = np.round(values.astype(float) * 255 / white)
+    np.testing.assert_array_equal(read_image(path, bit_depth)[..., 0], expected)
+    assert highest_deep_value(path) == white
+    with pytest.raises(InputError, match=rf"reaches {white}, more than 9 bits hold; raise --bit-depth"):
+        read_image(path, 9)
+
+
+def test_16_bit_colours_keep_all_their_bits(tmp_path):
+    deep = RNG.integers(0, 1024, (7, 5, 3), dtype=np.uint16)
+    cv2.imwrite(str(tmp_path / "deep.png"), deep[..., ::-1])
+    tifffile.imwrite(tmp_path / "deep.tiff", deep, photometric="rgb")
+    for path in (tmp_path / "deep.png", tmp_path / "deep.tiff"):
+        np.testing.assert_array_equal(read_image(path, 10), np.round(deep * 255.0 / 1023))
+        assert highest_deep_value(path) == deep.max()
+    assert highest_deep_value(save(tmp_path / "flat.png", COLOUR)) is None
+
+
+def test_a_16_bit_coloured_mask_of_equal_channels_keeps_small_values(tmp_path):
+    classes = np.repeat(DRAWN[..., None].astype(np.uint16) * 3, 3, axis=-1)  # would vanish in the higher 8 bits
+    cv2.imwrite(str(tmp_path / "mask.png"), classes)
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.png"), DRAWN * 3)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_where_a_file_says_that_its_lowest_value_is_white_it_is(tmp_path, dtype, compression):
+    white = np.iinfo(dtype).max
+    tifffile.imwrite(
+        tmp_path / "mask.tiff", white - DRAWN.astype(dtype) * white, photometric="miniswhite", compression=compression
+    )
+    np.testing.assert_array_equal(read_mask(tmp_path / "mask.tiff"), DRAWN.astype(int) * white)
+
+
+@pytest.mark.parametrize("options", [{}, {"transparency": 1}])
+def test_a_palette_whose_first_colour_is_not_the_background_reads_by_its_colours(tmp_path, options):
+    mask = save(tmp_path / "mask.png", indexed(1 - DRAWN, RED, BLACK), **options)
+    np.testing.assert_array_equal(read_mask(mask), DRAWN * 255)
+
+
+def test_other_colours_keep_their_index(tmp_path):
+    indices = np.where(DRAWN, 0, np.arange(35).reshape(7, 5) % 2 + 1)
+    values = read_mask(save(tmp_path / "mask.png", indexed(indices, RED, BLACK, BLUE)))
+    np.testing.assert_array_equal(values, np.where(DRAWN, 255, np.where(indices == 1, 0, 2)))
+
+
+def test_a_palette_that_is_all_black_reads_as_indices(tmp_path):
+    mask = save(tmp_path / "mask.png", indexed(DRAWN, BLACK, BLACK))
+    np.testing.assert_array_equal(read_mask(mask), DRAWN)
+
+
+@pytest.mark.parametrize(
+    "picture",
+    [
+        indexed(DRAWN, BLACK, RED, transparency=b"\xff\x40"),
+        indexed(DRAWN, BLACK, WHITE, transparency=1),
+        Image.fromarray(DRAWN * 255),
+    ],
+)
+def test_a_mask_that_makes_what_it_shows_transparent_is_refused(tmp_path, picture):
+    options = {} if picture.mode == "P" else {"transparency": 255}
+    with pytest.raises(InputError, match=r"mask\.png .*transparent.*; save it as grey"):
+        read_mask(save(tmp_path / "mask.png", picture, **options))
+
+
+def test_a_clear_background_is_the_background(tmp_path):
+    mask = save(tmp_path / "mask.png", indexed(1 - DRAWN, RED, WHITE), transparency=1)
+    np.testing.assert_array_equal(read_mask(mask), DRAWN * 255)
+
+
+def test_a_limit_on_pixels_can_be_raised(tmp_path, monkeypatch):
+    path = save(tmp_path / "large.png", COLOUR)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(InputError, match=r"large\.png is too large \(.*35 pixels.*\); raise --max-pixels"):
+        read_image(path)
+    allow_pixels(35)
+    np.testing.assert_array_equal(read_image(path), COLOUR)

@@ -182,7 +182,8 @@ class ScoredMaps:
             path = self.samples[index].image_path
             whole = frame_shape(shape, image_size(path), self.protocol)
             box = crop_box(whole, self.protocol.crop)
-        image = Image.fromarray(read_image(self.samples[index].image_path))
+        sample = self.samples[index]
+        image = Image.fromarray(read_image(sample.image_path, sample.bit_depth))
         return np.asarray(image.resize((whole[1], whole[0]), Image.Resampling.BILINEAR))[box]
 
 

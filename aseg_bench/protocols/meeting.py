@@ -139,7 +139,7 @@ class Meeting:
         if self._masks is not None:
             return self._masks[index]
         if sample.mask_path is not None:
-            return read_mask(sample.mask_path)
+            return read_mask(sample.mask_path, sample.image_path)
         if sample.is_anomalous:
             raise InputError(f"{sample.name} shows a defect but has no mask; add one, or remove the image")
         return None

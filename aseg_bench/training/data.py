@@ -41,7 +41,7 @@ def load_images(samples: Sequence[Sample], tiling: Tiling, quiet: bool = False) 
     images = np.empty(shape, np.uint8) if fits else _on_disk(shape)
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        return tiling.cut(read_image(sample.image_path))
+        return tiling.cut(read_image(sample.image_path, sample.bit_depth))
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
         decoded = pool.map(decode, samples)
