@@ -6,22 +6,50 @@ from typing import Annotated
 import typer
 
 from aseg_bench.cli.options import Checkpoint, Device, Quiet
+from aseg_bench.errors import first_few
 
 
 def predict_command(
     images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
     checkpoint: Checkpoint,
-    out: Annotated[Path, typer.Option(help="Folder of maps and overlays.")],
+    out: Annotated[Path, typer.Option(help="Folder of maps, overlays and tables.")],
+    threshold: Annotated[
+        float | None, typer.Option(help="Write masks and regions of the pixels that score above this.")
+    ] = None,
+    threshold_from: Annotated[
+        str | None, typer.Option(help="normal:0.999 takes this quantile of the scores of normal pictures.")
+    ] = None,
+    normal: Annotated[
+        list[Path] | None,
+        typer.Option(help="These normal pictures, or a folder of them; by default the normal test images of the run."),
+    ] = None,
     levels: Annotated[bool, typer.Option("--levels", help="Keep the maps of the single levels, too.")] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Map any pictures with a trained model: TIFF maps in the pictures' sizes, and overlays."""
-    from aseg_bench.training.pictures import predict
+    """Map any pictures with a trained model: maps in the pictures' sizes, overlays, and masks at a threshold."""
+    from aseg_bench.runs.pictures import PASSED_OVER, predict
 
-    made = predict(checkpoint, images, out, levels=levels, device=device, quiet=quiet)
-    if not quiet:
-        print(f"maps and overlays of {len(made)} pictures: {out}")
+    made = predict(
+        checkpoint,
+        images,
+        out,
+        threshold=threshold,
+        threshold_from=threshold_from,
+        normal=normal or (),
+        levels=levels,
+        device=device,
+        quiet=quiet,
+    )
+    if quiet:
+        return
+    others = made.attrs[PASSED_OVER]
+    if others:
+        print(f"passed over, as they are not pictures: {len(others)} files, {first_few(others)}")
+    if made["threshold"].notna().any():
+        n_anomalous = sum(made["anomalous_pixels"] > 0)
+        print(f"above {made['threshold'].iloc[0]:.6g}: pixels of {n_anomalous} of {len(made)} pictures")
+    print(f"maps and overlays of {len(made)} pictures: {out}")
 
 
 def export_command(
