@@ -16,7 +16,7 @@ HEAT = "cividis"  # the colour map of anomaly scores: read in grey and by the co
 _ENDINGS = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpf jpg jpx pbm pcx pgm png pnm ppm qoi tga tif tiff webp"
 IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())  # of pictures that Pillow reads
 
-MAX_BIT_DEPTH = 16  # of one channel
+MIN_BIT_DEPTH, MAX_BIT_DEPTH = 9, 16  # of a channel that is stored in 16 bits
 
 _UPRIGHT = 1
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
@@ -86,11 +86,25 @@ def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]
             one value per pixel.
     """
     with _opened(path) as mask:
-        values, own = _mask_values(path, mask), _orientation(mask)
-    if own == _UPRIGHT and image_path is not None:
-        with _opened(image_path) as image:
-            own = _orientation(image) if values.shape[::-1] == image.size else _UPRIGHT
-    return turned(values, own)
+        values, size, own = _mask_values(path, mask), mask.size, _orientation(mask)
+    return turned(values, own if image_path is None or own != _UPRIGHT else _turn_of_image(image_path, size))
+
+
+def mask_turns(path: Path, image_path: Path) -> bool:
+    """Whether ``read_mask`` turns a mask as the EXIF orientation of its image says.
+
+    Raises:
+        InputError: a file is missing, is not an image, or holds several pages.
+    """
+    with _opened(path) as mask:
+        size, own = mask.size, _orientation(mask)
+    return own == _UPRIGHT and _turn_of_image(image_path, size) != _UPRIGHT
+
+
+def _turn_of_image(path: Path, size: tuple[int, int]) -> int:
+    """The orientation of an image for a mask of this width and height: only one of its stored size is turned."""
+    with _opened(path) as image:
+        return _orientation(image) if image.size == size else _UPRIGHT
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -8,9 +8,10 @@ from typing import Any, Literal, TypeVar, overload
 from numpy.typing import NDArray
 
 GOOD = "good"  # the folder name of normal images in the MVTec-AD layout
+NORMAL_NAMES = frozenset({GOOD, "defect_free", "no_defect", "nominal", "normal", "ok", "okay"})  # whatever their case
 MEAN = "mean"  # in place of a category, for means over the categories; no ``Score`` is of it
 Place = tuple[str, str]  # data set and category
-N_NAMED = 3  # categories that a sentence names one by one
+N_NAMED = 3  # categories or pictures that a sentence names one by one
 T = TypeVar("T", covariant=True)
 
 
@@ -102,7 +103,8 @@ class Finding:
     Attributes:
         kind: short key, the same for the same oddity.
         text: what it is and what to do about it; it reads well after the names of the categories concerned.
-        case: what it is about; its category is empty where it is about all of them.
+        case: what it is about; its category is empty where it is about all of them, and its method where it is about
+            the data.
     """
 
     kind: str
@@ -126,7 +128,7 @@ def grouped(findings: Sequence[Finding], n_categories: int, labels: Mapping[str,
         names = [name for name in dict.fromkeys(finding.case.category for finding in found) if name]
         where = f"{len(names)} of {n_categories} categories" if len(names) > N_NAMED else ", ".join(names)
         label = (labels or {}).get(method, method)
-        texts.append(f"{', '.join(filter(None, (label, where)))}: {found[0].text}")
+        texts.append(": ".join(filter(None, [", ".join(filter(None, (label, where))), found[0].text])))
     return texts
 
 

@@ -19,6 +19,7 @@ from tests.conftest import Call, write_category
 
 DATA = "--dataset mvtec_ad --data-root tiny"
 ONE_STEP = "--set uni_as.n_steps=1"
+READ = "--normal-folder ok --bit-depth 12 --image-level --max-pixels 999999"
 BOTH = f"run --methods uni_as,uniad {DATA} {ONE_STEP} --set uniad.n_steps=1 --out both"
 DEMO = f"run --methods uni_as --categories screw {ONE_STEP} --out demo"
 MAPS = "both/maps/uni_as/mvtec_ad"
@@ -27,15 +28,17 @@ WORKS = (
     "report demo",
     f"{BOTH} --resume --protocol unias --mixed --page",
     f"{BOTH} --no-page --quiet",
+    f"run --methods uni_as {DATA} {ONE_STEP} --out trained --train-only",
+    f"run --methods uni_as {DATA} {ONE_STEP} --out read {READ} --no-page",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --preset cpu --seed 1 --max-minutes 5 --precision bf16-mixed"
     " --half --no-page --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --overwrite --device cpu --categories bolt --map-size image"
     " --backbone tf_efficientnet_lite0 --backbone-weights weights.pt --no-page",
     f"eval {MAPS} {DATA} --reader auto --name a --protocol native --metrics {','.join(METRICS)} --out eval",
     f"eval {MAPS} {DATA} --name b --mixed --quiet --out eval",
-    f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 --out eval2",
+    f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 {READ} --out eval2",
     f"audit {MAPS} both/maps/uniad/mvtec_ad {DATA} --out audit --allow-pickle --allow-clamped --max-gib 1",
-    f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad --out audit2 --quiet",
+    f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad {READ} --out audit2 --quiet",
     "report both --out report --tables 1,2,3,categories --format md --no-page --mixed --quiet",
     "report --paper --page --out paper --tables 4,5",
     "compare both",
@@ -43,7 +46,7 @@ WORKS = (
     "published",
     "published --method uniad --dataset mvtec --metric pixel_ap --category all --setting one-for-all"
     " --source uniad_readme --out published.csv",
-    f"ablate components {DATA} --categories bolt --method uni_as {ONE_STEP} --seeds 0 --out components",
+    f"ablate components {DATA} --categories bolt --method uni_as {ONE_STEP} --seeds 0 {READ} --out components",
     f"ablate levels {DATA} {ONE_STEP} --out levels --levels '4;1,2' --protocol native --preset cpu --max-minutes 5"
     " --device cpu --precision 32-true --overwrite --quiet --backbone tf_efficientnet_lite0"
     " --backbone-weights weights.pt",

@@ -58,6 +58,7 @@ def main() -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
+            warnings.filterwarnings("ignore", "Image size .* exceeds limit")  # Pillow's, at half of its limit
             app()
     except AsegBenchError as error:
         Console(stderr=True, soft_wrap=True, highlight=False).print("[red]error:[/red]", end=" ")

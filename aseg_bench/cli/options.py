@@ -1,18 +1,37 @@
 """Options that several commands share, and the texts that some of them take."""
 
+import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aseg_bench.errors import InputError
 
+if TYPE_CHECKING:
+    from aseg_bench.datasets import Reading
+
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no tables; files and errors only.")]
 Mixed = Annotated[bool, typer.Option("--mixed", help="Tables may mix protocols; their rows are marked.")]
 Page = Annotated[bool, typer.Option(help="Draw figures and build report.html.")]
 DataRoot = Annotated[Path | None, typer.Option(help="Where the data set lies.")]
-Categories = Annotated[str | None, typer.Option(help="Take only these, separated by commas.")]
+Categories = Annotated[
+    str | None, typer.Option(help="Take only these, separated by commas; one with a comma in quotes: '\"a,b\",c'.")
+]
+NormalFolder = Annotated[
+    str, typer.Option(help="Name of the folders of normal images in your data, besides good: OK, normal, ...")
+]
+BitDepth = Annotated[
+    int, typer.Option(min=9, max=16, help="Bits of the camera, where images of 16 bits per channel hold fewer.")
+]
+MaxPixels = Annotated[
+    int | None, typer.Option(min=1, help="Read images of up to so many pixels; 178956970 by default.")
+]
+ImageLevel = Annotated[
+    bool,
+    typer.Option("--image-level", help="Take images that show a defect but have no mask, for image metrics only."),
+]
 
 Maps = Annotated[Path, typer.Argument(help="File or folder of anomaly maps.")]
 MapsDataset = Annotated[
@@ -49,14 +68,14 @@ Checkpoint = Annotated[Path, typer.Option(help="Checkpoint of a training: RUN/tr
 
 
 def names_in(option: str, text: str | None) -> tuple[str, ...] | None:
-    """The names in the text of an option, separated by commas; None where there is no text.
+    """The names in the text of an option, separated by commas as in a CSV file; None where there is no text.
 
     Raises:
         InputError: the text holds no name, or one twice.
     """
     if text is None:
         return None
-    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    names = tuple(name.strip() for row in csv.reader([text], skipinitialspace=True) for name in row if name.strip())
     if not names:
         raise InputError(f"{option} names nothing; give names separated by commas")
     twice = [name for name in names if names.count(name) > 1]
@@ -74,9 +93,19 @@ def methods_in(text: str) -> tuple[list[str], dict[str, Path]]:
             kind, _, path = source.partition(":")
             if kind != "maps" or not path:
                 raise InputError(f"--methods {item} is not NAME or NAME=maps:PATH, for instance patchcore=maps:dump/")
-            maps[name] = Path(path)
+            maps[name] = Path(path).expanduser()
         names.append(name)
     return names, maps
+
+
+def reading_in(normal_folder: str, bit_depth: int, image_level: bool, max_pixels: int | None) -> "Reading":
+    """How a command reads images; the limit on their pixels holds for the whole process."""
+    from aseg_bench.datasets import Reading
+    from aseg_bench.images import allow_pixels
+
+    if max_pixels is not None:
+        allow_pixels(max_pixels)
+    return Reading(normal_folder, bit_depth, image_level)
 
 
 def settings_in(texts: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -8,12 +8,16 @@ import typer
 from aseg_bench.cli.options import (
     BackboneName,
     BackboneWeights,
+    BitDepth,
     Categories,
     DataRoot,
     Device,
     Devices,
+    ImageLevel,
     MaxMinutes,
+    MaxPixels,
     Mixed,
+    NormalFolder,
     Overwrite,
     Page,
     Precision,
@@ -24,6 +28,7 @@ from aseg_bench.cli.options import (
     Tensorboard,
     methods_in,
     names_in,
+    reading_in,
     settings_in,
 )
 from aseg_bench.cli.printing import finish, print_report
@@ -38,6 +43,10 @@ def run_command(
     dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
     data_root: DataRoot = None,
     categories: Categories = None,
+    normal_folder: NormalFolder = "good",
+    bit_depth: BitDepth = 16,
+    image_level: ImageLevel = False,
+    max_pixels: MaxPixels = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the run; runs/DATASET by default. An interrupted run goes on there."),
@@ -56,6 +65,9 @@ def run_command(
     map_size: Annotated[
         str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
     ] = "model",
+    train_only: Annotated[
+        bool, typer.Option("--train-only", help="Stop when the methods are trained; no test images are needed.")
+    ] = False,
     tensorboard: Tensorboard = False,
     overwrite: Overwrite = False,
     page: Page = True,
@@ -87,6 +99,8 @@ def run_command(
         ),
         settings=settings_in(settings or ()),
         protocol=protocol,
+        reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
+        train_only=train_only,
         half=half,
         map_size=map_size,
         overwrite=overwrite,
@@ -95,7 +109,10 @@ def run_command(
     )
     with resumable(plan.out, overwrite):
         results = run(plan)
-        if results.scores:
+        if train_only and not quiet and not is_helper():
+            for name in names:
+                print(f"trained: {results.folder.training(name, dataset)}")
+        elif results.scores:
             finish(results, page=page, mixed=mixed, quiet=quiet)
 
 
@@ -107,6 +124,10 @@ def ablate_command(
     dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
     data_root: DataRoot = None,
     categories: Categories = None,
+    normal_folder: NormalFolder = "good",
+    bit_depth: BitDepth = 16,
+    image_level: ImageLevel = False,
+    max_pixels: MaxPixels = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder of all runs and tables; runs/ablation_WHAT by default.")
     ] = None,
@@ -157,6 +178,7 @@ def ablate_command(
         ),
         settings=settings_in(settings or ()),
         protocol=protocol,
+        reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         overwrite=overwrite,
     )
     with resumable(plan.out, overwrite):

@@ -9,16 +9,21 @@ import typer
 from aseg_bench.cli.options import (
     AllowClamped,
     AllowPickle,
+    BitDepth,
     Categories,
     DataRoot,
+    ImageLevel,
     Maps,
     MapsDataset,
     MaxGib,
+    MaxPixels,
     Mixed,
+    NormalFolder,
     ProtocolKey,
     Quiet,
     ReaderKey,
     names_in,
+    reading_in,
 )
 from aseg_bench.cli.printing import finish
 
@@ -31,6 +36,10 @@ def eval_command(
     dataset: MapsDataset = None,
     data_root: DataRoot = None,
     categories: Categories = None,
+    normal_folder: NormalFolder = "good",
+    bit_depth: BitDepth = 16,
+    image_level: ImageLevel = False,
+    max_pixels: MaxPixels = None,
     reader: ReaderKey = "auto",
     name: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "maps",
     protocol: ProtocolKey = "exact",
@@ -63,6 +72,7 @@ def eval_command(
         metrics=names_in("--metrics", metrics),
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
+        reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         keep_going=keep_going,
         mixed=mixed,
         quiet=quiet,
@@ -77,6 +87,10 @@ def audit_command(
     dataset: MapsDataset = None,
     data_root: DataRoot = None,
     categories: Categories = None,
+    normal_folder: NormalFolder = "good",
+    bit_depth: BitDepth = 16,
+    image_level: ImageLevel = False,
+    max_pixels: MaxPixels = None,
     reader: ReaderKey = "auto",
     protocols: Annotated[
         str, typer.Option(help="Presets to compare with `exact`, separated by commas, or all.")
@@ -101,6 +115,7 @@ def audit_command(
         protocols=None if protocols == "all" else names_in("--protocols", protocols),
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
+        reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         quiet=quiet,
     )
     if not quiet:

@@ -10,14 +10,20 @@ import typer
 
 
 def stoppable(command: Callable[..., None]) -> Callable[..., None]:
-    """A command that Ctrl-C ends with one line."""
+    """A command that Ctrl-C ends with one line, and whose paths may begin with ``~`` where no shell expands it."""
 
     @wraps(command)
     def stopping(**given: object) -> None:
         with _saying("stopped"):
-            command(**given)
+            command(**{name: _at_home(value) for name, value in given.items()})
 
     return stopping
+
+
+def _at_home(value: object) -> object:
+    if isinstance(value, list):
+        return [_at_home(one) for one in value]
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 @contextmanager

@@ -1,13 +1,15 @@
 """DATASETS, the one table of data sets, and what can be found and checked of them before a run."""
 
 from aseg_bench.datasets.checks import check_images, checksum, count_deviations
-from aseg_bench.datasets.records import CategoryCounts, Dataset
+from aseg_bench.datasets.records import AS_USUAL, CategoryCounts, Dataset, Reading
 from aseg_bench.datasets.table import DATASETS, dataset_labels, find_samples
 
 __all__ = [
+    "AS_USUAL",
     "DATASETS",
     "CategoryCounts",
     "Dataset",
+    "Reading",
     "check_images",
     "checksum",
     "count_deviations",

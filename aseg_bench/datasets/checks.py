@@ -3,37 +3,75 @@
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from aseg_bench.datasets.layout import raise_problems
+from aseg_bench.datasets.questions import IsAnomalous, Look, look, mask_findings
 from aseg_bench.datasets.records import Dataset
-from aseg_bench.errors import InputError
-from aseg_bench.images import check_complete, image_size, read_mask
-from aseg_bench.records import Sample
+from aseg_bench.errors import InputError, first_few
+from aseg_bench.files import files_below
+from aseg_bench.images import (
+    IMAGE_SUFFIXES,
+    MAX_BIT_DEPTH,
+    MIN_BIT_DEPTH,
+    check_complete,
+    highest_deep_value,
+    image_size,
+    mask_turns,
+    read_mask,
+)
+from aseg_bench.records import N_NAMED, Case, Finding, Sample
 
 _N_THREADS = 8  # reading waits for the disk
+_PARTS = ("train", "test", "ground_truth", "Data")  # folders of a category, in MVTec-AD's layout and in VisA's
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-def check_images(samples: Sequence[Sample]) -> None:
-    """Read every mask, and check every image without decoding its pixels.
+def check_images(
+    samples: Sequence[Sample], root: Path | None = None, *, is_anomalous: IsAnomalous | None = None, whole: bool = True
+) -> list[Finding]:
+    """Read every mask, check every image without decoding its pixels, and say what is odd about the data set.
+
+    Args:
+        samples: all that were found.
+        root: where they lie; files in their folders that are none of them are named, too. None looks for none.
+        is_anomalous: which values of masks mean anomalous, where the user has said so; None takes all above 0.
+        whole: check the images, too, and not their masks alone.
+
+    Returns:
+        One finding per kind, with counts and the first names.
 
     Raises:
         InputError: a file is unreadable or damaged, or a mask and its image differ in size; all such files at once.
     """
-    found = _in_threads(_problems, samples)
-    raise_problems("the images", [problem for problems in found for problem in problems])
+    looked = _in_threads(partial(_looked_at, is_anomalous=is_anomalous, whole=whole), samples)
+    problems = [problem for one in looked for problem in one.problems]
+    looks = [one.mask for one in looked if one.mask is not None]
+    findings = []
+    if root is not None and samples:
+        left_out, masks = _files_beside(root, samples)
+        findings += left_out
+        for path in masks:
+            try:
+                looks.append(look(read_mask(path), str(path.relative_to(root)), is_of_defect=False))
+            except InputError as error:
+                problems.append(str(error))
+    raise_problems("the images", problems)
+    findings += mask_findings(looks, samples[0].dataset) if samples else []
+    return findings + _image_findings(samples, [one.highest for one in looked])
 
 
 def checksum(samples: Sequence[Sample]) -> str:
-    """SHA-256 over the names of the samples and the contents of their files, in any order and place."""
+    """SHA-256 over names of samples, how they are read, and contents of their files, in any order and place."""
     ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.name))
     total = hashlib.sha256()
     for sample, digests in zip(ordered, _in_threads(_digests, ordered), strict=True):
-        total.update("\0".join((sample.dataset, sample.name, *digests, "")).encode())
+        depth = [] if sample.bit_depth == MAX_BIT_DEPTH else [f"{sample.bit_depth} bits"]
+        total.update("\0".join((sample.dataset, sample.name, *depth, *digests, "")).encode())
     return total.hexdigest()
 
 
@@ -52,25 +90,93 @@ def count_deviations(dataset: Dataset, n_test: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _problems(sample: Sample) -> list[str]:
-    problems = []
-    sizes = []
-    try:
-        check_complete(sample.image_path)
-        sizes.append(image_size(sample.image_path))
-    except InputError as error:
-        problems.append(str(error))
-    try:
-        if sample.mask_path is not None:
-            sizes.append(read_mask(sample.mask_path).shape)
-    except InputError as error:
-        problems.append(str(error))
+class _Looked(NamedTuple):
+    """What a look at the files of a sample has shown; ``highest`` is the highest value of an image of 16 bits."""
+
+    problems: Sequence[str]
+    mask: Look | None
+    highest: int | None
+
+
+def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool) -> _Looked:
+    problems: list[str] = []
+    seen: Look | None = None
+    sizes, highest = [], None
+    if whole:
+        try:
+            check_complete(sample.image_path)
+            sizes.append(image_size(sample.image_path))
+            highest = highest_deep_value(sample.image_path)
+        except InputError as error:
+            problems.append(str(error))
+    if sample.mask_path is not None:
+        try:
+            mask = read_mask(sample.mask_path, sample.image_path)
+            sizes.append(mask.shape)
+            is_turned = mask_turns(sample.mask_path, sample.image_path)
+            ending = sample.mask_path.suffix
+            seen = look(mask, sample.name, ending=ending, is_turned=is_turned, is_anomalous=is_anomalous)
+        except InputError as error:
+            problems.append(str(error))
     if len(set(sizes)) > 1:
         (height, width), (mask_height, mask_width) = sizes
         problems.append(
             f"mask {sample.mask_path} is {mask_width} x {mask_height} pixels but its image {width} x {height}"
         )
-    return problems
+    return _Looked(problems, seen, highest)
+
+
+def _files_beside(root: Path, samples: Sequence[Sample]) -> tuple[list[Finding], list[Path]]:
+    """What is left out of the folders of the samples' categories, and the masks of normal images there."""
+    used = {path for sample in samples for path in _files(sample)}
+    normal = {sample.image_path.parent.name for sample in samples if not sample.is_anomalous}
+    folders = {root / sample.image_path.relative_to(root).parts[0] for sample in samples}
+    files = [
+        file for folder in folders for part in _PARTS if (folder / part).is_dir() for file in files_below(folder / part)
+    ]
+    pictures = [file for file in sorted(files) if file.suffix.lower() in IMAGE_SUFFIXES]
+    others = [file for file in pictures if file not in used]
+    masks = [file for file in others if file.parent.parent.name == "ground_truth" and file.parent.name in normal]
+    case, findings = Case("", samples[0].dataset, ""), []
+    for kind, left_out, all_of, what in (
+        (
+            "pictures_left_out",
+            sorted(set(others) - set(masks)),
+            pictures,
+            "pictures are left out, as the layout has no place for them",
+        ),
+        (
+            "files_left_out",
+            sorted(set(files) - set(pictures)),
+            files,
+            "files are left out, as they are not pictures by their endings",
+        ),
+    ):
+        if left_out:
+            names = first_few([str(file.relative_to(root)) for file in left_out], N_NAMED)
+            findings.append(Finding(kind, f"{len(left_out)} of {len(all_of)} {what}, first {names}", case))
+    return findings, masks
+
+
+def _image_findings(samples: Sequence[Sample], highest: Sequence[int | None]) -> list[Finding]:
+    found = []
+    bare = [sample for sample in samples if sample.is_image_level]
+    if bare:
+        n_anomalous = sum(sample.is_anomalous for sample in samples)
+        text = (
+            f"{len(bare)} of {n_anomalous} pictures that show a defect have no mask and enter image metrics only, "
+            f"first {first_few([one.name for one in bare], N_NAMED)}"
+        )
+        found.append(Finding("image_level", text, Case("", bare[0].dataset, "")))
+    deep = [(value, sample) for value, sample in zip(highest, samples, strict=True) if value is not None]
+    n_bits = max((value for value, _ in deep), default=0).bit_length()
+    if deep and MIN_BIT_DEPTH <= n_bits < deep[0][1].bit_depth:
+        text = (
+            f"the {len(deep)} pictures of 16 bits per channel reach only {max(value for value, _ in deep)}, first "
+            f"{deep[0][1].name}: if their camera has {n_bits} bits, --bit-depth {n_bits} keeps all their grey levels"
+        )
+        found.append(Finding("bit_depth", text, Case("", deep[0][1].dataset, "")))
+    return found
 
 
 def _digests(sample: Sample) -> list[str]:

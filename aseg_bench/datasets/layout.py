@@ -4,43 +4,49 @@
     <root>/<category>/test/<defect or good>/<stem>.<ending>
     <root>/<category>/ground_truth/<defect>/<stem>_mask.<ending>      (or without _mask)
 
-Files are paired by name. Hidden files and files that are not images are ignored.
+Files are paired by name, in any form of Unicode. What is hidden, or left there by systems and viewers, does not count.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
+from aseg_bench.datasets.records import AS_USUAL, Reading
 from aseg_bench.errors import InputError, near_matches
-from aseg_bench.files import is_utf8
+from aseg_bench.files import is_left_by_others, is_utf8, same_text
 from aseg_bench.images import IMAGE_SUFFIXES
-from aseg_bench.records import GOOD, MEAN, Sample
+from aseg_bench.records import GOOD, MEAN, NORMAL_NAMES, Sample
 
 _N_SHOWN = 5
 
 
-def find_in_layout(dataset: str, root: Path | None, categories: Sequence[str] | None = None) -> list[Sample]:
+def find_in_layout(
+    dataset: str, root: Path | None, categories: Sequence[str] | None = None, reading: Reading = AS_USUAL
+) -> list[Sample]:
     """All images below a root in the MVTec-AD layout.
 
     Args:
         dataset: key that the samples carry.
         root: folder of category folders.
         categories: those wanted, in any order; None takes all that are there.
+        reading: what is read, and how.
 
     Returns:
         Train and test samples, sorted by category, split, defect and stem.
 
     Raises:
         InputError: the root or a category does not exist, an image has no mask, a mask has no image, two files have
-            one stem, a name is not UTF-8, or a category has no training images; all such problems at once.
+            one stem, a name is not UTF-8, or a category has no images of a split that is to be read; all such problems
+            at once.
     """
     root = existing_root(dataset, root)
-    found = sorted(folder.name for folder in _folders(root) if _is_category(folder))
+    found = {same_text(folder.name): folder for folder in _folders(root) if _is_category(folder)}
     if not found:
         raise InputError(f"{root} holds no category folders with train/good and test inside; {_what_it_may_be(root)}")
     samples: list[Sample] = []
     problems: list[str] = []
-    for category in select_categories(root, found, categories):
-        samples += _category_samples(dataset, root / category, problems)
+    for category in select_categories(root, sorted(found), categories):
+        samples += _category_samples(dataset, found[category], reading, problems)
     strange = [sample.image_path for sample in samples if not is_utf8(sample.name)]
     problems += [f"the name of {path} is not UTF-8; rename it" for path in strange]
     raise_problems(root, problems)
@@ -77,6 +83,7 @@ def select_categories(root: Path, found: Sequence[str], wanted: Sequence[str] | 
         )
     if wanted is None:
         return sorted(found)
+    wanted = [same_text(category) for category in wanted]
     for category in wanted:
         if category not in found:
             raise InputError(f"no category {category} in {root}; {near_matches(category, found)}")
@@ -95,58 +102,74 @@ def raise_problems(where: Path | str, problems: Sequence[str]) -> None:
     raise InputError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {where}:{shown}{more}")
 
 
-def _category_samples(dataset: str, folder: Path, problems: list[str]) -> Iterator[Sample]:
-    category = folder.name
-    train = _images_by_stem(folder / "train" / GOOD, problems)
-    if not train:
-        problems.append(f"{folder / 'train' / GOOD} holds no images; training needs normal images there")
+def _category_samples(dataset: str, folder: Path, reading: Reading, problems: list[str]) -> Iterator[Sample]:
+    normal = {GOOD, reading.normal_folder}
+    sample = partial(Sample, dataset, same_text(folder.name), bit_depth=reading.bit_depth)
+    train = _images_by_stem([folder / "train" / name for name in normal], problems)
+    test = _images_by_stem([folder / "test" / name for name in normal], problems)
     for stem, image in train.items():
-        yield Sample(dataset, category, "train", GOOD, stem, image)
+        yield sample("train", GOOD, stem, image)
+    for stem, image in test.items():
+        yield sample("test", GOOD, stem, image)
     problems += [
-        f"{other} is not training data; train may hold only {GOOD}"
+        f"{other} is not training data; train may hold only {GOOD}{_or_normal(other)}"
         for other in _folders(folder / "train")
-        if other.name != GOOD and any(_images(other))
+        if other.name not in normal and any(images_in(other))
     ]
-    tests = {defect.name: _images_by_stem(defect, problems) for defect in _folders(folder / "test")}
-    if not any(tests.values()):
+    if not train and "train" in reading.splits:
+        problems.append(f"{folder / 'train' / GOOD} holds no images; training needs normal images there")
+    defects = {same_text(path.name): path for path in _folders(folder / "test") if path.name not in normal}
+    truths = {same_text(path.name): path for path in _folders(folder / "ground_truth") if path.name not in normal}
+    if not test and (others := [path for path in defects.values() if _or_normal(path)]):
+        problems += [f"{folder / 'test'} has no folder {GOOD}{_or_normal(path)}" for path in others]
+        return
+    if not test and not any(map(any, map(images_in, defects.values()))) and "test" in reading.splits:
         problems.append(f"{folder / 'test'} holds no images; there is nothing to score")
-    for stem, image in tests.pop(GOOD, {}).items():
-        yield Sample(dataset, category, "test", GOOD, stem, image)
-    truths = {truth.name for truth in _folders(folder / "ground_truth")} - {GOOD}
-    for defect in sorted(tests.keys() | truths):
-        masks = {path.stem: path for path in _images_by_stem(folder / "ground_truth" / defect, problems).values()}
-        for stem, image in tests.get(defect, {}).items():
+    for defect in sorted(defects.keys() | truths.keys()):
+        images = _images_by_stem([defects[defect]] if defect in defects else [], problems)
+        masks = _images_by_stem([truths[defect]] if defect in truths else [], problems)
+        for stem, image in images.items():
             candidates = [masks.pop(name) for name in (f"{stem}_mask", stem) if name in masks]
-            if not candidates:
-                expected = folder / "ground_truth" / defect / f"{stem}_mask.png"
-                problems.append(f"{image} has no mask; expected {expected}")
-            elif len(candidates) > 1:
+            if len(candidates) > 1:
                 problems.append(f"{image} has two masks, {' and '.join(path.name for path in candidates)}; keep one")
+            elif candidates or reading.image_level:
+                yield sample(
+                    "test", defect, stem, image, candidates[0] if candidates else None, is_image_level=not candidates
+                )
             else:
-                yield Sample(dataset, category, "test", defect, stem, image, candidates[0])
+                expected = folder / "ground_truth" / defect / f"{stem}_mask.png"
+                problems.append(f"{image} has no mask; expected {expected} (--image-level takes it for image metrics)")
         problems += [f"{mask} has no image in {folder / 'test' / defect}" for mask in masks.values()]
 
 
-def _images_by_stem(folder: Path, problems: list[str]) -> dict[str, Path]:
+def _or_normal(folder: Path) -> str:
+    """What may be meant by a folder whose name says that its images are normal; empty for other names."""
+    is_normal = folder.name.casefold() in NORMAL_NAMES
+    return f"; if the images in {folder.name} are normal, give --normal-folder {folder.name}" if is_normal else ""
+
+
+def _images_by_stem(folders: Sequence[Path], problems: list[str]) -> dict[str, Path]:
     by_stem: dict[str, Path] = {}
-    for path in sorted(_images(folder)):
-        if path.stem in by_stem:
-            problems.append(f"{path} and {by_stem[path.stem].name} have the same name; rename or remove one")
-        by_stem.setdefault(path.stem, path)
+    for path in sorted(image for folder in folders for image in images_in(folder)):
+        stem = same_text(path.stem)
+        if stem in by_stem:
+            problems.append(f"{path} and {by_stem[stem].name} have the same name; rename or remove one")
+        by_stem.setdefault(stem, path)
     return by_stem
 
 
-def _images(folder: Path) -> Iterator[Path]:
+def images_in(folder: Path) -> Iterator[Path]:
+    """The images right in a folder, by their endings; none where there is no such folder."""
     if folder.is_dir():
         for path in folder.iterdir():
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and not path.is_dir():
+            if path.suffix.lower() in IMAGE_SUFFIXES and not is_left_by_others(path) and not path.is_dir():
                 yield path
 
 
 def _folders(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not is_left_by_others(path))
 
 
 def _is_category(folder: Path) -> bool:

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from aseg_bench.datasets.layout import find_in_layout
-from aseg_bench.datasets.records import CategoryCounts, Dataset
+from aseg_bench.datasets.records import AS_USUAL, CategoryCounts, Dataset, Reading
 from aseg_bench.records import Sample
 
 
-def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sample]:
+def find(root: Path | None, categories: Sequence[str] | None = None, reading: Reading = AS_USUAL) -> list[Sample]:
     """All images below a root in the MVTec-AD layout; see ``find_in_layout``."""
-    return find_in_layout("mvtec_ad", root, categories)
+    return find_in_layout("mvtec_ad", root, categories, reading)
 
 
 MVTEC_AD = Dataset(

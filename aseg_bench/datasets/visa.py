@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from aseg_bench.datasets.layout import existing_root, find_in_layout, raise_problems, sample_order, select_categories
-from aseg_bench.datasets.records import CategoryCounts, Dataset
+from aseg_bench.datasets.records import AS_USUAL, CategoryCounts, Dataset, Reading
 from aseg_bench.errors import InputError
-from aseg_bench.files import is_folder_name
+from aseg_bench.files import is_folder_name, same_text
 from aseg_bench.records import GOOD, Sample
 
 BAD = "bad"
@@ -20,12 +20,13 @@ SPLIT_FILE = Path("split_csv") / "1cls.csv"
 _COLUMNS = ("object", "split", "label", "image", "mask")
 
 
-def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sample]:
+def find(root: Path | None, categories: Sequence[str] | None = None, reading: Reading = AS_USUAL) -> list[Sample]:
     """All images of VisA's one-class split.
 
     Args:
         root: the unpacked archive, with ``split_csv/1cls.csv`` in it, or a folder in the MVTec-AD layout.
         categories: those wanted; None takes all.
+        reading: what is read, and how; the published form names its normal images itself.
 
     Returns:
         Train and test samples, sorted by category, split, defect and stem.
@@ -39,7 +40,7 @@ def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sam
     if not split_file.is_file():
         if any(root.glob("*/Data/Images")):
             raise InputError(f"{root} is VisA as published but {split_file} is missing; take it from VisA's repository")
-        return find_in_layout("visa", root, categories)
+        return find_in_layout("visa", root, categories, reading)
     with split_file.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, restval="")
         if not set(_COLUMNS) <= set(reader.fieldnames or ()):
@@ -50,22 +51,32 @@ def find(root: Path | None, categories: Sequence[str] | None = None) -> list[Sam
     raise_problems(split_file, [f"the object {name!r} is not a folder name; correct that column" for name in strange])
     chosen = select_categories(root, objects, categories)
     problems: list[str] = []
-    samples = list(_samples(root, (row for row in rows if row["object"] in chosen), problems))
+    samples = list(_samples(root, (row for row in rows if row["object"] in chosen), reading, problems))
     raise_problems(split_file, problems)
     return sorted(samples, key=sample_order)
 
 
-def _samples(root: Path, rows: Iterator[Mapping[str, str]], problems: list[str]) -> Iterator[Sample]:
+def _samples(root: Path, rows: Iterator[Mapping[str, str]], reading: Reading, problems: list[str]) -> Iterator[Sample]:
     seen: set[str] = set()
     for row in rows:
         image = root / PurePosixPath(row["image"])
         mask = root / PurePosixPath(row["mask"]) if row["mask"] else None
         split: Literal["train", "test"] = "train" if row["split"] == "train" else "test"
         defect = GOOD if row["label"] == "normal" else BAD
-        sample = Sample("visa", row["object"], split, defect, image.stem, image, None if defect == GOOD else mask)
+        sample = Sample(
+            "visa",
+            row["object"],
+            split,
+            defect,
+            same_text(image.stem),
+            image,
+            None if defect == GOOD else mask,
+            reading.bit_depth,
+            is_image_level=defect == BAD and mask is None and reading.image_level,
+        )
         if row["split"] not in {"train", "test"} or row["label"] not in {"normal", "anomaly"}:
             problems.append(f"{row['image']}: split {row['split']} or label {row['label']} is unknown")
-        elif sample.is_anomalous and (mask is None or split == "train"):
+        elif sample.is_anomalous and ((mask is None and not reading.image_level) or split == "train"):
             problems.append(f"{row['image']} is anomalous but {'in train' if split == 'train' else 'names no mask'}")
         elif sample.name in seen:
             problems.append(f"{row['image']} is listed twice as {sample.name}")

@@ -61,7 +61,11 @@ def ablation_report(
 
 def write_level_pictures(plan: RunPlan, seeds: Sequence[int]) -> None:
     """Draw single levels beside their product and the truth, as in Figure 5, into ``figures`` of each seed's run."""
-    test = [sample for sample in find_samples(plan.dataset, plan.data_root, plan.categories) if sample.split == "test"]
+    test = [
+        sample
+        for sample in find_samples(plan.dataset, plan.data_root, plan.categories, plan.reading)
+        if sample.split == "test"
+    ]
     for seed in seeds:
         out = plan.out / f"seed{seed}"
         store = level_maps(out)

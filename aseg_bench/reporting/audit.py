@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
+from aseg_bench.datasets import AS_USUAL, Reading, check_images
 from aseg_bench.files import make_folder, written_whole
 from aseg_bench.metrics import METRICS
 from aseg_bench.predictions.imported import import_maps
@@ -28,7 +29,7 @@ class Audit:
 
     Attributes:
         deviations: one per method, protocol and metric.
-        findings: what is odd about the scores, one sentence per method and kind.
+        findings: what is odd about data and scores, one sentence per method and kind.
         paths: files written.
     """
 
@@ -56,6 +57,7 @@ def audit(
     protocols: Sequence[str] | None = None,
     limits: Limits | None = None,
     allow_clamped: bool = False,
+    reading: Reading = AS_USUAL,
     quiet: bool = True,
 ) -> Audit:
     """Score the same maps under many protocols, and say which setting moves each number.
@@ -72,13 +74,14 @@ def audit(
         protocols: keys of ``PROTOCOLS`` to compare with ``exact``; None takes all.
         limits: how much a file may ask for, and whether pickles are read.
         allow_clamped: score clamped maps of layouts that usually clamp them.
+        reading: how the files of the data set are read; it needs no training images.
         quiet: no progress bar.
 
     Raises:
         InputError: a name is unknown, or maps or data cannot be used.
     """
     rules = [find_protocol(key) for key in (PROTOCOLS if protocols is None else protocols)]
-    samples = of_test(samples_of(dataset, data_root))
+    samples = of_test(samples_of(dataset, data_root, reading))
     dumps = [
         import_maps(path, samples, categories=categories, reader=reader, limits=limits, allow_clamped=allow_clamped)
         for path in maps
@@ -96,7 +99,9 @@ def audit(
                 audit_dump(dump, label, protocols=rules, tell=lambda note: bar.update(task, advance=1, note=note))
             )
     deviations = [row for own in audited for row in own.deviations]
-    findings = [text for own in audited for text in own.findings]
+    chosen = [sample for sample in samples or () if categories is None or sample.category in categories]
+    findings = [finding.text for finding in check_images(chosen, data_root, whole=False)]
+    findings += [text for own in audited for text in own.findings]
     return Audit(deviations, findings, [] if out is None else write_audit(out, deviations, findings))
 
 

@@ -152,7 +152,11 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
 
     if not run(plan).scores:
         return []
-    test = [sample for sample in find_samples(plan.dataset, plan.data_root, plan.categories) if sample.split == "test"]
+    test = [
+        sample
+        for sample in find_samples(plan.dataset, plan.data_root, plan.categories, plan.reading)
+        if sample.split == "test"
+    ]
     store = level_maps(plan.out)
     checkpoint = RunFolder(plan.out).training(facts.name, plan.dataset) / "checkpoint.pt"
     model = TrainedModel.from_checkpoint(checkpoint, plan.options.device)

@@ -3,23 +3,29 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from aseg_bench.datasets import checksum
+from aseg_bench.datasets import AS_USUAL, Reading, checksum
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.protocols import Protocol
-from aseg_bench.records import Case, Sample, Score
+from aseg_bench.records import Case, Finding, Sample, Score
 from aseg_bench.runs.folder import DataFacts, RunFolder
 from aseg_bench.runs.scores import beside, merge_runs
 
 
-def data_facts(root: Path | None, samples: Sequence[Sample]) -> DataFacts:
-    """What the record of a folder tells of a data set: where it lies, and which images it holds."""
+def data_facts(
+    root: Path | None, samples: Sequence[Sample], reading: Reading = AS_USUAL, findings: Sequence[Finding] = ()
+) -> DataFacts:
+    """What the record of a folder tells of a data set: where it lies, which images it holds, and what is odd."""
     return DataFacts(
         checksum=checksum(samples),
         categories=sorted({sample.category for sample in samples}),
         root=str(root.absolute()) if root else None,
         n_train=sum(sample.split == "train" for sample in samples),
         n_test=sum(sample.split == "test" for sample in samples),
+        normal_folder=reading.normal_folder,
+        bit_depth=reading.bit_depth,
+        image_level=reading.image_level,
+        findings=findings,
     )
 
 

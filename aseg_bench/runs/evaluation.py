@@ -1,10 +1,10 @@
 """Maps that other code made, scored into a folder beside what runs have left there."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aseg_bench.datasets import find_samples
+from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import InputError
 from aseg_bench.files import make_folder
 from aseg_bench.predictions.imported import OWN_DATASET, import_maps
@@ -49,6 +49,7 @@ def evaluate(
     allow_clamped: bool = False,
     keep_going: bool = False,
     mixed: bool = False,
+    reading: Reading = AS_USUAL,
     quiet: bool = True,
 ) -> Evaluation:
     """Score maps that other code made; ``aseg-bench eval`` is this function.
@@ -67,6 +68,7 @@ def evaluate(
         allow_clamped: score clamped maps of layouts that usually clamp them.
         keep_going: leave out categories that have a problem instead of stopping.
         mixed: tables may mix protocols.
+        reading: how the files of the data set are read; it needs no training images.
         quiet: no progress bars.
 
     Raises:
@@ -74,7 +76,7 @@ def evaluate(
     """
     rules, folder = find_protocol(protocol), RunFolder(out)
     check_name(folder, name)
-    samples = samples_of(dataset, data_root)
+    samples = samples_of(dataset, data_root, reading)
     imported = import_maps(
         maps,
         of_test(samples),
@@ -88,7 +90,9 @@ def evaluate(
     record = folder.record
     if dataset and samples:
         with working("checking images", quiet):
-            data = data_facts(data_root, [s for s in samples if categories is None or s.category in categories])
+            chosen = [sample for sample in samples if categories is None or sample.category in categories]
+            findings = check_images(chosen, data_root, whole=False)
+            data = data_facts(data_root, chosen, reading, findings)
         check_data(folder, dataset, data, [name], overwrite=True)
         record = record.with_data(dataset, data)
     make_folder(out)
@@ -110,8 +114,8 @@ def evaluate(
     return Evaluation(Results.of(folder), grouped(scored.findings, n_categories), scored.failures)
 
 
-def samples_of(dataset: str | None, root: Path | None) -> list[Sample] | None:
-    """The samples of a data set; None where none is named.
+def samples_of(dataset: str | None, root: Path | None, reading: Reading) -> list[Sample] | None:
+    """The samples of a data set, which needs no training images; None where none is named.
 
     Raises:
         InputError: as ``find_samples``, or there is a root and no data set.
@@ -122,7 +126,7 @@ def samples_of(dataset: str | None, root: Path | None) -> list[Sample] | None:
                 "--data-root needs --dataset KEY, which says what lies there; `aseg-bench datasets` lists them"
             )
         return None
-    return find_samples(dataset, root)
+    return find_samples(dataset, root, None, replace(reading, splits=["test"]))
 
 
 def of_test(samples: Sequence[Sample] | None) -> list[Sample] | None:

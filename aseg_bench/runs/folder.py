@@ -22,6 +22,7 @@ from types import UnionType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, stored_maps
+from aseg_bench.datasets import AS_USUAL, Reading
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
 from aseg_bench.predictions.store import MapStore
@@ -46,6 +47,10 @@ class DataFacts:
         root: where they lie; None for a data set that comes with the toolkit.
         n_train: training images.
         n_test: test images.
+        normal_folder: see ``Reading``.
+        bit_depth: see ``Reading``.
+        image_level: see ``Reading``.
+        findings: what is odd about files and masks.
     """
 
     checksum: str
@@ -53,6 +58,15 @@ class DataFacts:
     root: str | None
     n_train: int = 0
     n_test: int = 0
+    normal_folder: str = AS_USUAL.normal_folder
+    bit_depth: int = AS_USUAL.bit_depth
+    image_level: bool = AS_USUAL.image_level
+    findings: Sequence[Finding] = ()
+
+    @property
+    def reading(self) -> Reading:
+        """How the images are read; no split need be there."""
+        return Reading(self.normal_folder, self.bit_depth, self.image_level, splits=())
 
 
 @dataclass(frozen=True)
@@ -128,8 +142,12 @@ class Record:
 
     @property
     def findings(self) -> list[Finding]:
-        """What is odd about all scores and maps."""
-        return [*(finding for case in self.cases.values() for finding in case.findings), *self.evaluated]
+        """What is odd about data, scores and maps."""
+        return [
+            *(finding for facts in self.datasets.values() for finding in facts.findings),
+            *(finding for case in self.cases.values() for finding in case.findings),
+            *self.evaluated,
+        ]
 
     def with_case(self, method: str, dataset: str, case: CaseRecord) -> "Record":
         """The record with this case in it, in place of evaluated maps of that name."""
@@ -271,7 +289,7 @@ class RunFolder:
             "command": shlex.join(["aseg-bench", *sys.argv[1:]]),
             "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             "versions": dict(_versions()),
-            "datasets": {key: vars(facts) for key, facts in record.datasets.items()},
+            "datasets": {key: _flat_data(facts) for key, facts in record.datasets.items()},
             "cases": {"/".join(key): _flat(case) for key, case in record.cases.items()},
         }
         if record.evaluated:
@@ -327,7 +345,7 @@ def _record_of(content: Mapping[str, Any], path: Path) -> Record:
                 f"{path} is of version {written_by}, written by aseg-bench {content.get('aseg_bench')}; this is "
                 f"aseg-bench {version('aseg-bench')}, which reads up to version {RECORD_VERSION}: install the newer one"
             )
-        datasets = {key: _checked(DataFacts, facts, f"datasets.{key}") for key, facts in content["datasets"].items()}
+        datasets = {key: _data(flat, f"datasets.{key}", key) for key, flat in content["datasets"].items()}
         cases = {}
         for key, flat in content["cases"].items():
             method, dataset = key.split("/")
@@ -341,6 +359,17 @@ def _record_of(content: Mapping[str, Any], path: Path) -> Record:
             raise
         raise InputError(f"{path} is damaged ({error}); {_MEND}") from None
     return Record(datasets, cases, evaluated)
+
+
+def _data(flat: Mapping[str, Any], where: str, dataset: str) -> DataFacts:
+    known = {key: value for key, value in flat.items() if key != "findings"}
+    findings = tuple(Finding(one["kind"], one["text"], Case("", dataset, "")) for one in flat.get("findings", ()))
+    return replace(_checked(DataFacts, known, where), findings=findings)
+
+
+def _flat_data(facts: DataFacts) -> dict[str, Any]:
+    findings = [{"kind": found.kind, "text": found.text} for found in facts.findings]
+    return {**vars(facts), "findings": findings}
 
 
 def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:

@@ -104,7 +104,7 @@ class Results:
         if facts is None or dataset not in DATASETS:
             raise InputError(f"{self.folder.record_file} does not say where the images of {dataset} lie; run it again")
         root = Path(facts.root) if facts.root else None
-        samples = DATASETS[dataset].find(root, facts.categories)
+        samples = DATASETS[dataset].find(root, facts.categories, facts.reading)
         if checksum(samples) != facts.checksum:
             raise InputError(
                 f"the images of {dataset} below {root} have changed since {self.folder.out} was scored; put them back, "
@@ -185,7 +185,8 @@ def findings_of(results: Sequence[Results]) -> list[str]:
         if case.scoring != SCORING
     ]
     labels = {name: facts.label for name, facts in find_methods().items()}
-    return [
+    of_data = dict.fromkeys(finding.text for finding in found if not finding.case.method)
+    return list(of_data) + [
         text
         for key, names in categories.items()
         for text in grouped([one for one in found if (one.case.method, one.case.dataset) == key], len(names), labels)

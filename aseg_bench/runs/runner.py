@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aseg_bench.analysis.scored_maps import by_category
-from aseg_bench.datasets import check_images, find_samples
+from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import make_folder
 from aseg_bench.images import image_size
@@ -52,6 +52,8 @@ class RunPlan:
             original ``image``, as MVTec's evaluation code needs them.
         overwrite: discard what there is of the methods on the data set, and compute it again.
         mixed: tables may mix protocols, if the folder holds scores under others.
+        train_only: stop when the live methods are trained; the same plan without it goes on from there.
+        reading: how the files of the data set are read.
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
     """
 
@@ -67,6 +69,8 @@ class RunPlan:
     map_size: str = MAP_SIZES[0]
     overwrite: bool = False
     mixed: bool = False
+    train_only: bool = False
+    reading: Reading = AS_USUAL
     maps: Mapping[str, Path] = field(default_factory=dict)
 
 
@@ -76,8 +80,8 @@ def run(plan: RunPlan) -> Results:
     Maps that other code made are taken again where their files have changed since, which is said in a warning.
 
     Returns:
-        All that the folder holds: of this run, and of other data sets or methods kept there. It has no scores in a
-        process of ``torchrun`` other than the first.
+        All that the folder holds: of this run, and of other data sets or methods kept there. It has no scores after
+        training only, and in a process of ``torchrun`` other than the first.
 
     Raises:
         InputError: a name is unknown, the data cannot be used, or the folder holds results of other data or settings;
@@ -94,6 +98,10 @@ def run(plan: RunPlan) -> Results:
     make_folder(plan.out)
     if plan.overwrite:
         folder.discard(plan.methods, plan.dataset)
+    if plan.train_only:
+        for name in list(ready.due):
+            _train(plan, folder, ready, name)
+        return Results(folder, [])
     _drop_scores(
         folder,
         lambda score: (
@@ -139,10 +147,13 @@ class _Ready(NamedTuple):
 def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
     protocol = find_protocol(plan.protocol)
     _check_names(plan, folder)
-    samples = find_samples(plan.dataset, plan.data_root, plan.categories)
+    live = [name for name in plan.methods if name not in plan.maps]
+    splits = (["train"] if live else []) + ([] if plan.train_only else ["test"])
+    reading = replace(plan.reading, splits=splits)
+    samples = find_samples(plan.dataset, plan.data_root, plan.categories, reading)
     with working("checking images and maps", plan.options.quiet):
-        check_images(samples)
-        data = data_facts(plan.data_root, samples)
+        findings = check_images(samples, plan.data_root)
+        data = data_facts(plan.data_root, samples, reading, findings)
         conditions = _conditions(plan, data)
     test = [sample for sample in samples if sample.split == "test"]
     check_data(folder, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
@@ -170,6 +181,8 @@ def _check_names(plan: RunPlan, folder: RunFolder) -> None:
             )
     for name in plan.maps:
         folder.store.folder(name)  # refuses a name that is not a folder name
+    if plan.train_only and plan.maps:
+        raise InputError(f"--train-only trains live methods; leave out {', '.join(plan.maps)}, whose maps are there")
     for name in plan.settings:
         if name not in live:
             raise InputError(f"--set {name}.… sets nothing: no such method is trained; {near_matches(name, live)}")
@@ -256,15 +269,21 @@ def _overlap(first: Path, second: Path) -> bool:
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
-def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
-    """Fit and predict. The record says so before the work: what a crash leaves is then known for what it is."""
+def _train(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> tuple[Method, CaseRecord]:
+    """Fit. The record says so before the work: what a crash leaves is then known for what it is."""
     method = ready.due.pop(name)
     shutil.rmtree(folder.store.folder(name, plan.dataset), ignore_errors=True)  # of a crashed run
     case = CaseRecord(ready.conditions[name], scoring=SCORING)
     record = folder.record.with_data(plan.dataset, ready.data)
     folder.write_record(record.with_case(name, plan.dataset, case))
-    started = time.monotonic()
     method.fit([sample for sample in ready.samples if sample.split == "train"])
+    return method, case
+
+
+def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
+    """Fit and predict."""
+    started = time.monotonic()
+    method, case = _train(plan, folder, ready, name)
     fitted = time.monotonic()
     for anomaly_map in track(method.predict(ready.test), f"maps of {name}", len(ready.test), plan.options.quiet):
         sized = _of_image_size(anomaly_map) if plan.map_size == "image" else anomaly_map

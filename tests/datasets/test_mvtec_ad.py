@@ -1,11 +1,12 @@
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
-from aseg_bench.datasets import DATASETS
+from aseg_bench.datasets import DATASETS, Reading
 from aseg_bench.errors import InputError
 from aseg_bench.records import Sample
 
@@ -54,14 +55,21 @@ def test_a_mask_may_have_another_ending_and_no_suffix(layout, write_image, mask_
 
 
 def test_images_may_be_of_any_kind(layout, write_image):
-    for suffix in ("jpg", "JPEG", "bmp", "tiff", "webp"):
+    for suffix in ("jpg", "JPEG", "bmp", "tiff", "webp", "jfif", "jpe"):
         write_image(layout / "nut" / "train" / "good" / f"as_{suffix}.{suffix}")
-    assert sum(sample.split == "train" for sample in find(layout, ["nut"])) == 7
+    assert sum(sample.split == "train" for sample in find(layout, ["nut"])) == 9
 
 
 def test_hidden_and_foreign_files_are_passed_over(layout):
     before = find(layout, None)
-    for name in ("nut/train/good/._000.png", ".cache/train/good/0.png", "nut/test/scratch/Thumbs.db", "licence/a.txt"):
+    for name in (
+        "nut/train/good/._000.png",
+        ".cache/train/good/0.png",
+        "nut/test/scratch/Thumbs.db",
+        "licence/a.txt",
+        "nut/train/good/.ipynb_checkpoints/000.png",
+        "nut/test/@eaDir/000.png",
+    ):
         (layout / name).parent.mkdir(parents=True, exist_ok=True)
         (layout / name).touch()
     assert find(layout, None) == before
@@ -104,6 +112,72 @@ def test_names_that_are_not_utf8_are_all_named(layout):
         image.rename(image.with_name(os.fsdecode(b"caf\xe9.png")))
     with pytest.raises(InputError, match=r"2 problems .*\n.*the name of .*bolt.*caf.*is not UTF-8; rename it"):
         find(layout)
+
+
+def rename_folders(root, name):
+    for folder in [path for path in root.rglob("good") if path.is_dir()]:
+        folder.rename(folder.with_name(name))
+
+
+@pytest.mark.parametrize("name", ["OK", "ok", "normal", "Good"])
+def test_normal_images_may_lie_in_a_folder_of_another_name(layout, name):
+    before = [sample.name for sample in find(layout)]
+    rename_folders(layout, name)
+    with pytest.raises(InputError, match=rf"if the images in {name} are normal, give --normal-folder {name}"):
+        find(layout)
+    found = find(layout, None, Reading(name))
+    assert [sample.name for sample in found] == before
+    assert sum(sample.is_anomalous for sample in found) == 4
+
+
+def test_training_images_may_lie_in_good_though_those_of_the_test_do_not(layout):
+    for category in ("nut", "bolt"):
+        (layout / category / "test/good").rename(layout / category / "test/OK")
+    assert len(find(layout, None, Reading("OK"))) == 12
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b"])
+def test_a_normal_folder_is_the_name_of_a_folder(name):
+    with pytest.raises(InputError, match="is not the name of a folder"):
+        Reading(name)
+
+
+def test_names_pair_in_any_form_of_unicode(layout, write_image):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    write_image(layout / "nut/test" / composed / f"{composed}.png")
+    write_image(layout / "nut/ground_truth" / decomposed / f"{decomposed}_mask.png")
+    (layout / "bolt").rename(layout / decomposed)
+    found = find(layout, ["nut"])
+    assert f"nut/test/{composed}/{composed}" in [sample.name for sample in found]
+    assert {sample.category for sample in find(layout, [composed])} == {composed}
+
+
+def test_a_stem_may_have_dots(layout, write_image):
+    write_image(layout / "nut/test/scratch/v1.2.png")
+    write_image(layout / "nut/ground_truth/scratch/v1.2_mask.png")
+    assert "nut/test/scratch/v1.2" in [sample.name for sample in find(layout)]
+
+
+def test_an_image_without_a_mask_can_enter_image_metrics(layout):
+    for mask in (layout / "nut/ground_truth/scratch").iterdir():
+        mask.unlink()
+    bare = [sample for sample in find(layout, None, Reading(image_level=True)) if sample.is_image_level]
+    assert [(sample.name, sample.mask_path) for sample in bare] == [
+        ("nut/test/scratch/000", None),
+        ("nut/test/scratch/001", None),
+    ]
+    with pytest.raises(InputError, match=r"expected .*000_mask\.png \(--image-level takes it for image metrics\)"):
+        find(layout)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_that_is_not_needed_may_be_missing(layout, split):
+    shutil.rmtree(layout / "nut" / split)
+    shutil.rmtree(layout / "nut/ground_truth") if split == "test" else None
+    other = "test" if split == "train" else "train"
+    assert len(find(layout, ["nut"], Reading(splits=[other]))) == (2 if split == "test" else 4)
+    with pytest.raises(InputError, match="holds no images"):
+        find(layout, ["nut"])
 
 
 def test_an_unselected_category_may_be_broken(layout):

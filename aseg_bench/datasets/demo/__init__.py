@@ -16,7 +16,7 @@ from platformdirs import user_cache_dir
 from aseg_bench.datasets.demo.photographs import Split
 from aseg_bench.datasets.demo.recipe import draw_picture, planned
 from aseg_bench.datasets.layout import find_in_layout
-from aseg_bench.datasets.records import Dataset
+from aseg_bench.datasets.records import AS_USUAL, Dataset, Reading
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
 from aseg_bench.progress import track
@@ -39,12 +39,15 @@ The set as a whole may be used under the same terms, CC0 1.0.
 """
 
 
-def find(root: Path | None = None, categories: Sequence[str] | None = None) -> list[Sample]:
+def find(
+    root: Path | None = None, categories: Sequence[str] | None = None, reading: Reading = AS_USUAL
+) -> list[Sample]:
     """All images of the demo set, which is drawn first if it is not there yet.
 
     Args:
         root: must be None, as the set has its own place, ``demo_folder()``.
         categories: those wanted; None takes all.
+        reading: what is read, and how.
 
     Returns:
         Train and test samples, sorted by category, split, defect and stem.
@@ -65,7 +68,7 @@ def find(root: Path | None = None, categories: Sequence[str] | None = None) -> l
         raise InputError(
             f"{len(gone)} files of the demo set are missing, the first is {gone[0]}; remove {folder} to draw it again"
         )
-    return find_in_layout("demo", folder, categories)
+    return find_in_layout("demo", folder, categories, reading)
 
 
 def demo_folder() -> Path:
