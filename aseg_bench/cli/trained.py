@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aseg_bench.cli.options import Checkpoint, Device, Quiet
+from aseg_bench.cli.options import Checkpoint, Device, MaxPixels, Quiet
 from aseg_bench.errors import first_few
 
 
@@ -23,13 +23,25 @@ def predict_command(
         list[Path] | None,
         typer.Option(help="These normal pictures, or a folder of them; by default the normal test images of the run."),
     ] = None,
+    bit_depth: Annotated[
+        int | None,
+        typer.Option(
+            min=9,
+            max=16,
+            help="Bits of the camera; by default as the run of the checkpoint read its images.",
+        ),
+    ] = None,
+    max_pixels: MaxPixels = None,
     levels: Annotated[bool, typer.Option("--levels", help="Keep the maps of the single levels, too.")] = False,
     device: Device = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Map any pictures with a trained model: maps in the pictures' sizes, overlays, and masks at a threshold."""
+    from aseg_bench.images import allow_pixels
     from aseg_bench.runs.pictures import PASSED_OVER, predict
 
+    if max_pixels is not None:
+        allow_pixels(max_pixels)
     made = predict(
         checkpoint,
         images,
@@ -37,6 +49,7 @@ def predict_command(
         threshold=threshold,
         threshold_from=threshold_from,
         normal=normal or (),
+        bit_depth=bit_depth,
         levels=levels,
         device=device,
         quiet=quiet,

@@ -1,4 +1,4 @@
-"""A threshold from normal pictures that a model was not trained on."""
+"""What the run of a checkpoint says of its images, and a threshold from normal ones on which it was not trained."""
 
 import math
 from collections.abc import Iterable
@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from aseg_bench.datasets import find_samples
 from aseg_bench.errors import InputError, first_few
+from aseg_bench.images import MAX_BIT_DEPTH
 from aseg_bench.records import Sample
-from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.folder import DataFacts, RunFolder
 
 _MEND = "give normal pictures that the model was not trained on with --normal FOLDER"
 
@@ -86,11 +87,24 @@ def quantile_of(maps: Iterable[NDArray[np.float32]], n_scores: int, share: float
     return float(kept.min())
 
 
+def bit_depth_of(checkpoint: Path) -> int:
+    """Bits of the camera whose pictures a checkpoint was trained on, as its run tells; else all 16."""
+    try:
+        return _data_of(checkpoint)[1].bit_depth
+    except InputError:  # a checkpoint on its own
+        return MAX_BIT_DEPTH
+
+
 def _samples_of(checkpoint: Path) -> list[Sample]:
+    dataset, facts = _data_of(checkpoint)
+    return find_samples(dataset, Path(facts.root) if facts.root else None, facts.categories, facts.reading)
+
+
+def _data_of(checkpoint: Path) -> tuple[str, DataFacts]:
+    """The data set on which a checkpoint was trained, and what its run says of it."""
     folders = checkpoint.resolve().parents
     is_inside = len(folders) > 3 and folders[2].name == "training"
     dataset, known = folders[0].name, RunFolder(folders[3]).record.datasets if is_inside else {}
     if dataset not in known:
         raise InputError(f"{checkpoint} does not lie in a run, RUN/training/METHOD/DATASET/checkpoint.pt")
-    facts = known[dataset]
-    return find_samples(dataset, Path(facts.root) if facts.root else None, facts.categories)
+    return dataset, known[dataset]

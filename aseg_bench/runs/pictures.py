@@ -30,7 +30,7 @@ from aseg_bench.files import files_below, is_utf8, make_folder, written_whole
 from aseg_bench.images import HEAT, IMAGE_SUFFIXES, check_complete, image_size, read_image
 from aseg_bench.methods import Segmenter
 from aseg_bench.progress import track
-from aseg_bench.runs.normal import check_not_trained_on, normal_images, quantile_named, quantile_of
+from aseg_bench.runs.normal import bit_depth_of, check_not_trained_on, normal_images, quantile_named, quantile_of
 from aseg_bench.runs.regions import Region, coco, regions_of
 
 PASSED_OVER = "passed_over"  # in the attrs of the table
@@ -69,6 +69,7 @@ def predict(
     threshold: float | None = None,
     threshold_from: str | None = None,
     normal: Sequence[Path] = (),
+    bit_depth: int | None = None,
     levels: bool = False,
     device: str = "auto",
     quiet: bool = True,
@@ -85,6 +86,7 @@ def predict(
         threshold_from: ``normal:0.999`` takes this quantile of all scores of normal pictures.
         normal: these, or folders of them, none of which the model was trained on; without any, the normal test images
             of the run in which the checkpoint lies.
+        bit_depth: of the camera, where pictures of 16 bits hold fewer; None takes that of the checkpoint's run.
         levels: write the maps of the levels, too.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         quiet: no progress bars.
@@ -110,8 +112,9 @@ def predict(
         check_not_trained_on(checkpoint, known)
     _check([*pictures.values(), *known])
     make_folder(out)
+    depth = bit_depth_of(checkpoint) if bit_depth is None else bit_depth
     if share is not None:
-        maps = (model.predict([read_image(path)])[0] for path in known)
+        maps = (model.predict([read_image(path, depth)])[0] for path in known)
         n_scores = sum(math.prod(image_size(path)) for path in known)
         threshold = quantile_of(track(maps, "normal pictures", len(known), quiet), n_scores, share)
     rows: list[dict[str, Any]] = []
@@ -119,7 +122,7 @@ def predict(
     problems = []
     for name, path in track(pictures.items(), "maps", len(pictures), quiet):
         try:
-            image = read_image(path)
+            image = read_image(path, depth)
         except InputError as error:  # in spite of its header; the others are not lost
             problems.append(str(error))
             continue
@@ -138,7 +141,7 @@ def predict(
         rows.append(row)
     table = pd.DataFrame(rows, columns=list(_COLUMNS)).astype(object).where(lambda cells: cells.notna(), None)
     _write_tables(out, table, regions if threshold is not None else None)
-    _draw(out, {name: path for name, path in pictures.items() if str(path) in set(table["image"])}, table, quiet)
+    _draw(out, depth, {name: path for name, path in pictures.items() if str(path) in set(table["image"])}, table, quiet)
     raise_problems("the pictures; the results of all others are written", problems)
     table.attrs[PASSED_OVER] = [str(path) for path in others]
     return table
@@ -179,11 +182,11 @@ def overlay(image: NDArray[np.uint8], scores: NDArray[np.floating]) -> NDArray[n
     return np.round(blended).astype(np.uint8)
 
 
-def _draw(out: Path, pictures: dict[Path, Path], table: pd.DataFrame, quiet: bool) -> None:
+def _draw(out: Path, depth: int, pictures: dict[Path, Path], table: pd.DataFrame, quiet: bool) -> None:
     largest = max(table["image_score"], default=0)
     for name, path in track(pictures.items(), "overlays", len(pictures), quiet):
         shares = tifffile.imread(out / "maps" / f"{name}.tiff") / (largest or 1)
-        _write_picture(out / "overlays", name, overlay(read_image(path), shares))
+        _write_picture(out / "overlays", name, overlay(read_image(path, depth), shares))
 
 
 def _write(folder: Path, name: Path, scores: NDArray[np.float32]) -> Path:

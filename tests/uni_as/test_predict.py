@@ -118,6 +118,19 @@ def test_thresholds_that_cannot_be_used_are_refused_before_the_work(call, checkp
     assert not out.exists()
 
 
+def test_pictures_are_read_with_the_bits_of_the_run(in_run, data, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.write_record(Record().with_data("mvtec_ad", DataFacts("checksum", ["bolt"], str(data), bit_depth=12)))
+    eight = np.random.default_rng(0).integers(0, 256, (40, 50))
+    save(tmp_path / "eight.png", eight)
+    save(tmp_path / "twelve.png", np.round(eight * 4095 / 255), np.uint16)
+    pictures = [tmp_path / "eight.png", tmp_path / "twelve.png"]
+    same = predict(in_run, pictures, tmp_path / "out", device="cpu")["image_score"]
+    assert same[0] == same[1]
+    dark = predict(in_run, pictures, tmp_path / "out", bit_depth=16, device="cpu")["image_score"]
+    assert dark[0] == same[0] != dark[1]
+
+
 def test_what_others_leave_is_passed_over_and_what_is_not_a_picture_is_named(call, checkpoint, pictures, tmp_path):
     for name in ("._a.png", ".ipynb_checkpoints/a.png", "@eaDir/a.png", "Thumbs.db"):
         save(pictures / "x.png", np.zeros((8, 8)))
