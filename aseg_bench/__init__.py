@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from aseg_bench.reporting.comparison import compare as compare
     from aseg_bench.reporting.report import report as report
     from aseg_bench.runs.evaluation import evaluate as evaluate
+    from aseg_bench.runs.pictures import predict as predict
     from aseg_bench.runs.results import read_results as read_results
     from aseg_bench.runs.runner import RunPlan as RunPlan
     from aseg_bench.runs.runner import run as run
-    from aseg_bench.training.pictures import predict as predict
     from aseg_bench.training.torch_metric import SegmentationMetrics as SegmentationMetrics
 
 _ROOMS = {
@@ -45,7 +45,7 @@ _ROOMS = {
     "compare": "reporting.comparison",
     "evaluate": "runs.evaluation",
     "evaluate_maps": "metrics",
-    "predict": "training.pictures",
+    "predict": "runs.pictures",
     "read_results": "runs.results",
     "report": "reporting.report",
     "run": "runs.runner",

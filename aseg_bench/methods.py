@@ -31,9 +31,9 @@ class Method(Protocol):
 
 
 class Segmenter(Protocol):
-    """A trained model: pictures in, maps out."""
+    """A trained model: pictures in, maps out; ``size`` is the height and width in pixels at which it works."""
 
-    image_size: int
+    size: tuple[int, int]
 
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.float32]]:
         """Maps (height, width) of RGB images (height, width, 3), each in its image's own size."""

@@ -34,9 +34,8 @@ def measure(preset: str, work: str, batch: int, seconds: float = _SECONDS) -> tu
     from uni_as.settings import PRESETS as NUMBERS
 
     torch.manual_seed(0)
-    size = NUMBERS[preset].image_size
     model = build_uni_as(preset, OFFLINE_BACKBONE)
-    images = torch.randint(0, 255, (batch, 3, size, size), dtype=torch.uint8)
+    images = torch.randint(0, 255, (batch, 3, *NUMBERS[preset].size), dtype=torch.uint8)
     features = model.backbone(images)
     optimiser = torch.optim.AdamW(model.decoder.parameters(), fused=True)
 

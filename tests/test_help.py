@@ -56,7 +56,11 @@ WORKS = (
     "report components",
     "report levels",
     f"predict tiny/bolt/test/hole --checkpoint {TRAINED} --out predicted --levels",
-    f"predict tiny/bolt/test/hole/000.png --checkpoint {ONE_MAP} --out predicted2 --device cpu --quiet",
+    f"predict tiny/bolt/test/hole/000.png --checkpoint {ONE_MAP} --out predicted2 --device cpu --quiet"
+    " --threshold 0.5 --bit-depth 12 --max-pixels 200000000",
+    f"predict tiny/bolt/test/hole --checkpoint {ONE_MAP} --out predicted3 --threshold-from normal:0.99",
+    f"predict tiny/bolt/test/hole --checkpoint {ONE_MAP} --out predicted4 --threshold-from normal:0.99"
+    " --normal tiny/bolt/test/good",
     f"export --checkpoint {ONE_MAP} --out uniad.onnx",
     "methods",
     "methods --show uni_as",

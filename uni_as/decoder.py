@@ -79,9 +79,10 @@ class UniASDecoder(nn.Module):
         filtered = [self.filter(values) for values in features]
         inputs = self.corruption(features, self.filter) if self.training else [values for _, values in filtered]
         patches = [embed(values) for embed, values in zip(self.embed, inputs, strict=True)]  # -> (B, N, C')
-        if patches[-1].shape[1] != len(self.query.query):
+        rows, columns = self.query.grid
+        if (int(features[-1].shape[-2]), int(features[-1].shape[-1])) != (rows, columns):
             raise InputError(
-                f"this model takes images of {round(len(self.query.query) ** 0.5)} deepest cells a side; "
+                f"this model takes images of {rows} x {columns} deepest cells; "
                 "resize them to the image_size it was built with"
             )
         query = self.query(patches[-1])

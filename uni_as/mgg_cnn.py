@@ -16,11 +16,13 @@ class MGGCNN(nn.Module):
 
     Args:
         channels: C'.
+        grid: H_K and W_K.
         kind: ``mgg``; or a line of Table 4: ``none``, ``conv3`` (one 3 x 3 convolution), ``mg`` (branches, no gates).
     """
 
-    def __init__(self, channels: int, kind: LocalPart = "mgg") -> None:
+    def __init__(self, channels: int, grid: tuple[int, int], kind: LocalPart = "mgg") -> None:
         super().__init__()
+        self.grid = grid
         gate = nn.GELU if kind == "mgg" else nn.Identity
         self.branches = nn.ModuleList(
             nn.Sequential(*(nn.Conv2d(channels, channels, size, padding="same") for _ in range(n_stacked)), gate())
@@ -31,6 +33,6 @@ class MGGCNN(nn.Module):
         """Refine (B, N, C'); the shape stays."""
         if not self.branches:
             return tokens
-        grid = unpatchify(tokens)  # (B, N, C') -> (B, C', H_K, W_K)
+        grid = unpatchify(tokens, self.grid)  # (B, N, C') -> (B, C', H_K, W_K)
         refined: Tensor = sum(branch(grid) for branch in self.branches)
         return refined.flatten(2).transpose(1, 2)

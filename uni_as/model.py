@@ -1,11 +1,8 @@
 """The one place where UniAS is put together, from the numbers of `uni_as.settings`."""
 
 from collections.abc import Sequence
-from math import isqrt
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
@@ -55,12 +52,12 @@ def build_uni_as(
     numbers = settings or choose_settings(PRESETS, preset, {"backbone": backbone} if backbone else {})
     _check(numbers)
     extractor = Backbone(numbers.backbone, STRIDES, weights=weights, pretrained=pretrained)
-    position = sine_position(grid=numbers.grid(STRIDES), channels=numbers.channels, reach=numbers.positions)
-    decoder = (_levels if numbers.multi_level else _plain)(numbers, extractor.channels, position)
+    decoder = (_levels if numbers.multi_level else _plain)(numbers, extractor.channels)
     return FeatureReconstruction(backbone=extractor, scaler=FeatureScaler(extractor.channels), decoder=decoder)
 
 
-def _levels(numbers: UniASSettings, level_channels: Sequence[int], position: Tensor) -> UniASDecoder:
+def _levels(numbers: UniASSettings, level_channels: Sequence[int]) -> UniASDecoder:
+    grid = numbers.grid(STRIDES)
     patch_sizes = [STRIDES[-1] // stride for stride in STRIDES]
     embeddings, blocks = [], []
     for own, patch_size in zip(level_channels, patch_sizes, strict=True):
@@ -68,29 +65,33 @@ def _levels(numbers: UniASSettings, level_channels: Sequence[int], position: Ten
         blocks.append(
             HybridBlock(
                 transformer=TransformerLayer(**_attention(numbers)),
-                local=MGGCNN(channels=numbers.channels, kind=numbers.local),
-                reconstruct=PatchReconstruction(channels=numbers.channels, out_channels=own, patch_size=patch_size),
+                local=MGGCNN(channels=numbers.channels, grid=grid, kind=numbers.local),
+                reconstruct=PatchReconstruction(
+                    channels=numbers.channels, out_channels=own, patch_size=patch_size, grid=grid
+                ),
             )
         )
     return UniASDecoder(
         embeddings=embeddings,
-        query=SARQuery(n_tokens=len(position), channels=numbers.channels, sample_aware=numbers.sample_aware),
+        query=SARQuery(grid=grid, channels=numbers.channels, sample_aware=numbers.sample_aware),
         blocks=blocks,
         maps=LevelMaps(kernel_sizes=numbers.smoothing),
         levels=numbers.levels,
         combination=numbers.combination,
-        **_shared(numbers, position),
+        **_shared(numbers),
     )
 
 
-def _plain(numbers: UniASSettings, level_channels: Sequence[int], position: Tensor) -> PlainDecoder:
+def _plain(numbers: UniASSettings, level_channels: Sequence[int]) -> PlainDecoder:
     fused = sum(level_channels)
     return PlainDecoder(
         embed=PatchEmbedding(in_channels=2 * fused, channels=numbers.channels, patch_size=1),
         layers=[SelfAttentionLayer(**_attention(numbers)) for _ in level_channels],  # as deep as the pipeline of levels
-        reconstruct=PatchReconstruction(channels=numbers.channels, out_channels=fused, patch_size=1),
+        reconstruct=PatchReconstruction(
+            channels=numbers.channels, out_channels=fused, patch_size=1, grid=numbers.grid(STRIDES)
+        ),
         maps=LevelMaps(kernel_sizes=numbers.smoothing[-1:]),
-        **_shared(numbers, position),
+        **_shared(numbers),
     )
 
 
@@ -104,12 +105,13 @@ def _attention(numbers: UniASSettings) -> dict[str, Any]:
     }
 
 
-def _shared(numbers: UniASSettings, position: Tensor) -> dict[str, Any]:
+def _shared(numbers: UniASSettings) -> dict[str, Any]:
     """What both decoders are made with."""
+    grid = numbers.grid(STRIDES)
     return {
         "filtered": FilteredFeatures(size=numbers.blur_size, sigma=numbers.blur_sigma),
-        "position": position,
-        "mask": neighbour_mask(grid=isqrt(len(position)), size=numbers.neighbour_size),
+        "position": sine_position(grid=grid, channels=numbers.channels, reach=numbers.positions),
+        "mask": neighbour_mask(grid=grid, size=numbers.neighbour_size),
         "corruption": Corruption(
             jitter_scale=numbers.jitter_scale,
             jitter_probability=numbers.jitter_probability,
@@ -126,15 +128,15 @@ def _check(numbers: UniASSettings) -> None:
         (numbers.channels % numbers.n_heads, f"channels {numbers.channels} do not divide into {numbers.n_heads} heads"),
         (not numbers.blur_size % 2, f"blur_size {numbers.blur_size}: the filter needs an odd size"),
         (
-            numbers.blur_size // 2 >= grid,
-            f"blur_size {numbers.blur_size}: too large for {grid} x {grid} deepest cells of image_size {size}",
+            numbers.blur_size // 2 >= min(grid),
+            f"blur_size {numbers.blur_size}: too large for {grid[0]} x {grid[1]} deepest cells of image_size {size}",
         ),
         (
             any(kernel and not kernel % 2 for kernel in numbers.smoothing),
             f"smoothing {numbers.smoothing}: odd sizes, or 0",
         ),
         (
-            max(numbers.smoothing, default=0) // 2 >= size // 2,
+            max(numbers.smoothing, default=0) // 2 >= min(numbers.size) // 2,
             f"smoothing {numbers.smoothing}: too large for maps of half the image_size {size}",
         ),
         (len(numbers.smoothing) != n_levels, f"smoothing {numbers.smoothing}: one size for each of {n_levels} levels"),

@@ -1,7 +1,5 @@
 """Section 3.3.1, eq. 3, and section 3.3.2: into one grid of patch embeddings, and out of it again."""
 
-from math import isqrt
-
 from torch import Tensor, nn
 
 
@@ -31,20 +29,21 @@ class PatchReconstruction(nn.Module):
         channels: C'.
         out_channels: C_i.
         patch_size: H_i / H_K.
+        grid: H_K and W_K.
     """
 
-    def __init__(self, channels: int, out_channels: int, patch_size: int) -> None:
+    def __init__(self, channels: int, out_channels: int, patch_size: int, grid: tuple[int, int]) -> None:
         super().__init__()
+        self.grid = grid
         self.norm = nn.LayerNorm(channels)
         self.expand = nn.ConvTranspose2d(channels, out_channels, patch_size, stride=patch_size)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Reconstruct (B, C_i, H_i, W_i) from (B, N, C')."""
-        reconstructed: Tensor = self.expand(unpatchify(self.norm(tokens)))
+        reconstructed: Tensor = self.expand(unpatchify(self.norm(tokens), self.grid))
         return reconstructed
 
 
-def unpatchify(tokens: Tensor) -> Tensor:
-    """Lay tokens (B, N, C') out as a square grid (B, C', sqrt N, sqrt N)."""
-    grid = isqrt(tokens.shape[1])
-    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, grid, grid)
+def unpatchify(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Lay tokens (B, N, C') out as rows and columns of a grid (B, C', H_K, W_K)."""
+    return tokens.transpose(1, 2).reshape(tokens.shape[0], -1, *grid)

@@ -37,7 +37,7 @@ class UniASSettings(TrainingSettings):
         local: local part of the hybrid blocks (eq. 5, Table 4).
         flip_horizontal: categories mirrored in training (configuration).
         flip_vertical: categories turned upside down in training (configuration).
-        rotate: categories turned by quarters in training (configuration).
+        rotate: categories turned by quarters in training (configuration); by halves where images are not square.
     """
 
     channels: PositiveInt = 256

@@ -51,19 +51,23 @@ class TransformerLayer(nn.Module):
         return result
 
 
-def sine_position(grid: int, channels: int, reach: Reach = "image") -> Tensor:
-    """Fixed two-dimensional sine position, (grid**2, channels): half of the channels for rows, half for columns.
+def sine_position(grid: tuple[int, int], channels: int, reach: Reach = "image") -> Tensor:
+    """Fixed two-dimensional sine position, (N, channels): half of the channels for rows, half for columns.
 
     Args:
-        grid: N = grid**2.
+        grid: H_K and W_K; N = H_K * W_K.
         channels: C'.
         reach: with ``image`` the fastest sine has one period over the image (Carion et al., 2020, DETR; temperature
             10000), so that neighbours look alike; with ``cells`` periods run from 4 cells to 84, so that attention
             finds a place within few steps of training.
     """
     octave = torch.arange(0, channels // 2, 2) / (channels // 2)  # (channels / 4,)
-    frequency = 2 * torch.pi / (grid + 1e-6) * 10000**-octave if reach == "image" else 1.5 * 20**-octave
-    angle = torch.arange(1, grid + 1)[:, None] * frequency
-    line = torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)  # (grid, channels / 2)
-    rows, columns = line[:, None].expand(-1, grid, -1), line[None].expand(grid, -1, -1)
+
+    def line(n_cells: int) -> Tensor:
+        frequency = 2 * torch.pi / (n_cells + 1e-6) * 10000**-octave if reach == "image" else 1.5 * 20**-octave
+        angle = torch.arange(1, n_cells + 1)[:, None] * frequency
+        return torch.stack([angle.sin(), angle.cos()], dim=2).flatten(1)  # (n_cells, channels / 2)
+
+    n_rows, n_columns = grid
+    rows, columns = line(n_rows)[:, None].expand(-1, n_columns, -1), line(n_columns)[None].expand(n_rows, -1, -1)
     return torch.cat([rows, columns], dim=2).flatten(0, 1)

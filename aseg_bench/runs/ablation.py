@@ -179,10 +179,10 @@ def _check_levels(sets: Sequence[tuple[int, ...]], n_levels: int) -> None:
 
 def _keep_level_maps(store: MapStore, model: Segmenter, test: Sequence[Sample], quiet: bool) -> int:
     """Write every level's maps that are not there yet, at the size the model works at; returns how many levels."""
-    size = (model.image_size, model.image_size)
 
     def maps_of(sample: Sample) -> NDArray[np.float32]:
-        image = Image.fromarray(read_image(sample.image_path, sample.bit_depth)).resize(size, Image.Resampling.BILINEAR)
+        picture = Image.fromarray(read_image(sample.image_path, sample.bit_depth))
+        image = picture.resize(model.size[::-1], Image.Resampling.BILINEAR)
         return model.level_maps([np.asarray(image)])[0]
 
     n_levels = len(maps_of(test[0]))

@@ -119,7 +119,8 @@ def restore(job: TrainingJob, n_processes: int, model: nn.Module, optimiser: tor
     """
     assert job.file is not None
     content = read_checkpoint(job.file)
-    found = content["conditions"] | content["settings"]
+    defaults = plain(type(job.settings)())  # of settings that are younger than the checkpoint
+    found = defaults | content["conditions"] | content["settings"]
     for name, value in (job.conditions(n_processes) | plain(job.settings)).items():
         if found.get(name) != value:
             raise TrainingError(

@@ -8,40 +8,45 @@ from tempfile import TemporaryFile
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from aseg_bench.images import read_image
 from aseg_bench.progress import track
 from aseg_bench.records import Sample
 from aseg_bench.training.backbone import Backbone
+from aseg_bench.training.tiles import Tiling
 
 MEMORY_LIMIT = 4 << 30  # bytes of images kept in memory; more go to a memory map on disk
 FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed again in every step
 _FEATURE_BATCH = 16
 
 
-def load_images(samples: Sequence[Sample], size: int, quiet: bool = False) -> NDArray[np.uint8]:
-    """Decode the images in threads and resize them bilinearly.
+def load_images(samples: Sequence[Sample], tiling: Tiling, quiet: bool = False) -> NDArray[np.uint8]:
+    """Decode the images in threads, resize them bilinearly and cut them.
+
+    Args:
+        samples: the images.
+        tiling: of the images; one tile is the image.
+        quiet: no progress bar.
 
     Returns:
-        RGB, (images, 3, size, size) uint8, in the order of the samples.
+        RGB, (images * tiles, 3, height, width) uint8, in the order of the samples, the tiles of one row by row.
 
     Raises:
         InputError: an image cannot be read.
     """
-    shape = (len(samples), 3, size, size)
+    n_tiles = tiling.n_tiles
+    shape = (len(samples) * n_tiles, 3, tiling.height, tiling.width)
     fits = np.prod(shape, dtype=np.int64) <= MEMORY_LIMIT
     images = np.empty(shape, np.uint8) if fits else _on_disk(shape)
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        picture = Image.fromarray(read_image(sample.image_path, sample.bit_depth))
-        return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR)).transpose(2, 0, 1)
+        return tiling.cut(read_image(sample.image_path, sample.bit_depth))
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
         decoded = pool.map(decode, samples)
-        for index, image in enumerate(track(decoded, "images", len(samples), quiet)):
-            images[index] = image
+        for index, tiles in enumerate(track(decoded, "images", len(samples), quiet)):
+            images[index * n_tiles : (index + 1) * n_tiles] = tiles
     return images
 
 
@@ -57,7 +62,8 @@ class Augmentation:
     Attributes:
         flip_horizontal: categories mirrored left to right with ``flip_probability``.
         flip_vertical: categories mirrored top to bottom with ``flip_probability``.
-        rotate: categories turned by 0, 90, 180 or 270 degrees, equally likely.
+        rotate: categories turned by 0, 90, 180 or 270 degrees, equally likely; by 0 or 180 where images are not square,
+            since a quarter turn would change their size.
         flip_probability: chance of either flip.
     """
 
@@ -70,14 +76,15 @@ class Augmentation:
         return bool(self.flip_horizontal or self.flip_vertical or self.rotate)
 
     def apply(self, image: Tensor, category: str, random: np.random.Generator) -> Tensor:
-        """Change one image (3, S, S) at random."""
+        """Change one image (3, H, W) at random; its size stays."""
         flips, turns = random.random(2) < self.flip_probability, int(random.integers(4))
         if category in self.flip_horizontal and flips[0]:
             image = image.flip(2)
         if category in self.flip_vertical and flips[1]:
             image = image.flip(1)
         if category in self.rotate:
-            image = image.rot90(turns, (1, 2))
+            is_square = image.shape[1] == image.shape[2]
+            image = image.rot90(turns if is_square else turns - turns % 2, (1, 2))
         return image
 
 
@@ -89,7 +96,7 @@ class FeatureSource:
     Args:
         backbone: on the device where it will run.
         categories: of the images, one each.
-        images: (images, 3, S, S) uint8.
+        images: (images, 3, H, W) uint8.
         augmentation: changes of the images in training; None for none.
         quiet: no progress bar.
     """

@@ -12,18 +12,19 @@ import torch
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
 from aseg_bench.training.reconstruction import FeatureReconstruction
+from aseg_bench.training.tiles import Tiling
 
 _OPSET = 17
 
 
-def write_onnx(model: FeatureReconstruction, image_size: int, file: Path) -> None:
-    """Write a model as ONNX: ``images`` (batch, 3, S, S) to ``maps`` (batch, height, width), both of S x S pixels.
+def write_onnx(model: FeatureReconstruction, tiling: Tiling, file: Path) -> None:
+    """Write a model as ONNX: ``images`` (batch, 3, height, width) to ``maps`` (batch, height, width) of the same size.
 
     The file's ``metadata_props`` say what the numbers are and how pictures become them.
 
     Args:
         model: in evaluation mode, on the CPU.
-        image_size: S.
+        tiling: what the model takes is one of its tiles.
         file: where to write it; an older one is replaced.
 
     Raises:
@@ -32,7 +33,7 @@ def write_onnx(model: FeatureReconstruction, image_size: int, file: Path) -> Non
     """
     import onnx
 
-    example = torch.zeros(2, 3, image_size, image_size)
+    example = torch.zeros(2, 3, tiling.height, tiling.width)
     with written_whole(file) as temporary:
         try:
             with _silent_exporter():
@@ -47,7 +48,7 @@ def write_onnx(model: FeatureReconstruction, image_size: int, file: Path) -> Non
                     dynamic_axes={"images": {0: "batch"}, "maps": {0: "batch", 1: "height", 2: "width"}},
                 )
             made = onnx.load(str(temporary))
-            onnx.helper.set_model_props(made, metadata(image_size))
+            onnx.helper.set_model_props(made, metadata(tiling))
             onnx.checker.check_model(made)
             onnx.save(made, str(temporary))
         except OSError:  # the disk's fault
@@ -60,17 +61,23 @@ def write_onnx(model: FeatureReconstruction, image_size: int, file: Path) -> Non
             ) from error
 
 
-def metadata(image_size: int) -> dict[str, str]:
+def metadata(tiling: Tiling) -> dict[str, str]:
     """What an ONNX file says of itself, in the words of its ``metadata_props``."""
+    (height, width), (below, right) = tiling.size, tiling.overlap
+    cut = (
+        f"resize a picture to {height} x {width} and cut {tiling.rows} x {tiling.columns} tiles, which share {below} "
+        f"rows and {right} columns with their neighbours; where maps overlap, their weights pass linearly from one to "
+        "the next"
+    )
     return {
         "aseg_bench": version("aseg-bench"),
         "input": "images: float32 (batch, 3, height, width), RGB",
         "input_range": "0 to 255; the model normalises by itself",
-        "input_size": f"{image_size} x {image_size}",
+        "input_size": f"{tiling.height} x {tiling.width}",
         "input_resampling": "bilinear with antialiasing, as Pillow's BILINEAR, aspect ratio not kept",
         "output": "maps: float32 (batch, height, width) in the size of the input, higher is more anomalous",
         "output_resampling": "bilinear with half-pixel centres, to the picture's own size",
-    }
+    } | ({"tiles": cut} if tiling.n_tiles > 1 else {})
 
 
 @contextmanager

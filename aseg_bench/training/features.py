@@ -64,15 +64,15 @@ def jitter(values: Tensor, scale: float, probability: float, channel_axis: int =
     return values + noise
 
 
-def neighbour_mask(grid: int, size: int) -> Tensor | None:
+def neighbour_mask(grid: tuple[int, int], size: int) -> Tensor | None:
     """Attention mask that hides a position's own neighbourhood, so that it cannot be copied.
 
     Args:
-        grid: positions per side.
+        grid: rows and columns of positions.
         size: side of the hidden square, odd; 0 hides nothing.
 
     Returns:
-        (grid**2, grid**2) bool, True where attention is forbidden; None for size 0.
+        (N, N) bool for N = rows * columns positions, True where attention is forbidden; None for size 0.
 
     Raises:
         InputError: a position in the middle would see no other.
@@ -81,11 +81,12 @@ def neighbour_mask(grid: int, size: int) -> Tensor | None:
     """
     if size == 0:
         return None
-    if size // 2 >= grid // 2:
+    rows, columns = (torch.arange(side) for side in grid)
+    if size // 2 >= max(grid) // 2:
         raise InputError(
-            f"neighbour_size {size} hides all of the {grid} x {grid} positions from those in the middle; "
+            f"neighbour_size {size} hides all of the {grid[0]} x {grid[1]} positions from those in the middle; "
             "choose a smaller one, 0 to hide nothing, or a larger image_size"
         )
-    place = torch.arange(grid)
-    near = (place[:, None] - place[None, :]).abs() <= size // 2  # (grid, grid) along one axis
-    return (near[:, None, :, None] & near[None, :, None, :]).reshape(grid**2, grid**2)
+    near_rows, near_columns = ((place[:, None] - place[None, :]).abs() <= size // 2 for place in (rows, columns))
+    n_positions = len(rows) * len(columns)
+    return (near_rows[:, None, :, None] & near_columns[None, :, None, :]).reshape(n_positions, n_positions)

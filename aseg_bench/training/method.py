@@ -71,9 +71,11 @@ class TrainedMethod:
         """
         if not train_samples:
             raise InputError(f"{self.name} needs training images and there are none; look into <category>/train/good")
-        images = load_images(train_samples, self._settings.image_size, self._options.quiet)
+        tiling = self._settings.tiling
+        images = load_images(train_samples, tiling, self._options.quiet)
         job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
-        data = TrainingData(images, tuple(sample.category for sample in train_samples), self._augmentation)
+        categories = tuple(sample.category for sample in train_samples for _ in range(tiling.n_tiles))
+        data = TrainingData(images, categories, self._augmentation)
         if self._fabric.strategy.launcher and not torch.distributed.is_torchelastic_launched():
             state = self._fit_in_processes(data, job)
         else:
@@ -102,13 +104,14 @@ class TrainedMethod:
         return TrainingState(**content["state"])
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
-        """Yield one map of ``image_size`` squared per sample, in order."""
+        """Yield one map per sample, in order, of the setting ``image_size``, or of the size of all tiles together."""
         self.model.to(self._fabric.device)
+        tiling = self._settings.tiling
         for start in range(0, len(samples), _PREDICT_BATCH):
             batch = samples[start : start + _PREDICT_BATCH]
-            images = load_images(batch, self._settings.image_size, quiet=True)
+            images = load_images(batch, tiling, quiet=True)
             with self._fabric.autocast():
-                maps = predict_maps(self.model, images)
+                maps = tiling.mapped(images, partial(predict_maps, self.model))
             for sample, scores in zip(batch, maps, strict=True):
                 yield AnomalyMap(sample, scores)
 
@@ -118,7 +121,7 @@ class TrainingData:
     """Training images and what is done to them.
 
     Attributes:
-        images: RGB, (images, 3, S, S) uint8.
+        images: RGB, (images, 3, H, W) uint8.
         categories: one per image.
         augmentation: changes in training; None for none.
     """
@@ -154,7 +157,7 @@ def _fit_silently(fabric: Fabric, model: FeatureReconstruction, data: TrainingDa
 
 @torch.inference_mode()
 def predict_maps(model: FeatureReconstruction, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Maps (B, S, S) of images (B, 3, S, S), on the model's device."""
+    """Maps (B, H, W) of images (B, 3, H, W), on the model's device."""
     model.eval()
     maps: NDArray[np.float32] = model(torch.from_numpy(images).to(model.backbone.mean.device)).float().cpu().numpy()
     return maps

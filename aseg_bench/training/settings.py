@@ -1,16 +1,56 @@
 """Settings of a trained method: a frozen dataclass, presets by name, single fields replaced by the user's words."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PlainValidator,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 
 from aseg_bench.errors import InputError, near_matches
+from aseg_bench.training.tiles import Tiling
 
 OFFLINE_BACKBONE = "tf_efficientnet_lite0"  # its weights come with the package
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _sides(given: Any) -> tuple[int, int]:
+    """Height and width from one number or from ``256x384``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = re.fullmatch(r"([1-9]\d*)(?:x([1-9]\d*))?", str(given).strip().lower())
+    if found is None:
+        raise ValueError("give one side in pixels, 224, or HEIGHTxWIDTH, 256x384")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def _tiles(given: Any) -> str:
+    try:
+        rows, columns = _sides(given)
+    except ValueError:
+        raise ValueError("give ROWSxCOLUMNS, 2x2") from None
+    return f"{rows}x{columns}"
+
+
+def _image_size(given: Any) -> int | str:
+    height, width = _sides(given)
+    return height if height == width else f"{height}x{width}"
+
+
+ImageSize = Annotated[int | str, PlainValidator(_image_size)]  # 64x64 is 64, as older checkpoints have it
+Tiles = Annotated[str, PlainValidator(_tiles)]
 
 
 @dataclass(frozen=True)
@@ -18,7 +58,9 @@ class TrainingSettings:
     """What every trained method can be told: input, length and rates of the training.
 
     Attributes:
-        image_size: side in pixels to which images are resized.
+        image_size: pixels to which images are resized: the side of a square, or height x width, ``256x384``.
+        tiles: rows x columns of overlapping tiles, each of ``image_size``, into which images are cut, so that small
+            defects stay large enough to be seen; not in the papers.
         backbone: timm name of the frozen feature extractor.
         feature_scaling: ``z_score`` standardises each feature channel with training statistics; not in the papers.
         sampling: ``balanced`` shows every category equally often, however many images it has; not in the papers.
@@ -34,7 +76,8 @@ class TrainingSettings:
         compile: let torch.compile translate the decoder; worth its minutes on accelerators and long trainings.
     """
 
-    image_size: PositiveInt = 224
+    image_size: ImageSize = 224
+    tiles: Tiles = "1x1"
     backbone: str = "tf_efficientnet_b4"
     feature_scaling: Literal["none", "z_score"] = "none"
     sampling: Literal["uniform", "balanced"] = "uniform"
@@ -52,19 +95,30 @@ class TrainingSettings:
         """Gradient steps on this many training images."""
         return self.n_steps or math.ceil(self.n_epochs * n_images / (self.batch_size * n_processes))
 
-    def grid(self, strides: Sequence[int]) -> int:
-        """Cells per side at the coarsest stride.
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels of what the model takes: an image, or a tile of one."""
+        return _sides(self.image_size)
+
+    @property
+    def tiling(self) -> Tiling:
+        """How images are cut."""
+        return Tiling(*self.size, *_sides(self.tiles))
+
+    def grid(self, strides: Sequence[int]) -> tuple[int, int]:
+        """Rows and columns of cells at the coarsest stride.
 
         Raises:
-            InputError: the image size is not a multiple of that stride.
+            InputError: height or width is not a multiple of that stride.
         """
         coarsest = max(strides)
-        if self.image_size % coarsest:
-            near = max(1, round(self.image_size / coarsest)) * coarsest
+        height, width = self.size
+        if height % coarsest or width % coarsest:
+            near = _image_size("x".join(str(max(1, round(side / coarsest)) * coarsest) for side in self.size))
             raise InputError(
                 f"image_size {self.image_size} is not a multiple of the coarsest stride {coarsest}; try {near}"
             )
-        return self.image_size // coarsest
+        return height // coarsest, width // coarsest
 
     def rate(self, progress: float) -> float:
         """Learning rate after a share of the training in [0, 1]."""

@@ -7,7 +7,6 @@ from typing import ClassVar, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import TypeAdapter, ValidationError
 from torch.nn import functional
 
@@ -17,6 +16,7 @@ from aseg_bench.training.checkpoints import load_weights_into, read_checkpoint
 from aseg_bench.training.engine import make_fabric
 from aseg_bench.training.export import write_onnx
 from aseg_bench.training.reconstruction import FeatureReconstruction
+from aseg_bench.training.tiles import Tiling
 
 _BATCH = 16
 Pictures = Sequence[NDArray[np.uint8]] | NDArray[np.uint8]
@@ -27,18 +27,20 @@ class TrainedModel:
 
     Args:
         model: as trained.
-        image_size: side in pixels of the squares it was trained on.
+        tiling: size and tiles of the images that it was trained on.
         device: where it will run.
 
     Attributes:
+        tiling: as given.
+        size: height and width of all tiles together: that of pictures as they go in, and of maps as they come out.
         method: key of the method whose checkpoints are taken; empty takes those of all.
     """
 
     method: ClassVar[str] = ""
 
-    def __init__(self, model: FeatureReconstruction, image_size: int, device: torch.device) -> None:
-        self.model, self.image_size = model.eval().to(device), image_size
-        self._device = device
+    def __init__(self, model: FeatureReconstruction, tiling: Tiling, device: torch.device) -> None:
+        self.model, self.tiling = model.eval().to(device), tiling
+        self.size, self._device = tiling.size, device
 
     @classmethod
     def from_checkpoint(cls, file: str | Path, device: str = "auto") -> Self:
@@ -67,7 +69,7 @@ class TrainedModel:
             raise TrainingError(f"{file} is of another version of {name}: {error.errors()[0]['msg']}") from error
         model = facts.model(settings)
         load_weights_into(model, content, file)
-        return cls(model, settings.image_size, make_fabric(MethodOptions(device=device)).device)
+        return cls(model, settings.tiling, make_fabric(MethodOptions(device=device)).device)
 
     def predict(self, images: Pictures) -> list[NDArray[np.float32]]:
         """Anomaly maps, each in its image's own size.
@@ -92,13 +94,15 @@ class TrainedModel:
         return self._run(images, by_level=True)
 
     def export(self, file: Path) -> None:
-        """Write the model as ONNX: ``images`` (B, 3, S, S) float32 RGB in [0, 255] to ``maps`` (B, S, S), for any B.
+        """Write the model as ONNX: ``images`` (B, 3, H, W) float32 RGB in [0, 255] to ``maps`` (B, H, W), for any B.
+
+        Of a model with tiles, both are one tile; the file's metadata say how to cut a picture and join the maps.
 
         Raises:
             InputError: the exporter cannot translate what the model computes.
             ModuleNotFoundError: the package ``onnx`` is not installed.
         """
-        write_onnx(self.model, self.image_size, file)
+        write_onnx(self.model, self.tiling, file)
 
     @torch.inference_mode()
     def _run(self, images: Pictures, by_level: bool) -> list[NDArray[np.float32]]:
@@ -108,16 +112,18 @@ class TrainedModel:
                     f"image {index} has the shape {image.shape} and type {image.dtype}; (height, width, 3) uint8 in "
                     "RGB is needed, for instance from aseg_bench.images.read_image"
                 )
+
+        def maps_of(tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
+            batch = torch.from_numpy(tiles).to(self._device)
+            maps = self.model.level_maps(batch) if by_level else self.model(batch)[:, None]
+            return np.asarray(maps.float().cpu().numpy())
+
         found: list[NDArray[np.float32]] = []
         for start in range(0, len(images), _BATCH):
             chunk = images[start : start + _BATCH]
-            batch = torch.from_numpy(np.stack([self._resized(image) for image in chunk])).to(self._device)
-            maps = (self.model.level_maps(batch) if by_level else self.model(batch)[:, None]).float().cpu()
+            maps = self.tiling.mapped(np.concatenate([self.tiling.cut(image) for image in chunk]), maps_of)
             for image, own in zip(chunk, maps, strict=True):
-                sized = functional.interpolate(own[None], image.shape[:2], mode="bilinear", align_corners=False)
+                whole = torch.from_numpy(own)[None]
+                sized = functional.interpolate(whole, image.shape[:2], mode="bilinear", align_corners=False)
                 found.append(sized[0].numpy())
         return found
-
-    def _resized(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        size = (self.image_size, self.image_size)
-        return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR)).transpose(2, 0, 1)

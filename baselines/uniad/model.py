@@ -58,15 +58,15 @@ class UniADDecoder(nn.Module):
 
     Args:
         level_channels: channels of the levels, shallowest first.
-        grid: cells per side to which all levels are resized.
+        grid: rows and columns of cells to which all levels are resized.
         settings: the other numbers.
     """
 
     mask: Tensor | None
 
-    def __init__(self, level_channels: Sequence[int], grid: int, settings: UniADSettings) -> None:
+    def __init__(self, level_channels: Sequence[int], grid: tuple[int, int], settings: UniADSettings) -> None:
         super().__init__()
-        width, n_tokens, n_features = settings.channels, grid**2, sum(level_channels)
+        width, n_tokens, n_features = settings.channels, grid[0] * grid[1], sum(level_channels)
         self.grid, self.jitter_scale, self.jitter_probability = (
             grid,
             settings.jitter_scale,
@@ -85,7 +85,7 @@ class UniADDecoder(nn.Module):
         self.encode, self.encode_ffn = attentions(), feed_forwards()
         self.ask_memory, self.ask_previous, self.decode_ffn = attentions(), attentions(), feed_forwards()
         self.queries = nn.Parameter(torch.randn(settings.n_layers, n_tokens, width))
-        self.rows, self.columns = (nn.Parameter(torch.rand(grid, width // 2)) for _ in range(2))
+        self.rows, self.columns = (nn.Parameter(torch.rand(side, width // 2)) for side in grid)
         self.register_buffer("mask", neighbour_mask(grid, settings.neighbour_size), persistent=False)
         for parameter in self.parameters():
             if parameter.ndim == 2 and parameter is not self.rows and parameter is not self.columns:
@@ -94,13 +94,13 @@ class UniADDecoder(nn.Module):
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature tokens and their reconstruction, both (B, N, sum of C_i)."""
         resized = [
-            functional.interpolate(values, (self.grid, self.grid), mode="bilinear", align_corners=True)
-            for values in features
+            functional.interpolate(values, self.grid, mode="bilinear", align_corners=True) for values in features
         ]
-        target = torch.cat(resized, dim=1).flatten(2).transpose(1, 2)  # (B, C, g, g) -> (B, N, C)
+        target = torch.cat(resized, dim=1).flatten(2).transpose(1, 2)  # (B, C, rows, columns) -> (B, N, C)
         inputs = jitter(target, self.jitter_scale, self.jitter_probability, channel_axis=2) if self.training else target
+        n_rows, n_columns = self.grid
         position = torch.cat(
-            [self.columns[None].expand(self.grid, -1, -1), self.rows[:, None].expand(-1, self.grid, -1)], dim=2
+            [self.columns[None].expand(n_rows, -1, -1), self.rows[:, None].expand(-1, n_columns, -1)], dim=2
         ).flatten(0, 1)  # (N, C')
         memory = self.project(inputs)
         for attend, feed in zip(self.encode, self.encode_ffn, strict=True):
@@ -121,7 +121,7 @@ class UniADDecoder(nn.Module):
     def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Euclidean distance per cell, upsampled to (B, height, width)."""
         target, reconstructed = self(features)
-        distance = (target - reconstructed).norm(dim=2).reshape(-1, 1, self.grid, self.grid)
+        distance = (target - reconstructed).norm(dim=2).reshape(-1, 1, *self.grid)
         return functional.interpolate(distance, tuple(size), mode="bilinear", align_corners=True)[:, 0]
 
 

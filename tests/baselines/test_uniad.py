@@ -18,7 +18,7 @@ SETTINGS = UniADSettings(channels=16, n_layers=2, n_heads=2, ffn_channels=16, ne
 @pytest.fixture
 def decoder():
     torch.manual_seed(0)
-    return UniADDecoder(CHANNELS, 4, SETTINGS)
+    return UniADDecoder(CHANNELS, (4, 4), SETTINGS)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_noise_is_added_in_training_only(decoder, features):
 
 def test_no_attention_sees_the_position_itself():
     torch.manual_seed(0)
-    decoder = UniADDecoder(CHANNELS, 4, SETTINGS).eval()
+    decoder = UniADDecoder(CHANNELS, (4, 4), SETTINGS).eval()
     assert decoder.mask.diagonal().all()
     assert int(decoder.mask.sum()) == 16
 
@@ -65,6 +65,15 @@ def test_all_parameters_learn(decoder, features):
     decoder.losses(features)["mse"].backward()
     silent = [name for name, parameter in decoder.named_parameters() if parameter.grad is None]
     assert silent == []
+
+
+def test_images_that_are_not_square_map_and_learn_in_their_own_size():
+    model = build_uniad(replace(SETTINGS, backbone="test_efficientnet", image_size="64x96"), pretrained=False)
+    images = torch.rand(2, 3, 64, 96) * 255
+    model.train().losses(model.backbone(images))["mse"].backward()
+    assert all(parameter.grad is not None for parameter in model.decoder.parameters())
+    assert model.eval()(images).shape == (2, 64, 96)
+    assert model.decoder.queries.shape[1] == 4 * 6
 
 
 def test_the_paper_preset_holds_the_authors_configuration():

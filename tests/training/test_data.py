@@ -8,6 +8,7 @@ from aseg_bench.records import Sample
 from aseg_bench.training import data
 from aseg_bench.training.backbone import Backbone
 from aseg_bench.training.data import Augmentation, FeatureSource, load_images
+from aseg_bench.training.tiles import Tiling
 
 from .conftest import TINY
 
@@ -22,7 +23,7 @@ def backbone(weights):
 
 @pytest.fixture
 def images(samples):
-    return load_images(samples, 32, quiet=True)
+    return load_images(samples, Tiling(32, 32), quiet=True)
 
 
 def test_images_are_resized_bilinearly_in_the_order_of_the_samples(samples, images):
@@ -31,18 +32,36 @@ def test_images_are_resized_bilinearly_in_the_order_of_the_samples(samples, imag
     assert np.array_equal(images[4].transpose(1, 2, 0), np.asarray(expected))
 
 
+def test_images_that_are_not_square_are_resized_to_height_times_width(samples):
+    images = load_images(samples[:1], Tiling(32, 48), quiet=True)
+    expected = Image.open(samples[0].image_path).resize((48, 32), Image.Resampling.BILINEAR)
+    assert np.array_equal(images[0].transpose(1, 2, 0), np.asarray(expected))
+
+
 def test_more_images_than_memory_go_to_a_memory_map_with_the_same_content(samples, images, monkeypatch):
     monkeypatch.setattr(data, "MEMORY_LIMIT", 1000)
-    mapped = load_images(samples, 32, quiet=True)
+    mapped = load_images(samples, Tiling(32, 32), quiet=True)
     assert isinstance(mapped, np.memmap)
     assert np.array_equal(mapped, images)
+
+
+def test_tiles_of_an_image_are_images_beside_each_other(samples, monkeypatch):
+    whole = load_images(samples, Tiling(60, 30), quiet=True)
+    tiles = load_images(samples, Tiling(32, 16, rows=2, columns=2), quiet=True)
+    assert tiles.shape == (24, 3, 32, 16)
+    for place, (rows, columns) in enumerate(
+        [(a, b) for a in (slice(32), slice(28, 60)) for b in (slice(16), slice(14, 30))]
+    ):
+        assert np.array_equal(tiles[4 + place], whole[1][:, rows, columns])
+    monkeypatch.setattr(data, "MEMORY_LIMIT", 24 * 3 * 32 * 16 - 1)
+    assert isinstance(load_images(samples, Tiling(32, 16, rows=2, columns=2), quiet=True), np.memmap)
 
 
 def test_an_unreadable_image_is_named(samples, tmp_path):
     broken = tmp_path / "broken.png"
     broken.write_bytes(samples[0].image_path.read_bytes()[:200])
     with pytest.raises(InputError, match=r"broken\.png"):
-        load_images([*samples, Sample("tiny", "a", "train", "good", "broken", broken)], 32, quiet=True)
+        load_images([*samples, Sample("tiny", "a", "train", "good", "broken", broken)], Tiling(32, 32), quiet=True)
 
 
 def test_kept_features_are_those_of_the_backbone_in_half_precision(backbone, samples, images):
@@ -77,6 +96,14 @@ def test_flips_come_three_times_in_ten_and_turns_equally_often():
         assert share == pytest.approx(0.25, abs=0.03)
     upside_down = Augmentation(flip_vertical=ALL).apply(PICTURE, "screw", np.random.default_rng(3))
     assert torch.equal(upside_down, PICTURE.flip(1)) or torch.equal(upside_down, PICTURE)
+
+
+def test_images_that_are_not_square_are_turned_by_halves_only():
+    random, image = np.random.default_rng(0), PICTURE[:, :2]
+    turned = [Augmentation(rotate=ALL).apply(image, "screw", random) for _ in range(1000)]
+    upside_down = [torch.equal(found, image.rot90(2, (1, 2))) for found in turned]
+    assert all(halved or torch.equal(found, image) for halved, found in zip(upside_down, turned, strict=True))
+    assert np.mean(upside_down) == pytest.approx(0.5, abs=0.06)
 
 
 def test_augmented_batches_depend_on_the_seed_alone(backbone, images):

@@ -1,7 +1,9 @@
 import csv
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from aseg_bench.errors import InputError, TrainingError
@@ -55,6 +57,50 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(make, samples, op
     for number, moments in whole["optimiser"]["state"].items():
         for name, values in moments.items():
             assert torch.equal(values, resumed["optimiser"]["state"][number][name]), (number, name)
+
+
+def test_a_square_image_size_trains_the_same_however_it_is_typed(make, samples, options):
+    maps = []
+    for image_size in ("32", "32x32"):
+        method = make({"image_size": image_size, "rotate": "a"})
+        method.fit(samples)
+        maps.append(next(method.predict(samples[:1])).scores)
+        if image_size == "32":
+            (options.folder / CHECKPOINT).rename(options.folder / "first.pt")
+    assert (maps[0] == maps[1]).all()
+    first, second = read_checkpoint(options.folder / "first.pt"), content(options)
+    assert first["settings"] == second["settings"]
+    assert first["conditions"] == second["conditions"]
+
+
+def test_a_training_on_images_that_are_not_square_maps_them_in_that_size(make, samples):
+    method = make({"image_size": "32x48", "rotate": "a,b", "n_steps": "2"})
+    method.fit(samples)
+    assert next(method.predict(samples[:1])).scores.shape == (32, 48)
+
+
+def test_tiles_train_as_images_and_their_maps_become_one(make, samples, options):
+    method = make({"tiles": "1x2", "n_steps": "0", "n_epochs": "1"})
+    method.fit(samples)
+    assert content(options)["state"]["step"] == 2 * 6 / 2  # images over those of a batch
+    maps = [anomaly_map.scores for anomaly_map in method.predict(samples)]
+    assert {scores.shape for scores in maps} == {(32, 60)}
+    picture = Image.open(samples[0].image_path).resize((60, 32), Image.Resampling.BILINEAR)
+    left, right = (np.asarray(picture)[:, columns].transpose(2, 0, 1) for columns in (slice(32), slice(28, 60)))
+    with torch.inference_mode():
+        ours = method.model(torch.from_numpy(np.stack([left, right]))).numpy()
+    np.testing.assert_allclose(maps[0][:, :28], ours[0][:, :28], rtol=1e-5)
+    np.testing.assert_allclose(maps[0][:, 32:], ours[1][:, 4:], rtol=1e-5)
+
+
+def test_a_checkpoint_from_before_a_setting_was_added_goes_on_with_its_default(make, samples, options):
+    make({"n_steps": "1"}).fit(samples)
+    old = content(options)
+    del old["settings"]["compile"], old["settings"]["tiles"]
+    torch.save(old, options.folder / CHECKPOINT)
+    make({"n_steps": "1"}).fit(samples)
+    with pytest.raises(TrainingError, match="compile False, not True"):
+        make({"n_steps": "1", "compile": "true"}).fit(samples)
 
 
 def test_the_seed_settles_everything_and_another_gives_another_model(make, samples):

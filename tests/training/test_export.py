@@ -12,6 +12,7 @@ from torch.nn import functional
 from aseg_bench.errors import InputError
 from aseg_bench.methods import find_methods
 from aseg_bench.training.export import write_onnx
+from aseg_bench.training.tiles import Tiling
 from aseg_bench.training.trained import TrainedModel
 
 pytest.importorskip("onnx", reason="export needs the extra `export`")
@@ -34,7 +35,11 @@ CHOICES = [
     ("uni_as", {"local": "conv3", "neighbour_size": 3}),
     ("uni_as", {"local": "mg", "blur_size": 5}),
     ("uni_as", {"image_size": 80, "backbone": "resnet18"}),
+    ("uni_as", {"image_size": "64x96"}),
+    ("uni_as", {"image_size": "96x64", "combination": "product", "neighbour_size": 3}),
+    ("uni_as", {"image_size": "64x96", "multi_level": False}),
     ("uniad", {"neighbour_size": 3, "n_layers": 1}),
+    ("uniad", {"image_size": "64x96", "neighbour_size": 3}),
     ("uniad", {"neighbour_size": 0}),
 ]
 
@@ -56,7 +61,7 @@ def trained(name, settings):
     torch.manual_seed(0)
     model = LIVE[name].model(settings)
     model.scaler.fit([[2 + 3 * torch.randn(2, channels, 4, 4) for channels in model.backbone.channels]])
-    return TrainedModel(model, settings.image_size, torch.device("cpu"))
+    return TrainedModel(model, settings.tiling, torch.device("cpu"))
 
 
 def assert_same_maps(model, file, batches=(1, 3)):
@@ -64,7 +69,7 @@ def assert_same_maps(model, file, batches=(1, 3)):
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     assert [output.shape for output in session.get_outputs()] == [["batch", "height", "width"]]
     for batch in batches:
-        images = torch.rand(batch, 3, model.image_size, model.image_size) * 255
+        images = torch.rand(batch, 3, *model.size) * 255
         with torch.inference_mode():
             expected = model.model(images).numpy()
         (maps,) = session.run(None, {"images": images.numpy()})
@@ -85,7 +90,8 @@ def test_every_setting_of_the_maps_gives_torchs_maps(name, choice, tmp_path):
 
 
 def test_what_the_file_says_of_itself_suffices_for_the_maps_of_predict(tmp_path):
-    model, file = trained("uni_as", replace(LIVE["uni_as"].presets()["cpu"], **SMALL["uni_as"])), tmp_path / "a.onnx"
+    settings = replace(LIVE["uni_as"].presets()["cpu"], **(SMALL["uni_as"] | {"image_size": "64x96"}))
+    model, file = trained("uni_as", settings), tmp_path / "a.onnx"
     model.export(file)
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
     told = session.get_modelmeta().custom_metadata_map
@@ -93,13 +99,24 @@ def test_what_the_file_says_of_itself_suffices_for_the_maps_of_predict(tmp_path)
     assert told["input_range"].startswith("0 to 255")
     assert told["input_resampling"].startswith("bilinear with antialiasing, as Pillow's BILINEAR")
     assert told["output_resampling"].startswith("bilinear with half-pixel centres")
-    size = tuple(int(side) for side in told["input_size"].split(" x "))
+    height, width = (int(side) for side in told["input_size"].split(" x "))
 
     photo = np.random.default_rng(0).integers(0, 255, (90, 130, 3), dtype=np.uint8)
-    small = np.asarray(Image.fromarray(photo).resize(size, Image.Resampling.BILINEAR), np.float32)
+    small = np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.BILINEAR), np.float32)
     (maps,) = session.run(None, {"images": small.transpose(2, 0, 1)[None]})
     sized = functional.interpolate(torch.from_numpy(maps)[None], photo.shape[:2], mode="bilinear", align_corners=False)
     np.testing.assert_allclose(sized[0, 0].numpy(), model.predict([photo])[0], atol=TOLERANCE)
+
+
+def test_a_file_of_a_model_with_tiles_says_how_to_cut_and_join(tmp_path):
+    settings = replace(LIVE["uni_as"].presets()["cpu"], **(SMALL["uni_as"] | {"tiles": "2x3"}))
+    model = trained("uni_as", settings)
+    model.export(tmp_path / "a.onnx")
+    told = runtime.InferenceSession(tmp_path / "a.onnx").get_modelmeta().custom_metadata_map
+    assert told["input_size"] == "64 x 64"
+    assert told["tiles"].startswith(
+        "resize a picture to 120 x 176 and cut 2 x 3 tiles, which share 8 rows and 8 columns"
+    )
 
 
 def test_a_model_that_onnx_cannot_hold_is_one_error_and_leaves_no_file(tmp_path, capfd):
@@ -108,7 +125,7 @@ def test_a_model_that_onnx_cannot_hold_is_one_error_and_leaves_no_file(tmp_path,
             return torch.linalg.eigvals(images).real[..., 0]
 
     with pytest.raises(InputError, match="cannot be written as ONNX") as error:
-        write_onnx(Untranslatable().eval(), 16, tmp_path / "model.onnx")
+        write_onnx(Untranslatable().eval(), Tiling(16, 16), tmp_path / "model.onnx")
     assert len(str(error.value).splitlines()) == 1
     assert len(str(error.value)) < 500
     assert not list(tmp_path.iterdir())

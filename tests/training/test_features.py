@@ -47,13 +47,13 @@ def test_jitter_takes_the_norm_along_the_given_axis():
     assert struck.tolist() == [False, False, True, False, False]
 
 
-@pytest.mark.parametrize(("grid", "size"), [(5, 3), (14, 7), (4, 3)])
+@pytest.mark.parametrize(("grid", "size"), [((5, 5), 3), ((14, 14), 7), ((4, 4), 3), ((3, 6), 3), ((6, 2), 5)])
 def test_the_mask_hides_exactly_the_square_around_each_position(grid, size):
-    places = [(row, column) for row in range(grid) for column in range(grid)]
+    places = [(row, column) for row in range(grid[0]) for column in range(grid[1])]
     expected = [[max(abs(a - c), abs(b - d)) <= size // 2 for c, d in places] for a, b in places]
     mask = neighbour_mask(grid, size)
     assert mask.tolist() == expected
 
 
 def test_size_nought_hides_nothing():
-    assert neighbour_mask(14, 0) is None
+    assert neighbour_mask((14, 14), 0) is None

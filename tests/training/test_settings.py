@@ -36,6 +36,11 @@ def test_sequences_may_be_emptied():
         ("cpu", {"learning_rat": "1"}, "did you mean learning_rate"),
         ("cpu", {"batch_size": "many"}, "setting batch_size = many"),
         ("cpu", {"batch_size": "0"}, "setting batch_size = 0"),
+        ("cpu", {"image_size": "64,64"}, "setting image_size = 64,64: .*224, or HEIGHTxWIDTH"),
+        ("cpu", {"tiles": "2by2"}, "setting tiles = 2by2: .*ROWSxCOLUMNS"),
+        ("cpu", {"tiles": "0x2"}, "setting tiles = 0x2"),
+        ("cpu", {"image_size": "0x64"}, "setting image_size = 0x64"),
+        ("cpu", {"image_size": "64x"}, "setting image_size = 64x"),
         ("cpu", {"learning_rate": "-1"}, "setting learning_rate = -1"),
         ("cpu", {"schedule": "cosine"}, "'step' or 'one_cycle'"),
     ],
@@ -69,9 +74,22 @@ def test_steps_follow_epochs_unless_given():
 
 
 def test_an_image_size_that_does_not_fit_the_stride_names_one_that_does():
-    assert TrainingSettings(image_size=224).grid((2, 4, 8, 16)) == 14
+    assert TrainingSettings(image_size=224).grid((2, 4, 8, 16)) == (14, 14)
+    assert TrainingSettings(image_size="96x32").grid((2, 4, 8, 16)) == (6, 2)
     with pytest.raises(InputError, match="image_size 100 is not a multiple of the coarsest stride 16; try 96"):
         TrainingSettings(image_size=100).grid((2, 4, 8, 16))
+    with pytest.raises(InputError, match="image_size 96x100 is not a multiple of the coarsest stride 16; try 96"):
+        TrainingSettings(image_size="96x100").grid((2, 4, 8, 16))
+    with pytest.raises(InputError, match="try 48x96"):
+        TrainingSettings(image_size="50x96").grid((2, 4, 8, 16))
+
+
+@pytest.mark.parametrize(
+    ("typed", "size", "kept"), [("64", (64, 64), 64), ("64x64", (64, 64), 64), (" 256X384", (256, 384), "256x384")]
+)
+def test_an_image_size_is_one_side_or_height_and_width(typed, size, kept):
+    settings = choose_settings(PRESETS, "cpu", {"image_size": typed})
+    assert (settings.size, plain(settings)["image_size"]) == (size, kept)
 
 
 def test_plain_settings_are_the_same_in_every_process():

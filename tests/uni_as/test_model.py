@@ -134,6 +134,16 @@ def test_a_backbone_beside_settings_is_refused_as_the_settings_name_one():
 def test_an_image_of_another_size_is_refused(model):
     with pytest.raises(InputError, match="image_size"):
         model(torch.rand(1, 3, 96, 96))
+    with pytest.raises(InputError, match="4 x 6 deepest cells"):  # as many, but elsewhere
+        tiny(image_size="64x96")(torch.rand(1, 3, 96, 64))
+
+
+@pytest.mark.parametrize("changes", [{}, {"multi_level": False}, {"combination": "joint"}, {"positions": "cells"}])
+def test_images_that_are_not_square_map_and_learn_in_their_own_size(changes):
+    model, images = tiny(image_size="64x96", swap_probability=1.0, **changes).train(), torch.rand(2, 3, 64, 96) * 255
+    torch.stack(list(model.losses(model.backbone(images)).values())).sum().backward()
+    assert all(weight.grad is not None for weight in model.decoder.parameters())
+    assert model.eval()(images).shape == (2, 64, 96)
 
 
 def test_the_paper_preset_holds_the_papers_numbers():

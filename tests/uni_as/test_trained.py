@@ -6,6 +6,7 @@ from PIL import Image
 
 import uni_as
 from aseg_bench.errors import InputError, TrainingError
+from aseg_bench.training.tiles import Tiling
 from aseg_bench.training.trained import TrainedModel
 from uni_as.trained import UniAS
 
@@ -56,6 +57,19 @@ def test_the_maps_of_the_levels_multiply_to_the_map(trained):
     np.testing.assert_allclose(levels.prod(0), trained.predict([image])[0], atol=1e-6)
 
 
+def test_tiles_are_mapped_alone_and_joined_to_one_map_in_the_size_of_the_picture(trained):
+    tiled = TrainedModel(trained.model, Tiling(64, 64, rows=2), torch.device("cpu"))
+    picture = np.random.default_rng(0).integers(0, 255, (120, 64, 3), dtype=np.uint8)
+    (scores,), (levels,) = tiled.predict([picture]), tiled.level_maps([picture])
+    upper, lower = trained.predict([picture[:64], picture[56:]])
+    np.testing.assert_allclose(scores[:56], upper[:56], atol=1e-6)
+    np.testing.assert_allclose(scores[64:], lower[8:], atol=1e-6)
+    share = (np.arange(8)[:, None] + 0.5) / 8
+    np.testing.assert_allclose(scores[56:64], (1 - share) * upper[56:] + share * lower[:8], atol=1e-6)
+    np.testing.assert_allclose(levels[:, :56], trained.level_maps([picture[:64]])[0][:, :56], atol=1e-6)
+    assert [scores.shape for scores in tiled.predict([picture[:50]])] == [(50, 64)]
+
+
 @pytest.mark.parametrize("changes", [{}, {"multi_level": False}, {"sample_aware": False}])
 def test_all_that_a_pass_makes_lies_on_the_models_device(changes):
     model = tiny(**changes).to("meta").train()  # torch refuses to mix it with tensors of the CPU, as it would CUDA's
@@ -93,7 +107,7 @@ def test_predict_writes_maps_overlays_and_levels_of_any_folder(call, checkpoint,
     out = tmp_path / "[b]" / "out[/x]"
     outcome = call("predict", pictures, "--checkpoint", checkpoint, "--out", out, "--levels", "--device", "cpu")
     assert outcome.code == 0, outcome.err
-    assert outcome.out == f"maps and overlays of 3 pictures: {out}\n"
+    assert outcome.out.endswith(f"maps and overlays of 3 pictures: {out}\n")
     names = {"a", "deep/b", "deep/c"}
     for folder, ending in (
         ("maps", "tiff"),
