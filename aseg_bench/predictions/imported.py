@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError, near_matches
+from aseg_bench.files import same_text
 from aseg_bench.images import image_size
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.checks import Suspicion, finite_map, suspicions
@@ -49,7 +50,7 @@ class ImportedMaps:
         reader: the reader that read it.
         found: category -> its samples and maps, in one order.
         problems: category -> why it cannot be scored; ``""`` is the dump as a whole.
-        left_over: files that hold no map.
+        suspicions: category -> what looks odd in its files; ``""`` is the dump as a whole.
         has_own_truth: the masks come from the dump.
         allow_clamped: score clamped maps of a layout that usually clamps them.
     """
@@ -58,7 +59,7 @@ class ImportedMaps:
     reader: Reader
     found: Mapping[str, Sequence[tuple[Sample, FoundMap]]]
     problems: Mapping[str, Sequence[str]]
-    left_over: Sequence[Path]
+    suspicions: Mapping[str, Sequence[Suspicion]]
     has_own_truth: bool
     allow_clamped: bool
 
@@ -90,7 +91,7 @@ class ImportedMaps:
         if faults:
             raise InputError(f"{len(faults)} of {len(samples)} maps of {category} are bad: {listed(faults, '; ')}")
         maps = _of_one_type(maps, dtypes, category)
-        notes = []
+        notes = list(self.suspicions.get(category, ()))
         for crop, size in self.reader.crops.items():
             if set(shapes) == {(crop, crop)}:
                 maps, shapes = _on_frame(maps, samples, size, crop, min(lows))
@@ -137,12 +138,22 @@ def import_maps(
         problems.setdefault("", []).append(f"{len(found.faults)} files cannot be used: {listed(found.faults, '; ')}")
     maps = dict(match.maps)
     if categories is not None:
+        categories = [same_text(category) for category in categories]
         for category in categories:
             if category not in maps and category not in problems:
                 raise InputError(f"{path} has no category {category}; {near_matches(category, sorted(maps))}")
         maps = {category: pairs for category, pairs in maps.items() if category in categories}
         problems = {category: texts for category, texts in problems.items() if category in ("", *categories)}
-    return ImportedMaps(path, chosen, maps, problems, found.left_over, samples is None, allow_clamped)
+    odd: dict[str, list[Suspicion]] = {category: [double] for category, double in match.doubles.items()}
+    odd[""] = [
+        Suspicion(kind, f"{len(files)} files {why}, first {files[0]}")
+        for kind, why, files in (
+            ("left_over", "hold no map and were left out", [*found.left_over, *match.passed_over]),
+            ("not_taken", "were left out, since the dump has a more exact map of the same image", match.not_taken),
+        )
+        if files
+    ]
+    return ImportedMaps(path, chosen, maps, problems, odd, samples is None, allow_clamped)
 
 
 class MapsMethod:
