@@ -34,6 +34,7 @@ WORKS = (
     f"eval {MAPS} {DATA} --reader auto --name a --protocol native --metrics {','.join(METRICS)} --out eval",
     f"eval {MAPS} {DATA} --name b --mixed --quiet --out eval",
     f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 --out eval2",
+    f"run --methods read=maps:{MAPS} {DATA} --out read --allow-pickle --allow-clamped --max-gib 1 --no-page",
     f"audit {MAPS} both/maps/uniad/mvtec_ad {DATA} --out audit --allow-pickle --allow-clamped --max-gib 1",
     f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad --out audit2 --quiet",
     "report both --out report --tables 1,2,3,categories --format md --no-page --mixed --quiet",

@@ -6,12 +6,15 @@ from typing import Annotated
 import typer
 
 from aseg_bench.cli.options import (
+    AllowClamped,
+    AllowPickle,
     BackboneName,
     BackboneWeights,
     Categories,
     DataRoot,
     Device,
     Devices,
+    MaxGib,
     MaxMinutes,
     Mixed,
     Overwrite,
@@ -57,6 +60,9 @@ def run_command(
         str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
     ] = "model",
     tensorboard: Tensorboard = False,
+    allow_pickle: AllowPickle = False,
+    allow_clamped: AllowClamped = False,
+    max_gib: MaxGib = 8,
     overwrite: Overwrite = False,
     page: Page = True,
     mixed: Mixed = False,
@@ -64,6 +70,7 @@ def run_command(
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
     from aseg_bench.methods import MethodOptions
+    from aseg_bench.predictions.records import Limits
     from aseg_bench.runs.runner import RunPlan, is_helper, run
 
     names, maps = methods_in(methods)
@@ -92,6 +99,8 @@ def run_command(
         overwrite=overwrite,
         mixed=mixed,
         maps=maps,
+        limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
+        allow_clamped=allow_clamped,
     )
     with resumable(plan.out, overwrite):
         results = run(plan)

@@ -1,6 +1,5 @@
 """Someone else's maps, matched, checked and ready to be scored, one category at a time."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from aseg_bench.predictions.readers import choose_reader
 from aseg_bench.predictions.records import FoundMap, Limits, Reader
 from aseg_bench.protocols import Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
-from aseg_bench.records import AnomalyMap, LazySequence, Sample
+from aseg_bench.records import AnomalyMap, Case, Finding, LazySequence, Sample
 
 OWN_DATASET = "maps"  # the data set's name when the truth comes with the maps
 _SIDEWAYS = 5  # EXIF orientations from this one on swap height and width; this one does nothing else
@@ -168,11 +167,23 @@ class MapsMethod:
         path: the dump.
         reader: key of a reader, or ``auto``.
         limits: how much a file may ask for.
+        allow_clamped: take clamped maps of layouts that usually clamp them.
+
+    Attributes:
+        findings: what looks odd in the maps that ``predict`` has read.
     """
 
-    def __init__(self, name: str, path: Path, reader: str = "auto", limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        reader: str = "auto",
+        limits: Limits | None = None,
+        allow_clamped: bool = False,
+    ) -> None:
         self.name = name
-        self._path, self._reader, self._limits = path, reader, limits
+        self.findings: list[Finding] = []
+        self._path, self._reader, self._limits, self._allow_clamped = path, reader, limits, allow_clamped
 
     def fit(self, train: Sequence[Sample]) -> None:
         """Nothing to learn."""
@@ -183,17 +194,22 @@ class MapsMethod:
         Raises:
             InputError: a sample has no map, or a map cannot be used.
         """
-        imported = import_maps(self._path, samples, reader=self._reader, limits=self._limits)
+        imported = import_maps(
+            self._path, samples, reader=self._reader, limits=self._limits, allow_clamped=self._allow_clamped
+        )
         for where, texts in imported.problems.items():
             if where:
                 raise InputError(f"{self.name}, {where}: {texts[0]}")
-            warnings.warn(f"{self.name}: {texts[0]}", stacklevel=2)  # the run may be of some categories only
+        odd = {"": [*imported.suspicions[""], *(Suspicion("not_used", text) for text in imported.problems.get("", ()))]}
         category: Category | None = None
         places: dict[Sample, int] = {}
         for sample in samples:
             if category is None or sample not in places:
                 category = None  # two of them are never kept
                 category = imported.read(sample.category)
+                odd[sample.category] = list(category.suspicions)
+                self.findings = [Finding(one.kind, one.text, Case(self.name, sample.dataset, key))
+                                 for key, found in odd.items() for one in found]  # fmt: skip
                 places = {of: place for place, of in enumerate(category.samples)}
             yield AnomalyMap(sample, category.maps[places[sample]])
 
