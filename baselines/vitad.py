@@ -19,7 +19,7 @@ import numpy as np
 from aseg_bench.errors import InputError
 from aseg_bench.files import files_below
 from aseg_bench.methods import MethodFacts
-from aseg_bench.predictions.loading import flattened, read_torch
+from aseg_bench.predictions.loading import as_text, flattened, mentions, read_torch
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
 from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
 
@@ -38,8 +38,8 @@ METHOD = MethodFacts(
 
 
 def _recognises(files: Sequence[Path]) -> bool:
-    has_ranks = any(file.stem.isdecimal() and file.suffix == ".pth" for file in files)
-    return has_ranks or holds_members("anomaly_maps", "cls_names")(files)
+    ranks = [file for file in files if file.stem.isdecimal() and file.suffix.lower() == ".pth"]
+    return (bool(ranks) and mentions(ranks[0], b"cls_names")) or holds_members("anomaly_maps", "cls_names")(files)
 
 
 def _find(path: Path, limits: Limits) -> Found:
@@ -59,8 +59,8 @@ def _maps_of(file: Path, results: Any) -> list[FoundMap]:
     if not isinstance(results, dict) or not {"anomaly_maps", "cls_names", "imgs_masks"} <= set(results):
         raise InputError(f"{file} is not a result of ADer: a dict of anomaly_maps, cls_names and imgs_masks")
     maps, masks = _pictures(results["anomaly_maps"]), _pictures(results["imgs_masks"])
-    names = [str(name) for name in _items(results["cls_names"])]
-    paths = [str(name) for name in _items(results.get("img_paths", []))]
+    names = [as_text(name) for name in _items(results["cls_names"])]
+    paths = [as_text(name) for name in _items(results.get("img_paths", []))]
     if not len(maps) == len(masks) == len(names) or len(paths) not in (0, len(maps)):
         raise InputError(
             f"{file} has {len(maps)} maps, {len(masks)} masks, {len(names)} categories and {len(paths)} paths"

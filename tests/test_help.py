@@ -38,6 +38,7 @@ WORKS = (
     f"eval {MAPS} {DATA} --name b --mixed --quiet --out eval",
     f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 {READ} --out eval2"
     " --mask-rule '>0 ignore=7'",
+    f"run --methods read=maps:{MAPS} {DATA} --out read --allow-pickle --allow-clamped --max-gib 1 --no-page",
     f"audit {MAPS} both/maps/uniad/mvtec_ad {DATA} --out audit --allow-pickle --allow-clamped --max-gib 1",
     f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad {READ} --out audit2 --quiet"
     " --mask-rule =255",

@@ -245,3 +245,59 @@ def test_maps_are_not_called_inverted_where_the_mask_rule_turns_the_truth(
     assert "negate them" in " ".join(capsys.readouterr().out.split())
     assert call(monkeypatch, *words, "--mask-rule", "=0", "--out", tmp_path / "ruled") == 0
     assert "negate them" not in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_looks_wrong_in_maps_is_told_and_kept_by_every_command(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, _ = data
+    dump = tmp_path / "odd"
+    for index, image in enumerate(sorted((root / "bottle" / "test").rglob("*.png"))):
+        file = dump / image.relative_to(root).with_suffix(".npy")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, np.full((32, 32), index, np.float32))
+    (dump / "notes.txt").write_text("")
+    place = ("--dataset", "mvtec_ad", "--data-root", root)
+    texts = ("5 of 5 maps are constant", "1 files hold no map and were left out, first ")
+    ran = ("run", "--methods", f"mine=maps:{dump}", *place, "--out", tmp_path / "run")
+    for words in (
+        ("eval", dump, *place, "--out", tmp_path / "eval", "--name", "mine"),
+        ran,
+        (*ran, "--protocol", "native"),  # scored again, with the maps as they are
+        ("audit", dump, *place, "--protocols", "exact", "--out", tmp_path / "audit"),
+    ):
+        assert call(monkeypatch, *words) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert all(text in said for text in texts), words
+    page = (tmp_path / "run" / "report" / "report.html").read_text(encoding="utf-8")
+    record = (tmp_path / "run" / "run.json").read_text()
+    assert all(text in page and text in record for text in texts)
+
+
+def test_run_reads_pickles_and_clamped_maps_and_keeps_limits_as_eval_does(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch = pytest.importorskip("torch")
+    root, dump = data
+    saved = tmp_path / "batches.pt"
+    parts = [np.load(file) for file in sorted(dump.iterdir())]
+    batch = {"anomaly_map": torch.from_numpy(np.concatenate([part["pred"].clip(0, 1) for part in parts])).bfloat16(),
+             "image_path": [str(part["filename"]) for part in parts]}  # fmt: skip
+    torch.save([batch], saved)
+    place = ("--dataset", "mvtec_ad", "--data-root", root, "--quiet")
+    ran = ("run", "--no-page", "--methods", f"mine=maps:{saved}", *place, "--out", tmp_path / "run")
+    for more, complaint in (([], "--allow-pickle"), (["--allow-pickle"], "--allow-clamped"),
+                            (["--allow-pickle", "--max-gib", 0.001, "--allow-clamped"], "")):  # fmt: skip
+        assert call(monkeypatch, *ran, *more) == (2 if complaint else 0)
+        assert complaint in capsys.readouterr().err
+    trusted = ("--allow-pickle", "--allow-clamped", "--name", "mine")
+    assert call(monkeypatch, "eval", saved, *place, *trusted, "--out", tmp_path / "eval") == 0
+    evaluated, scored = (
+        {(score.case.category, score.metric): score.value for score in read_scores(tmp_path / name / "scores.csv")}
+        for name in ("eval", "run")
+    )
+    assert evaluated == scored
+    np.savez(tmp_path / "large.npz", anomaly_map=np.zeros((300, 32, 32)), image_path=["a"] * 300)
+    large = ("run", "--no-page", "--methods", f"large=maps:{tmp_path / 'large.npz'}", *place, "--out", tmp_path / "x")
+    assert call(monkeypatch, *large, "--max-gib", 0.001) == 2
+    assert "raise --max-gib" in capsys.readouterr().err

@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from aseg_bench.cli.options import (
+    AllowClamped,
+    AllowPickle,
     BackboneName,
     BackboneWeights,
     BitDepth,
@@ -15,6 +17,7 @@ from aseg_bench.cli.options import (
     Devices,
     ImageLevel,
     MaskRuleText,
+    MaxGib,
     MaxMinutes,
     MaxPixels,
     Mixed,
@@ -71,6 +74,9 @@ def run_command(
         bool, typer.Option("--train-only", help="Stop when the methods are trained; no test images are needed.")
     ] = False,
     tensorboard: Tensorboard = False,
+    allow_pickle: AllowPickle = False,
+    allow_clamped: AllowClamped = False,
+    max_gib: MaxGib = 8,
     overwrite: Overwrite = False,
     page: Page = True,
     mixed: Mixed = False,
@@ -78,6 +84,7 @@ def run_command(
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
     from aseg_bench.methods import MethodOptions
+    from aseg_bench.predictions.records import Limits
     from aseg_bench.runs.runner import RunPlan, is_helper, run
 
     names, maps = methods_in(methods)
@@ -109,6 +116,8 @@ def run_command(
         overwrite=overwrite,
         mixed=mixed,
         maps=maps,
+        limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
+        allow_clamped=allow_clamped,
     )
     with resumable(plan.out, overwrite):
         results = run(plan)

@@ -66,7 +66,8 @@ def look(
         classes = between <= _MOST_CLASSES
         is_lossy = ending.lower() in _LOSSY
         has_void = bool(values[-1] == _VOID and len(between) and classes.all()) and not is_lossy
-        is_grey = bool(len(between)) and not has_void and (is_lossy or bool(values[-1] > _MOST_CLASSES))
+        is_grey = bool(len(between)) and not has_void
+        is_grey = is_grey and (is_lossy or mask.dtype.kind == "f" or bool(values[-1] > _MOST_CLASSES))
     return Look(
         name=name,
         is_of_defect=is_of_defect,
@@ -95,7 +96,7 @@ _QUESTIONS = (
         lambda mask: mask.is_grey,
         "hold grey levels between black and white",
         "every value above 0 counts as anomalous; where the greys come from smoothing or from JPEG, --mask-rule '>127' "
-        "takes the lighter half",
+        "takes the lighter half of 255",
     ),
     _Question(
         "mask_void",
@@ -130,7 +131,7 @@ _QUESTIONS = (
         False,
         lambda mask: not mask.is_empty,
         "of normal pictures have anomalous pixels",
-        "what lies in the folder of normal pictures counts as normal, and these masks are not used",
+        "what lies in a folder of normal pictures counts as normal; of a data set, these masks are not used",
     ),
 )
 

@@ -80,15 +80,18 @@ def suspicions(
     truths = Meeting(samples, LazySequence(len(maps), last_read), masks, replace(EXACT, mask_rule=mask_rule)).truths
     parts = LazySequence(len(maps), lambda index: last_read(index)[::_STEP, ::_STEP].copy(), _KEPT)
     truth_parts = LazySequence(len(maps), lambda index: truths[index][::_STEP, ::_STEP].copy(), _KEPT)
-    seen, levels, is_half = [], np.empty(0), True
+    seen, levels, is_half, truth_counts = [], np.empty(0), True, np.zeros(4, np.int64)
     for index in range(len(maps)):
         seen.append(_Seen.of(last_read(index)))
         part, _ = parts[index], truth_parts[index]  # what is kept of them is not read again
+        truth_counts += _counts_of_truth(truths[index])
         is_half = is_half and _is_half(part)
         if len(levels) <= _FEW_LEVELS:
             levels = np.union1d(levels, part)
     found = [_constant(samples, seen), _clamped(seen), _few_levels(len(levels), is_half), _per_image_min_max(seen)]
-    return [suspicion for suspicion in (*found, *_orientation(parts, truth_parts)) if suspicion is not None]
+    return [
+        suspicion for suspicion in (*found, *_orientation(parts, truth_parts, truth_counts)) if suspicion is not None
+    ]
 
 
 class _Seen(NamedTuple):
@@ -156,11 +159,28 @@ def _per_image_min_max(seen: Sequence[_Seen]) -> Suspicion | None:
     )
 
 
-def _orientation(scores: Sequence[Scores], truths: Sequence[NDArray[np.bool_]]) -> list[Suspicion]:
+def _counts_of_truth(truth: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Anomalous and all pixels; and of those on the border, if any pixel is anomalous."""
+    border = np.concatenate([truth[0], truth[-1], truth[1:-1, 0], truth[1:-1, -1]])
+    counts = [truth.sum(), truth.size, border.sum(), border.size if truth.any() else 0]
+    return np.array(counts, np.int64)
+
+
+def _orientation(
+    scores: Sequence[Scores], truths: Sequence[NDArray[np.bool_]], truth_counts: NDArray[np.int64]
+) -> list[Suspicion]:
     auroc = _auroc(scores, truths)
     found = []
     if auroc is not None and auroc < _INVERTED:
-        text = f"pixel AUROC is {auroc:.2f}, well below one half: is a high score normal in these maps? negate them"
+        n_anomalous, n_pixels, n_on_border, n_border = truth_counts.tolist()
+        text = f"pixel AUROC is {auroc:.2f}, well below one half"
+        if 2 * n_anomalous > n_pixels or 2 * n_on_border > n_border:
+            text += (
+                f", and {n_anomalous / n_pixels:.0%} of the pixels are anomalous, {n_on_border / n_border:.0%} of the"
+                " border of masks that mark any: do these mark what is normal? write them with 0 where normal"
+            )
+        else:
+            text += ": is a high score normal in these maps? negate them"
         found.append(Suspicion("inverted", text))
     if auroc is not None and all(part.shape[0] == part.shape[1] for part in scores):
         turned = LazySequence(len(scores), lambda index: scores[index].T)

@@ -1,6 +1,5 @@
 """Someone else's maps, matched, checked and ready to be scored, one category at a time."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aseg_bench.datasets.questions import look, mask_findings
 from aseg_bench.errors import InputError, near_matches
-from aseg_bench.images import image_size
+from aseg_bench.files import same_text
+from aseg_bench.images import image_size, orientation, turned
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.checks import Suspicion, finite_map, suspicions
 from aseg_bench.predictions.matching import Match, listed, matched, samples_of
@@ -18,10 +19,11 @@ from aseg_bench.predictions.readers import choose_reader
 from aseg_bench.predictions.records import FoundMap, Limits, Reader
 from aseg_bench.protocols import Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
-from aseg_bench.protocols.mask_rule import DEFAULT_RULE
-from aseg_bench.records import AnomalyMap, LazySequence, Sample
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
+from aseg_bench.records import AnomalyMap, Case, Finding, LazySequence, Sample
 
 OWN_DATASET = "maps"  # the data set's name when the truth comes with the maps
+_SIDEWAYS = 5  # EXIF orientations from this one on swap height and width; this one does nothing else
 KEPT = 2**26  # bytes of a category's maps that are kept in memory: 250 maps of 256 x 256, or 16 of 1024 x 1024
 
 
@@ -50,7 +52,7 @@ class ImportedMaps:
         reader: the reader that read it.
         found: category -> its samples and maps, in one order.
         problems: category -> why it cannot be scored; ``""`` is the dump as a whole.
-        left_over: files that hold no map.
+        suspicions: category -> what looks odd in its files; ``""`` is the dump as a whole.
         has_own_truth: the masks come from the dump.
         allow_clamped: score clamped maps of a layout that usually clamps them.
     """
@@ -59,7 +61,7 @@ class ImportedMaps:
     reader: Reader
     found: Mapping[str, Sequence[tuple[Sample, FoundMap]]]
     problems: Mapping[str, Sequence[str]]
-    left_over: Sequence[Path]
+    suspicions: Mapping[str, Sequence[Suspicion]]
     has_own_truth: bool
     allow_clamped: bool
 
@@ -95,7 +97,10 @@ class ImportedMaps:
         if faults:
             raise InputError(f"{len(faults)} of {len(samples)} maps of {category} are bad: {listed(faults, '; ')}")
         maps = _of_one_type(maps, dtypes, category)
-        notes = []
+        notes = list(self.suspicions.get(category, ()))
+        if not self.has_own_truth:
+            maps, shapes, odd = _as_pictures_lie(maps, shapes, samples)
+            notes += odd
         for crop, size in self.reader.crops.items():
             if set(shapes) == {(crop, crop)}:
                 maps, shapes = _on_frame(maps, samples, size, crop, min(lows))
@@ -104,6 +109,7 @@ class ImportedMaps:
         masks = None
         if self.has_own_truth:
             masks = LazySequence(len(items), lambda index: _own_mask(items[index], samples[index].name), KEPT)
+            notes += _of_masks(samples, masks, mask_rule)
         found = [*notes, *suspicions(samples, maps, masks, mask_rule)]
         if self.reader.is_clamped and not self.allow_clamped:
             for suspicion in found:
@@ -142,12 +148,23 @@ def import_maps(
         problems.setdefault("", []).append(f"{len(found.faults)} files cannot be used: {listed(found.faults, '; ')}")
     maps = dict(match.maps)
     if categories is not None:
+        categories = [same_text(category) for category in categories]
         for category in categories:
             if category not in maps and category not in problems:
                 raise InputError(f"{path} has no category {category}; {near_matches(category, sorted(maps))}")
         maps = {category: pairs for category, pairs in maps.items() if category in categories}
         problems = {category: texts for category, texts in problems.items() if category in ("", *categories)}
-    return ImportedMaps(path, chosen, maps, problems, found.left_over, samples is None, allow_clamped)
+    odd: dict[str, list[Suspicion]] = {category: [double] for category, double in match.doubles.items()}
+    odd[""] = [
+        Suspicion(kind, f"{len(files)} files {why}, first {files[0]}")
+        for kind, why, files in (
+            ("left_over", "hold no map and were left out", [*found.left_over, *match.passed_over]),
+            ("not_taken", "were left out, since the dump has a more exact map of the same image", match.not_taken),
+            ("links", f"are links that lead out of {path} and were followed", _links_out(path, maps)),
+        )
+        if files
+    ]
+    return ImportedMaps(path, chosen, maps, problems, odd, samples is None, allow_clamped)
 
 
 class MapsMethod:
@@ -158,11 +175,23 @@ class MapsMethod:
         path: the dump.
         reader: key of a reader, or ``auto``.
         limits: how much a file may ask for.
+        allow_clamped: take clamped maps of layouts that usually clamp them.
+
+    Attributes:
+        findings: what looks odd in the maps that ``predict`` has read.
     """
 
-    def __init__(self, name: str, path: Path, reader: str = "auto", limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        path: Path,
+        reader: str = "auto",
+        limits: Limits | None = None,
+        allow_clamped: bool = False,
+    ) -> None:
         self.name = name
-        self._path, self._reader, self._limits = path, reader, limits
+        self.findings: list[Finding] = []
+        self._path, self._reader, self._limits, self._allow_clamped = path, reader, limits, allow_clamped
 
     def fit(self, train: Sequence[Sample]) -> None:
         """Nothing to learn."""
@@ -173,17 +202,22 @@ class MapsMethod:
         Raises:
             InputError: a sample has no map, or a map cannot be used.
         """
-        imported = import_maps(self._path, samples, reader=self._reader, limits=self._limits)
+        imported = import_maps(
+            self._path, samples, reader=self._reader, limits=self._limits, allow_clamped=self._allow_clamped
+        )
         for where, texts in imported.problems.items():
             if where:
                 raise InputError(f"{self.name}, {where}: {texts[0]}")
-            warnings.warn(f"{self.name}: {texts[0]}", stacklevel=2)  # the run may be of some categories only
+        odd = {"": [*imported.suspicions[""], *(Suspicion("not_used", text) for text in imported.problems.get("", ()))]}
         category: Category | None = None
         places: dict[Sample, int] = {}
         for sample in samples:
             if category is None or sample not in places:
                 category = None  # two of them are never kept
                 category = imported.read(sample.category)
+                odd[sample.category] = list(category.suspicions)
+                self.findings = [Finding(one.kind, one.text, Case(self.name, sample.dataset, key))
+                                 for key, found in odd.items() for one in found]  # fmt: skip
                 places = {of: place for place, of in enumerate(category.samples)}
             yield AnomalyMap(sample, category.maps[places[sample]])
 
@@ -212,6 +246,22 @@ def _of_one_type(
     return LazySequence(len(maps), lambda index: maps[index].astype(wide)) if others else maps
 
 
+def _links_out(path: Path, maps: Mapping[str, Sequence[tuple[Sample, FoundMap]]]) -> list[Path]:
+    root = path.resolve()
+    origins = dict.fromkeys(item.origin for pairs in maps.values() for _, item in pairs)
+    return [origin for origin in origins if not origin.resolve().is_relative_to(root)]
+
+
+def _of_masks(samples: Sequence[Sample], masks: Sequence[NDArray[Any]], mask_rule: str) -> list[Suspicion]:
+    """What is odd about masks that travel with the maps."""
+    is_anomalous = own_rule(mask_rule)
+    looks = [
+        look(mask, sample.name, is_of_defect=sample.is_anomalous, is_anomalous=is_anomalous)
+        for sample, mask in zip(samples, masks, strict=True)
+    ]
+    return [Suspicion(finding.kind, finding.text) for finding in mask_findings(looks, OWN_DATASET)]
+
+
 def _own_mask(item: FoundMap, where: str) -> NDArray[Any]:
     assert item.read_mask is not None, "samples_of demands a mask of every map"
     mask = np.squeeze(as_array(item.read_mask(), f"the mask of {where}"))
@@ -236,6 +286,69 @@ def _on_frame(
         return whole
 
     return LazySequence(len(maps), placed), shapes
+
+
+def _as_pictures_lie(
+    maps: LazySequence[NDArray[Any]], shapes: list[tuple[int, int]], samples: Sequence[Sample]
+) -> tuple[LazySequence[NDArray[Any]], list[tuple[int, int]], list[Suspicion]]:
+    """Maps turned as their pictures are, as far as their sizes tell; their shapes; and what was done or looks odd."""
+    sizes = [image_size(sample.image_path) for sample in samples]
+    turns, odd = _turns(shapes, sizes, [orientation(sample.image_path) for sample in samples], samples)
+    if set(turns) == {1}:
+        return maps, shapes, odd
+    lying = [shape[::-1] if turn >= _SIDEWAYS else shape for shape, turn in zip(shapes, turns, strict=True)]
+    return LazySequence(len(maps), lambda index: turned(maps[index], turns[index])), lying, odd
+
+
+def _turns(
+    shapes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]], exif: Sequence[int], samples: Sequence[Sample]
+) -> tuple[list[int], list[Suspicion]]:
+    """The EXIF orientation by which each map is to be turned, 1 for not at all, and what is to be said of it.
+
+    If a map has the size that its picture has as stored, which EXIF swaps, the code that made the maps did not heed
+    EXIF: all maps of pictures with an orientation are turned. If all maps of a category have the size of their picture
+    with height and width swapped, all are transposed. Shapes that are only in proportion to that are said.
+
+    Args:
+        shapes: of the maps.
+        sizes: of the pictures, upright.
+        exif: orientations of the pictures.
+        samples: the pictures.
+    """
+    upright, swapped = [1] * len(shapes), [size[::-1] for size in sizes]
+    all_of = list(zip(shapes, sizes, swapped, exif, strict=True))
+    stored = [turn if shape == (swap if turn >= _SIDEWAYS else size) else 1 for shape, size, swap, turn in all_of]
+    odd = []
+    if any(turn >= _SIDEWAYS and shape == swap != size for shape, size, swap, turn in all_of):
+        n_turned = sum(turn != 1 for turn in stored)
+        first = next(sample.name for sample, turn in zip(samples, stored, strict=True) if turn != 1)
+        text = (
+            f"{n_turned} maps have the size of their pictures as stored, which EXIF turns, first {first}: turned alike"
+        )
+        return stored, [Suspicion("exif", text)]
+    is_heeded = any(turn >= _SIDEWAYS and shape == size != swap for shape, size, swap, turn in all_of)
+    with_exif = [sample.name for sample, turn in zip(samples, exif, strict=True) if turn != 1]
+    if with_exif and not is_heeded:
+        text = (
+            f"{len(with_exif)} pictures are turned by EXIF, first {with_exif[0]}; whether their maps are, sizes do not"
+            " tell: they are taken as upright"
+        )
+        odd.append(Suspicion("exif", text))
+    if list(shapes) == swapped != list(sizes):
+        text = "the maps have the size of their pictures with height and width swapped: transposed"
+        return [_SIDEWAYS] * len(shapes), [*odd, Suspicion("transposed", text)]
+    if all(map(_is_like, shapes, swapped)) and not all(map(_is_like, shapes, sizes)):
+        text = (
+            f"maps are {shapes[0][0]} x {shapes[0][1]} and pictures {sizes[0][0]} x {sizes[0][1]} (height x width): if"
+            " they are transposed, swap rows and columns; they are scored as they are"
+        )
+        odd.append(Suspicion("transposed", text))
+    return upright, odd
+
+
+def _is_like(shape: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether a map has the proportions of a picture, up to the rounding of its width to whole pixels."""
+    return abs(shape[0] * size[1] / size[0] - shape[1]) < 1
 
 
 def _cropped(size: int, crop: int) -> Suspicion:

@@ -4,13 +4,14 @@ import hashlib
 import io
 import pickle
 import shutil
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from pathlib import Path
+from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
 from tempfile import TemporaryFile
 from typing import IO, Any, Literal
 from zipfile import ZIP_STORED, BadZipFile, ZipFile
@@ -82,6 +83,32 @@ def read_npz(path: Path, names: Sequence[str], limits: Limits) -> list[Array]:
                 with archive.open(info) as member:
                     arrays.append(_read_npy(member, f"{path}, member {name}", info.file_size, limits))
         return arrays
+
+
+def read_texts(path: Path, names: Sequence[str], limits: Limits) -> list[list[str]]:
+    """Some members of an npz file that name images or categories; arrays of objects are read if pickle is allowed.
+
+    Raises:
+        InputError: the file or a member is missing, damaged or too large, or holds objects and pickle is not allowed.
+    """
+    with _open_npz(path) as archive:
+        members = []
+        for name in names:
+            where = f"{path}, member {name}"
+            with _reading(where):
+                info = archive.getinfo(_full_name(path, archive, name))
+                _check_size(where, info.file_size, limits)
+                with archive.open(info) as member:
+                    array = _read_npy(member, where, info.file_size, limits, are_texts=True)
+                members.append([as_text(value) for value in array.ravel().tolist()])
+        return members
+
+
+def as_text(name: Any) -> str:
+    """The name of an image or a category, which a file may hold as text, as bytes or as a path."""
+    if isinstance(name, bytes):
+        return name.decode(errors="surrogateescape")
+    return name.as_posix() if isinstance(name, PurePath) else str(name)
 
 
 @dataclass(frozen=True)
@@ -189,22 +216,46 @@ def read_npy(path: Path, limits: Limits) -> Array:
 
 
 def read_picture(path: Path, limits: Limits) -> Array:
-    """The one picture of a PNG or TIFF file.
+    """The one picture of a file, (height, width) or with a last axis of colours; constant transparency is dropped.
 
     Raises:
-        InputError: the file is damaged, too large, or a TIFF file of several pages.
+        InputError: the file is damaged, too large, or of several pages.
     """
     with _reading(str(path)):
         if path.suffix.lower() in (".tif", ".tiff"):
             with tifffile.TiffFile(path) as tiff:
                 if len(tiff.pages) > 1:
                     raise InputError(f"{path} holds {len(tiff.pages)} pages; write a file for each map")
-                page = tiff.pages[0]
+                page = tiff.pages.first
                 _check_size(str(path), prod(page.shape) * (np.dtype(page.dtype).itemsize if page.dtype else 1), limits)
-                return np.asarray(page.asarray())
+                if page.photometric != tifffile.PHOTOMETRIC.PALETTE:  # whose numbers stand for colours
+                    return np.asarray(page.asarray())
         with Image.open(path) as picture:
             _check_size(str(path), prod(picture.size) * 4, limits)
-            return np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+            if (n_frames := getattr(picture, "n_frames", 1)) > 1:
+                raise InputError(f"{path} holds {n_frames} pages; write a file for each map")
+            values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
+            has_alpha = picture.mode in ("LA", "RGBA") and np.ptp(values[..., -1]) == 0
+            return values[..., :-1] if has_alpha else values
+
+
+def read_table(path: Path, limits: Limits) -> Array:
+    """The numbers of a CSV file without headings, as float64.
+
+    Raises:
+        InputError: the file is damaged or too large, or holds anything but one matrix of numbers.
+    """
+    _check_size(str(path), path.stat().st_size, limits)
+    remedy = "a CSV map holds one number per pixel, separated by commas, and no headings"
+    try:
+        values = np.loadtxt(path, delimiter=",", ndmin=2)
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path} ({error}); {remedy}") from error
+    if any(
+        len(line) > 1 and (line == np.arange(len(line))).all() for line in (values[:1].ravel(), values[:, :1].ravel())
+    ):
+        raise InputError(f"{path} counts its rows or columns, as pandas does; {remedy} (header=False, index=False)")
+    return values
 
 
 def read_pickle(path: Path, limits: Limits) -> Any:
@@ -246,9 +297,26 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
                 size = sum(info.file_size for info in archive.infolist())
         _check_size(str(path), size, limits)
         known: list[Any] = [value for value in _ALLOWED.values() if isinstance(value, type)]
-        known += [(value, ".".join(name)) for name, value in _ALLOWED.items() if name[0].endswith("multiarray")]
+        known += [
+            (value, ".".join(name)) for name, value in _ALLOWED.items() if name[0].endswith(("multiarray", "pathlib"))
+        ]
         with torch.serialization.safe_globals([*known, *classes]):
             return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def mentions(path: Path, *words: bytes) -> bool:
+    """Whether what ``torch.save`` wrote names all of these words, found without unpickling; False if it is damaged."""
+    missing, last = set(words), b""
+    with suppress(OSError, BadZipFile, RuntimeError, ValueError, zlib.error), ExitStack() as stack:
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
+        if file.read(2) == b"PK":
+            archive = stack.enter_context(ZipFile(path))
+            (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
+            file = stack.enter_context(archive.open(pickled))
+        while missing and (part := file.read(2**20)):
+            missing -= {word for word in missing if word in last + part}
+            last = part[-64:]
+    return not missing
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -292,6 +360,11 @@ _ALLOWED: dict[tuple[str, str], Any] = {
         for core in ("core", "_core")
         for name in ("_reconstruct", "scalar")
     },
+    **{
+        ("pathlib", f"{pure}{system}Path"): kind
+        for pure in ("", "Pure")
+        for system, kind in (("Posix", PurePosixPath), ("Windows", PureWindowsPath))
+    },
     **{("numpy.dtypes", name): getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")},
 }
 
@@ -314,19 +387,25 @@ def _open_npz(path: Path) -> ZipFile:
         raise InputError(f"cannot read {path} as npz ({error}); write it again") from error
 
 
-def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits) -> Array:
-    shape, is_fortran, dtype = _npy_header(file, where, n_bytes, limits)
+def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits, are_texts: bool = False) -> Array:
+    shape, is_fortran, dtype = _npy_header(file, where, n_bytes, limits, are_texts)
+    if dtype.hasobject:
+        return np.asarray(_ArraysOnly(file, where).load())
     values = np.frombuffer(file.read(prod(shape) * dtype.itemsize), dtype=dtype, count=prod(shape))
     return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
 
 
 def _npy_header(
-    file: IO[bytes], where: str, n_bytes: int, limits: Limits
+    file: IO[bytes], where: str, n_bytes: int, limits: Limits, are_texts: bool = False
 ) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
     """Shape, whether in Fortran's order, and type of an array whose file, of so many bytes, is at its start."""
     version = npy.read_magic(file)
     read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
     shape, is_fortran, dtype = read_header(file)
+    if dtype.hasobject and are_texts:
+        if not limits.allow_pickle:
+            raise InputError(f"cannot read {where}: {NEEDS_PICKLE}")
+        return shape, is_fortran, dtype
     if dtype.hasobject:
         raise InputError(f"cannot read {where}: it holds Python objects; save arrays of numbers with numpy.savez")
     declared = prod(shape) * dtype.itemsize

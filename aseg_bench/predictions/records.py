@@ -20,6 +20,8 @@ class FoundMap:
         place: the image's path as the dump names it, whole or in part; None where only the position says it.
         category: where the dump names it.
         read_mask: gives the truth that travelled with the map; None where none did.
+        loss: 0 where its kind of file holds every number, more the fewer it holds; of several maps of one image in
+            files of several kinds, the one with the least counts.
     """
 
     origin: Path
@@ -27,6 +29,7 @@ class FoundMap:
     place: str | None = None
     category: str | None = None
     read_mask: Callable[[], Any] | None = None
+    loss: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.loading import StoredArray, npz_members, read_npz, sorted_out, stored_array
+from aseg_bench.predictions.loading import StoredArray, npz_members, read_texts, sorted_out, stored_array
 from aseg_bench.predictions.records import Found, FoundMap, Limits, SortKey
 from aseg_bench.records import Sample
 
@@ -112,16 +112,20 @@ def find_stacks(
             raise InputError(f"{file} does not name its images, whose order is not fixed; write {places[0]} too")
         stack = as_stack(stored_array(file, names["maps"], limits), edge)
         truth = stored_array(file, names["masks"], limits) if "masks" in names else None
-        texts = {role: read_npz(file, [names[role]], limits)[0] for role in ("places", "categories") if role in names}
-        for role, array in (texts | ({"masks": truth} if truth is not None else {})).items():
-            if len(array) != len(stack):
-                raise InputError(f"{file} has {len(stack)} maps but {len(array)} {names[role]}; write one per map")
+        roles_of_texts = [role for role in ("places", "categories") if role in names]
+        texts = dict(
+            zip(roles_of_texts, read_texts(file, [names[role] for role in roles_of_texts], limits), strict=True)
+        )
+        counts = {role: len(items) for role, items in texts.items()}
+        for role, count in (counts if truth is None else counts | {"masks": len(truth)}).items():
+            if count != len(stack):
+                raise InputError(f"{file} has {len(stack)} maps but {count} {names[role]}; write one per map")
         return [
             FoundMap(
                 origin=file,
                 read=partial(stack.__getitem__, index),
-                place=str(texts["places"][index]) if "places" in texts else None,
-                category=str(texts["categories"][index]) if "categories" in texts else file.stem,
+                place=texts["places"][index] if "places" in texts else None,
+                category=texts["categories"][index] if "categories" in texts else file.stem,
                 read_mask=None if truth is None else partial(truth.__getitem__, index),
             )
             for index in range(len(stack))

@@ -117,6 +117,7 @@ class CaseRecord:
         seconds: time of ``fit`` and ``predict``; None while it is not finished.
         findings: what is odd about its scores or maps.
         scoring: version of the scoring that made its scores, see ``SCORING``.
+        of_maps: what is odd about maps of other code, found when they were taken; it stays as long as they do.
     """
 
     conditions: Conditions
@@ -124,6 +125,7 @@ class CaseRecord:
     seconds: Mapping[str, float] | None = None
     findings: Sequence[Finding] = ()
     scoring: int = 1
+    of_maps: Sequence[Finding] = ()
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ class Record:
         """What is odd about data, scores and maps."""
         return [
             *(finding for facts in self.datasets.values() for finding in facts.findings),
-            *(finding for case in self.cases.values() for finding in case.findings),
+            *(finding for case in self.cases.values() for finding in (*case.findings, *case.of_maps)),
             *self.evaluated,
         ]
 
@@ -375,12 +377,16 @@ def _flat_data(facts: DataFacts) -> dict[str, Any]:
 def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     known = {item.name for item in fields(Conditions)}
     conditions = _checked(Conditions, {key: value for key, value in flat.items() if key in known}, where)
-    about = {key: value for key, value in flat.items() if key not in {*known, "seconds", "findings", "scoring"}}
-    findings = [
-        Finding(found["kind"], found["text"], replace(case, category=found["category"]))
-        for found in flat.get("findings", ())
-    ]
-    return CaseRecord(conditions, about, flat.get("seconds"), findings, flat.get("scoring", 1))
+    own = {*known, "seconds", "findings", "scoring", "of_maps"}
+    about = {key: value for key, value in flat.items() if key not in own}
+    findings, of_maps = (
+        [
+            Finding(found["kind"], found["text"], replace(case, category=found["category"]))
+            for found in flat.get(key, ())
+        ]
+        for key in ("findings", "of_maps")
+    )
+    return CaseRecord(conditions, about, flat.get("seconds"), findings, flat.get("scoring", 1), tuple(of_maps))
 
 
 def _flat(case: CaseRecord) -> dict[str, Any]:
@@ -391,10 +397,9 @@ def _flat(case: CaseRecord) -> dict[str, Any]:
     flat["scoring"] = case.scoring
     if case.seconds is not None:
         flat["seconds"] = dict(case.seconds)
-    if case.findings:
-        flat["findings"] = [
-            {"kind": found.kind, "text": found.text, "category": found.case.category} for found in case.findings
-        ]
+    for key, findings in (("findings", case.findings), ("of_maps", case.of_maps)):
+        if findings:
+            flat[key] = [{"kind": one.kind, "text": one.text, "category": one.case.category} for one in findings]
     return flat
 
 

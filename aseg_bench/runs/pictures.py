@@ -11,6 +11,7 @@
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -39,23 +40,35 @@ _COLUMNS = ("image", "map", "image_score", "threshold", "anomalous_pixels", "ano
 _REGION_COLUMNS = ("image", "x", "y", "width", "height", "area", "highest_score")
 
 
-def find_pictures(paths: Sequence[Path]) -> tuple[dict[Path, Path], list[Path]]:
-    """Pictures in files and folders, by the name that their results will have (without ending); and what is not one.
+def find_pictures(paths: Sequence[Path], out: Path | None = None) -> tuple[dict[Path, Path], list[Path]]:
+    """Pictures in files and folders, by the name that their results will have; and what is not one.
+
+    The name is without ending, unless two pictures of a folder differ in nothing else: then theirs keep it.
+
+    Args:
+        paths: files and folders.
+        out: folder of results, from which none is taken for a picture.
 
     Raises:
         InputError: a path does not exist, there is no picture, or two would have one name.
     """
-    found: dict[Path, Path] = {}
+    pictures: list[tuple[Path, Path]] = []
     others: list[Path] = []
     for root in paths:
         for path in files_below(root):
+            if out is not None and path.resolve().is_relative_to(out.resolve()):
+                continue
             if root.is_dir() and path.suffix.lower() not in IMAGE_SUFFIXES:
                 others.append(path)
-                continue
-            name = path.with_suffix("").relative_to(root if root.is_dir() else root.parent)
-            if name in found:
-                raise InputError(f"{found[name]} and {path} would both become {name}.tiff; rename one")
-            found[name] = path
+            else:
+                pictures.append((path.relative_to(root if root.is_dir() else root.parent), path))
+    n_named = Counter(name.with_suffix("") for name, _ in pictures)
+    found: dict[Path, Path] = {}
+    for name, path in pictures:
+        of_results = name if n_named[name.with_suffix("")] > 1 else name.with_suffix("")
+        if of_results in found:
+            raise InputError(f"{found[of_results]} and {path} would both become {of_results}.tiff; rename one")
+        found[of_results] = path
     if not found:
         raise InputError(f"there is no picture in {', '.join(str(path) for path in paths)}")
     return found, others
@@ -106,7 +119,7 @@ def predict(
 
     share = _checked_share(threshold, threshold_from, normal)
     model: Segmenter = TrainedModel.from_checkpoint(checkpoint, device)
-    pictures, others = find_pictures(images)
+    pictures, others = find_pictures(images, out)
     known = [*find_pictures(normal)[0].values()] if normal else normal_images(checkpoint) if share is not None else []
     if normal:
         check_not_trained_on(checkpoint, known)

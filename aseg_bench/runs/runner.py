@@ -22,6 +22,7 @@ from aseg_bench.methods import Method, MethodOptions, find_method
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
+from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import track, working
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.protocols.frame import resized_map
@@ -57,6 +58,8 @@ class RunPlan:
         train_only: stop when the live methods are trained; the same plan without it goes on from there.
         reading: how the files of the data set are read.
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
+        limits: how much a file of these may ask for, and whether pickles are read.
+        allow_clamped: take clamped maps of layouts that usually clamp them.
     """
 
     methods: Sequence[str]
@@ -75,6 +78,8 @@ class RunPlan:
     train_only: bool = False
     reading: Reading = AS_USUAL
     maps: Mapping[str, Path] = field(default_factory=dict)
+    limits: Limits = field(default_factory=Limits)
+    allow_clamped: bool = False
 
 
 def run(plan: RunPlan) -> Results:
@@ -256,11 +261,11 @@ def _build(plan: RunPlan, folder: RunFolder, name: str, test: Sequence[Sample]) 
         path, own = plan.maps[name], folder.store.folder(name, plan.dataset)
         if _overlap(path, own):
             raise InputError(f"{path} overlaps {own}, where the run puts its own copy; choose another --out")
-        imported = import_maps(path, test)
+        imported = import_maps(path, test, limits=plan.limits, allow_clamped=plan.allow_clamped)
         tolerated = {""} if plan.categories else set()  # maps of categories that were not asked for do no harm
         if imported.problems.keys() - tolerated:
             raise InputError(f"{name}: {imported.problem_text}")
-        return MapsMethod(name, path)
+        return MapsMethod(name, path, limits=plan.limits, allow_clamped=plan.allow_clamped)
     facts = find_method(name)
     assert facts.build is not None, "_check_names has seen to it"
     training, settings = folder.training(name, plan.dataset), plan.settings.get(name, {})
@@ -298,7 +303,13 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
             "its predict must yield one for each"
         )
     seconds = {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
-    made = replace(case, about=getattr(method, "about", {}), seconds=seconds, findings=_halving(plan, folder, name))
+    made = replace(
+        case,
+        about=getattr(method, "about", {}),
+        seconds=seconds,
+        findings=_halving(plan, folder, name),
+        of_maps=tuple(method.findings) if isinstance(method, MapsMethod) else (),
+    )
     folder.write_record(folder.record.with_case(name, plan.dataset, made))
 
 

@@ -62,7 +62,7 @@ class Audited:
 
     Attributes:
         deviations: one per protocol and metric, protocols in the order given.
-        findings: what is odd about its scores, one sentence per kind.
+        findings: what is odd about its maps and scores, one sentence per kind.
     """
 
     deviations: Sequence[Deviation]
@@ -109,8 +109,12 @@ def audit_dump(
             scored = _scored(variant, case, category, keys)
             scores += scored.scores
             findings += scored.findings
+        findings += [Finding(suspicion.kind, suspicion.text, case) for suspicion in category.suspicions]
         tell(of)
         del category  # with the maps that it keeps, before the next is read
+    if scores:
+        of_all = replace(scores[0].case, category="")
+        findings += [Finding(suspicion.kind, suspicion.text, of_all) for suspicion in imported.suspicions[""]]
     by_cell: dict[tuple[str, str], list[Score]] = {}
     for score in scores:
         by_cell.setdefault((score.protocol, score.metric), []).append(score)

@@ -64,9 +64,8 @@ def score_dump(
         del category  # with the maps that it keeps, before the next is read
     if not scores:
         raise InputError(f"no category of {imported.path} can be scored: {'; '.join(failures)}")
-    if imported.left_over:
-        text = f"{len(imported.left_over)} files hold no map and were left out, first {imported.left_over[0]}"
-        findings.append(Finding("left_over", text, replace(scores[0].case, category="")))
+    of_all = replace(scores[0].case, category="")
+    findings += [Finding(suspicion.kind, suspicion.text, of_all) for suspicion in imported.suspicions[""]]
     return ScoredDump(scores, findings, failures)
 
 

@@ -22,7 +22,7 @@ def kinds(*masks, **options):
     return [finding.kind for finding in mask_findings(looks, "mvtec_ad")]
 
 
-@pytest.mark.parametrize("mask", [DRAWN, DRAWN // 255, CLASSES, DRAWN.astype(np.int32) * 257])
+@pytest.mark.parametrize("mask", [DRAWN, DRAWN // 255, DRAWN > 0, DRAWN / 255, CLASSES, DRAWN.astype(np.int32) * 257])
 def test_nothing_is_odd_about_a_plain_mask(mask):
     assert kinds(mask) == []
 
@@ -32,6 +32,7 @@ def test_nothing_is_odd_about_a_plain_mask(mask):
     [
         (SOFT, {}, "mask_grey"),
         (SOFT.astype(np.int32) * 257, {}, "mask_grey"),
+        (SOFT / np.float32(255), {}, "mask_grey"),
         (NOISY, {"ending": ".JPG"}, "mask_grey"),
         (CLASSES, {"ending": ".jpeg"}, "mask_grey"),
         (VOID, {}, "mask_void"),

@@ -74,3 +74,23 @@ def test_axes_of_length_one_are_dropped_and_wrong_shapes_refused() -> None:
         finite_map(np.zeros((2, 4, 5)), "a")
     with pytest.raises(InputError, match="not real numbers"):
         finite_map(np.zeros((4, 5), complex), "a")
+
+
+@pytest.mark.parametrize(("inverted", "is_of_masks"), [("maps", False), ("masks", True), ("border", True)])
+def test_the_advice_on_a_low_auroc_is_about_what_is_inverted(
+    bottle: tuple[list[Sample], list[NDArray[np.float32]]], inverted: str, is_of_masks: bool
+) -> None:
+    samples, maps = bottle
+    masks = [np.zeros((80, 80), np.uint8) for _ in samples]
+    for sample, mask in zip(samples, masks, strict=True):
+        if sample.is_anomalous:
+            mask[10:30, 40:70] = 255
+            if inverted != "maps":
+                mask[:] = 255 - mask
+            if inverted == "border":
+                mask[5:75, 5:35] = 0  # now the minority of all pixels is anomalous
+                mask[35:75, 35:75] = 0
+    signed = [-scores if inverted == "maps" else scores for scores in maps]
+    (text,) = (one.text for one in suspicions(samples, signed, masks) if one.kind == "inverted")
+    assert ("do these mark what is normal?" in text) == is_of_masks
+    assert ("negate them" in text) != is_of_masks

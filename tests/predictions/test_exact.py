@@ -264,7 +264,8 @@ def peak():  # of this process alone: ru_maxrss starts with that of the parent
 def score(folder):
     found = imported.import_maps(folder)
     score_dump(found, "mine", metrics=["pixel_auroc"])
-    samples = [replace(s, mask_path=folder / "mask.png" if s.is_anomalous else None) for s, _ in found.found["screw"]]
+    mask = folder / "mask.png"
+    samples = [replace(s, image_path=mask, mask_path=mask if s.is_anomalous else None) for s, _ in found.found["screw"]]
     store = MapStore(folder / "store")
     for anomaly_map in imported.MapsMethod("mine", folder / "ader.npz").predict(samples):
         store.write("mine", anomaly_map)

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image, ImageOps
 
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import MapsMethod, import_maps
@@ -112,8 +114,10 @@ def test_some_categories_of_a_dump_can_be_taken(
     with pytest.raises(InputError, match="has no category botle; did you mean bottle"):
         import_maps(tmp_path, samples, categories=["botle"])
     bottle = [sample for sample in samples if sample.category == "bottle"]
-    with pytest.warns(UserWarning, match="maps of images that are not in the data set: metal_nut"):
-        assert len(list(MapsMethod("mine", tmp_path).predict(bottle))) == len(bottle)
+    method = MapsMethod("mine", tmp_path)
+    assert len(list(method.predict(bottle))) == len(bottle)
+    (finding,) = method.findings
+    assert "maps of images that are not in the data set: metal_nut" in finding.text
 
 
 def test_most_inverted_categories_are_one_warning(
@@ -140,3 +144,83 @@ def test_imported_maps_predict_like_a_live_method(
     (tmp_path / f"{samples[0].name}.npy").unlink()
     with pytest.raises(InputError, match="images without a map"):
         next(method.predict(samples))
+
+
+def of_pictures(
+    folder: Path, pictures: Sequence[tuple[int, int, int]], transform: Callable[[NDArray[np.float64]], NDArray[Any]]
+) -> tuple[list[Sample], list[NDArray[np.float64]]]:
+    """JPEG pictures of stored (height, width, EXIF orientation), and their maps in ``dump/``.
+
+    Returns:
+        The samples and the maps as they lie upright, of which ``transform`` of the picture as stored was written.
+    """
+    rng = np.random.default_rng(0)
+    samples, upright = [], []
+    for number, (height, width, turn) in enumerate(pictures):
+        path = folder / f"{number}.jpg"
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.new("L", (width, height)).save(path, exif=exif)
+        samples.append(Sample("d", "bolt", "test", "good", str(number), path))
+        with Image.fromarray(rng.random((height, width)).astype(np.float32)) as stored:
+            stored.getexif()[0x0112] = turn
+            upright.append(np.asarray(ImageOps.exif_transpose(stored)))
+            file = folder / "dump" / f"{samples[-1].name}.npy"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, transform(np.asarray(stored)))
+    return samples, upright
+
+
+def read(folder: Path, samples: Sequence[Sample]) -> tuple[Sequence[NDArray[Any]], dict[str, str]]:
+    category = import_maps(folder / "dump", samples).read("bolt")
+    return category.maps, {suspicion.kind: suspicion.text for suspicion in category.suspicions}
+
+
+def test_maps_of_the_swapped_size_of_all_pictures_are_transposed_and_said(tmp_path: Path) -> None:
+    samples, upright = of_pictures(tmp_path, [(8, 12, 1), (10, 10, 1), (8, 12, 1)], np.transpose)
+    maps, found = read(tmp_path, samples)
+    assert "transposed" in found["transposed"]
+    for scores, expected in zip(maps, upright, strict=True):
+        np.testing.assert_array_equal(scores, expected)
+
+
+def test_maps_of_which_one_has_its_pictures_size_are_not_transposed(tmp_path: Path) -> None:
+    samples, _ = of_pictures(tmp_path, [(8, 12, 1), (8, 12, 1)], np.transpose)
+    np.save(tmp_path / "dump" / f"{samples[0].name}.npy", np.eye(8, 12))
+    with pytest.raises(InputError, match="differ in size"):
+        read(tmp_path, samples)
+
+
+@pytest.mark.parametrize(
+    ("transform", "is_odd"),
+    [(lambda m: m.T[::2, ::2], True), (lambda m: m[::2, ::2], False), (lambda m: m[:6, :6], False)],
+)
+def test_maps_in_the_proportions_of_transposed_pictures_are_only_said(
+    tmp_path: Path, transform: Callable[[NDArray[Any]], NDArray[Any]], is_odd: bool
+) -> None:
+    samples, upright = of_pictures(tmp_path, [(8, 12, 1), (8, 12, 1)], transform)
+    maps, found = read(tmp_path, samples)
+    assert ("transposed" in found) == is_odd
+    np.testing.assert_array_equal(maps[0], transform(upright[0]))
+
+
+@pytest.mark.parametrize("turn", [5, 6, 7, 8])
+def test_maps_of_the_stored_size_of_turned_pictures_are_turned_like_them_and_said(tmp_path: Path, turn: int) -> None:
+    samples, upright = of_pictures(tmp_path, [(8, 12, turn), (12, 8, 3), (12, 12, turn), (12, 8, 1)], np.copy)
+    maps, found = read(tmp_path, samples)
+    assert found["exif"].startswith("3 maps have the size of their pictures as stored")
+    for scores, expected in zip(maps, upright, strict=True):
+        np.testing.assert_array_equal(scores, expected)
+
+
+@pytest.mark.parametrize(
+    ("picture", "is_said"), [((8, 12, 6), False), ((8, 12, 3), True), ((12, 12, 6), True), ((8, 12, 1), False)]
+)
+def test_maps_are_upright_where_sizes_do_not_tell_which_is_said(
+    tmp_path: Path, picture: tuple[int, int, int], is_said: bool
+) -> None:
+    samples, upright = of_pictures(tmp_path, [picture], np.copy)
+    np.save(tmp_path / "dump" / f"{samples[0].name}.npy", upright[0])
+    maps, found = read(tmp_path, samples)
+    np.testing.assert_array_equal(maps[0], upright[0])
+    assert ("exif" in found) == is_said

@@ -1,20 +1,26 @@
 """Every test image has exactly one map, by path; what does not fit is listed."""
 
+import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.matching import matched, samples_of
+from aseg_bench.predictions.matching import Match, matched, samples_of
 from aseg_bench.predictions.records import Found, FoundMap
 from aseg_bench.predictions.stacks import by_folders, by_glob
 from aseg_bench.records import Sample
 
 
 def found(*places: str | None, category: str | None = None) -> Found:
-    return Found([FoundMap(Path("dump.npz"), lambda: np.zeros((2, 2)), place, category) for place in places])
+    """Maps of places, all different."""
+    return Found(
+        [FoundMap(Path("dump.npz"), partial(np.full, (2, 2), n), place, category) for n, place in enumerate(places)]
+    )
 
 
 def names(samples: Sequence[Sample], style: str) -> list[str]:
@@ -118,3 +124,102 @@ def test_no_category_of_a_dump_has_a_name_that_no_table_can_print(name: str, sai
 def test_a_dump_with_its_own_truth_needs_masks_and_categories() -> None:
     with pytest.raises(InputError, match="carries no truth mask; name its data set"):
         samples_of(found("bottle/test/good/0.png", category="bottle"), "maps")
+
+
+def of_files(*files: str) -> Found:
+    """Maps that lie in files named like their images, all different; pictures hold fewer numbers than arrays."""
+    items = [FoundMap(Path("/dump", file), partial(np.full, (2, 2), n), file, loss=file.endswith(".png"))
+             for n, file in enumerate(files)]  # fmt: skip
+    return Found(items)
+
+
+def images(*names: str) -> list[Sample]:
+    """Images of the category bolt, by defect and file name."""
+    parts = [name.split("/") for name in names]
+    return [Sample("d", "bolt", "test", defect, Path(file).stem, Path("/data/bolt/test", defect, file))
+            for defect, file in parts]  # fmt: skip
+
+
+def taken(match: Match) -> dict[str, str | None]:
+    assert not match.problems
+    return {sample.stem: item.place for sample, item in match.maps["bolt"]}
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_match_in_either_form_of_unicode(forms: tuple[str, str]) -> None:
+    on_disk, in_dump = ([unicodedata.normalize(form, name) for name in ("나사", "흠집", "é")] for form in forms)
+    category, defect, stem = on_disk
+    sample = Sample("d", category, "test", defect, stem, Path("/data", category, "test", defect, f"{stem}.png"))
+    for place in ("{}/test/{}/{}.npy", "{}_{}_{}.npy", "/x/{}/{}/{}.png"):
+        assert not matched(found(place.format(*in_dump)), [sample]).problems
+    ordered = matched(Found(found(None, category=in_dump[0]).maps, order=by_glob), [sample])
+    assert not ordered.problems
+
+
+@pytest.mark.parametrize("place", ["{}.png", "{}", "{}.npy", "{}.png.npy", "{}.JPG.NPY", "{}_anomaly_map.npy",
+                                   "{}.png_heatmap.tiff", "{}_MASK.npy", "{}_scores"])  # fmt: skip
+def test_dots_endings_and_usual_tails_do_not_hide_the_image_that_a_map_is_of(place: str) -> None:
+    samples = images("cut/img.v1.png", "cut/img.v2.png", "cut/7.png")
+    places = [f"bolt/test/cut/{place.format(sample.stem)}" for sample in samples]
+    assert list(taken(matched(found(*places), samples)).values()) == places
+
+
+def test_an_exact_name_goes_before_one_that_is_near() -> None:
+    samples = images("cut/0.png", "cut/0_mask.png", "cut/0.v2.png", "cut/0_map.png")
+    names = ["0", "0_mask", "0.v2", "0_map"]
+    places = [f"bolt/test/cut/{name}" for name in names]
+    assert taken(matched(found(*places), samples)) == dict(zip(names, places, strict=True))
+    match = matched(of_files("bolt/cut/0.npy", "bolt/cut/0_mask.npy"), samples[:1])
+    assert taken(match) == {"0": "bolt/cut/0.npy"}
+    assert match.not_taken == [Path("/dump/bolt/cut/0_mask.npy")]
+    both = matched(of_files("bolt/cut/0_score.npy", "bolt/cut/0_map.npy"), samples[:1])
+    assert "images with more than one map: bolt/test/cut/0" in both.problems["bolt"][0]
+    with pytest.raises(InputError, match="may be any of bolt/test/cut/x, bolt/test/cut/x_anomaly"):
+        matched(found("bolt/cut/x_anomaly_map.npy"), images("cut/x.png", "cut/x_anomaly.png"))
+
+
+def test_the_most_exact_kind_of_file_is_taken_and_the_others_are_named() -> None:
+    samples = images("cut/0.png", "cut/1.png")
+    match = matched(of_files("bolt/cut/0.npy", "bolt/cut/0.png", "bolt/cut/0_overlay.png", "bolt/cut/1.npy"), samples)
+    assert taken(match) == {"0": "bolt/cut/0.npy", "1": "bolt/cut/1.npy"}
+    assert match.not_taken == [Path("/dump/bolt/cut/0.png")]
+    assert match.passed_over == [Path("/dump/bolt/cut/0_overlay.png")]
+    mixed = matched(of_files("bolt/cut/0.npy", "bolt/cut/1.png"), samples)
+    assert taken(mixed) == {"0": "bolt/cut/0.npy", "1": "bolt/cut/1.png"}
+
+
+def test_a_map_without_an_image_is_told_what_the_nearest_is_named() -> None:
+    (text,) = matched(found("bolt/test/cut/007-old.npy"), images("cut/006.png", "cut/007.png")).problems[""]
+    assert text.endswith("name a map like its image, for instance bolt/test/cut/007")
+
+
+def test_images_that_are_there_twice_with_one_map_count_once_and_are_named() -> None:
+    samples = images("cut/0.png", "cut/1.png", "good/0.png")
+    maps = [FoundMap(Path("rank0.pth"), partial(np.full, (2, 2), n), sample.name) for n, sample in enumerate(samples)]
+    match = matched(Found([*maps, *maps[:2]]), samples)
+    assert [item for _, item in match.maps["bolt"]] == maps
+    assert match.doubles["bolt"].text.startswith("2 images were there more than once with the same map, first bolt/")
+    other = replace(maps[0], read=partial(np.ones, (2, 2)))
+    assert "images with more than one map" in matched(Found([*maps, other]), samples).problems["bolt"][0]
+
+
+def own(place: str, mask: float, scores: float = 0) -> FoundMap:
+    return FoundMap(Path("d.npz"), partial(np.full, (2, 2), scores), place, "bolt", partial(np.full, (2, 2), mask))
+
+
+def test_doubles_of_a_dump_with_its_own_truth_count_once_where_maps_and_masks_are_equal() -> None:
+    item = own("bolt/test/cut/0.png", 1)
+    match = samples_of(Found([item, own("bolt/test/cut/0.png", 1), own("bolt/test/good/0.png", 0)]), "maps")
+    assert [sample.name for sample, _ in match.maps["bolt"]] == ["bolt/test/cut/0", "bolt/test/good/0"]
+    assert match.doubles["bolt"].kind == "doubled"
+    for other in (own("bolt/test/cut/0.png", 0), own("bolt/test/cut/0.png", 1, scores=1)):
+        assert "two maps are of bolt/test/cut/0" in samples_of(Found([item, other]), "maps").problems["bolt"][0]
+
+
+def test_the_folder_says_which_images_of_a_dump_are_normal_and_the_mask_where_no_folder_does() -> None:
+    def normal(*items: FoundMap) -> list[bool]:
+        return [not sample.is_anomalous for sample, _ in samples_of(Found(items), "maps").maps["bolt"]]
+
+    assert normal(own("bolt/test/OK/0.bmp", 1), own("bolt/test/ng/1.bmp", 0)) == [True, False]
+    assert normal(own("bolt/test/0k/0.bmp", 0), own("bolt/test/ko/0.bmp", 0), own("bolt/img/1.bmp", 1)) == [
+        True, True, False]  # fmt: skip

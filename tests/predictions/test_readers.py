@@ -2,10 +2,12 @@
 
 import pickle
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from numpy.typing import NDArray
@@ -347,7 +349,7 @@ def test_masks_that_travel_with_maps_are_checked(tmp_path: Path, mask: NDArray[n
 
 def test_every_reader_has_a_key_a_summary_and_a_test() -> None:
     assert set(find_readers()) == {
-        "uniad", "mvtec_tiff", "anomalib", "adeval", "aupimo", "plain",
+        "uniad", "mvtec_tiff", "anomalib", "adeval", "aupimo", "torch", "plain",
         "ader", "destseg", "draem", "patchcore", "rd4ad", "simplenet",
     }  # fmt: skip
 
@@ -401,3 +403,163 @@ def test_unknown_readers_and_folders_name_what_there_is(tmp_path: Path) -> None:
         choose_reader(tmp_path, "patchcor")
     with pytest.raises(InputError, match="no reader recognises"):
         choose_reader(tmp_path)
+
+
+def bottles(samples: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.category == "bottle"]
+
+
+def save_each(folder: Path, maps: Maps, ending: str, save: Callable[[Path, NDArray[Any]], Any]) -> None:
+    for sample, scores in maps.items():
+        file = folder / f"{sample.name}{ending}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save(file, scores)
+
+
+@pytest.mark.parametrize("as_stored", ["bytes", "bytes object", "text object", "path object"])
+def test_places_and_categories_are_text_however_a_dump_stores_them(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps, as_stored: str
+) -> None:
+    maps = make_maps(16)
+    make = {"bytes object": str.encode, "path object": Path}.get(as_stored, str)
+
+    def stored(names: list[str]) -> Any:
+        return np.array(names, "S") if as_stored == "bytes" else np.array([make(name) for name in names], object)
+
+    for category, members in by_category(maps).items():
+        stack, paths = np.stack([maps[s] for s in members]), [f"{s.name}.png" for s in members]
+        np.savez(tmp_path / f"{category}.npz", segmentations=stack, paths=stored(paths))
+    if as_stored != "bytes":
+        with pytest.raises(InputError, match="member paths: it holds pickled objects: pass --allow-pickle"):
+            import_maps(tmp_path, samples)
+    assert_same(import_maps(tmp_path, samples, limits=TRUSTED), maps)
+    uniad = tmp_path / "uniad"
+    write_uniad(uniad, maps)
+    for file in uniad.iterdir():
+        with np.load(file) as members:
+            np.savez(file, **{key: value.astype("S") if value.dtype.kind == "U" else value
+                              for key, value in members.items()})  # fmt: skip
+    assert_same(import_maps(uniad), maps)
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({make(f"{s.name}.png"): (maps[s], 0.0, None) for s in maps}))
+    assert_same(import_maps(tmp_path / "a.pkl", samples, limits=TRUSTED), maps)
+
+
+@pytest.mark.parametrize("ending", [".NPY", ".NPZ", ".TIF", ".Tiff", ".CSV"])
+def test_endings_may_be_written_in_capitals(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps, ending: str
+) -> None:
+    maps = make_maps(8)
+
+    def save(file: Path, scores: NDArray[Any]) -> None:
+        with file.open("wb") as out:
+            {"n": np.save, ".npz": np.savez, "c": partial(np.savetxt, delimiter=","), "t": tifffile.imwrite}[
+                ".npz" if ending == ".NPZ" else ending[1].lower()
+            ](out, scores)
+
+    save_each(tmp_path, maps, ending, save)
+    assert_same(import_maps(tmp_path, samples), maps)
+
+
+@pytest.mark.parametrize(
+    ("kind", "compression"),
+    [("float32", "pillow"), ("float32", "lzw"), ("float64", "lzw"), ("float64", "deflate"), ("uint32", "zstd"),
+     ("uint32", "packbits"), ("float32", "lzma")],
+)  # fmt: skip
+def test_compressed_tiff_gives_back_every_digit(
+    tmp_path: Path, samples: Sequence[Sample], kind: str, compression: str
+) -> None:
+    rng = np.random.default_rng(0)
+    scores = (2**31 * rng.random((20, 30))).astype(kind)
+    file = tmp_path / f"{bottles(samples)[0].name}.tiff"
+    file.parent.mkdir(parents=True)
+    if compression == "pillow":
+        Image.fromarray(scores).save(file, compression="tiff_lzw")
+    else:
+        tifffile.imwrite(file, scores, compression=compression)
+    np.testing.assert_array_equal(import_maps(tmp_path, bottles(samples)[:1]).read("bottle").maps[0], scores)
+
+
+def test_a_csv_file_is_one_matrix_of_numbers(tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps) -> None:
+    maps = {sample: scores.astype(np.float64) / 3 for sample, scores in make_maps(8).items()}
+    save_each(tmp_path, maps, ".csv", lambda file, scores: pd.DataFrame(scores).to_csv(file, header=False, index=False))  # type: ignore[arg-type]
+    assert_same(import_maps(tmp_path, samples), maps)  # type: ignore[arg-type]
+    file, first = tmp_path / f"{samples[0].name}.csv", samples[0]
+    for wrong, complaint in (({"index": False}, "counts its rows or columns"), ({"header": False}, "counts its rows"),
+                             ({}, "one number per pixel, separated by commas, and no headings")):  # fmt: skip
+        pd.DataFrame(maps[first]).to_csv(file, **wrong)  # type: ignore[call-overload]
+        with pytest.raises(InputError, match=complaint):
+            import_maps(tmp_path, samples).read(first.category)
+
+
+@pytest.mark.parametrize("ending", [".jpg", ".bmp", ".png", ".tif", ".gif"])
+def test_heat_maps_in_colour_are_refused_and_grey_ones_read(
+    tmp_path: Path, samples: Sequence[Sample], ending: str
+) -> None:
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8))
+    file = tmp_path / f"{bottles(samples)[0].name}{ending}"
+    file.parent.mkdir(parents=True)
+    grey.save(file)
+    read = import_maps(tmp_path, bottles(samples)[:1]).read("bottle")
+    np.testing.assert_array_equal(read.maps[0], np.asarray(Image.open(file).convert("L")))
+    heat = grey.convert("P")
+    heat.putpalette(np.random.default_rng(1).integers(0, 256, 768, np.uint8).tobytes())
+    (heat if ending in {".tif", ".gif"} else heat.convert("RGB")).save(file)
+    with pytest.raises(InputError, match="cannot be read back from the colours of a heat map, so write the numbers"):
+        import_maps(tmp_path, bottles(samples)[:1]).read("bottle")
+
+
+def test_an_opaque_channel_does_not_make_a_grey_map_a_colour_picture(tmp_path: Path, samples: Sequence[Sample]) -> None:
+    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8))
+    file = tmp_path / f"{bottles(samples)[0].name}.png"
+    file.parent.mkdir(parents=True)
+    for mode in ("LA", "RGBA"):
+        grey.convert(mode).save(file)
+        np.testing.assert_array_equal(import_maps(tmp_path, bottles(samples)[:1]).read("bottle").maps[0], grey)
+
+
+@pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("how", ["dict", "dict of paths", "file per image", "batch dict", "list of batch dicts"])
+def test_what_torch_saves_is_read_where_it_names_the_images(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps, how: str, kind: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    tensors = {s: torch.from_numpy(m).to(getattr(torch, kind)) for s, m in make_maps(16).items()}
+    maps = {sample: tensor.float().numpy() for sample, tensor in tensors.items()}
+    if how == "file per image":
+        save_each(tmp_path, tensors, ".pth", lambda file, tensor: torch.save(tensor[None], file))
+    elif how.startswith("dict"):
+        make = Path if how == "dict of paths" else str
+        torch.save({make(f"{s.name}.png"): tensor for s, tensor in tensors.items()}, tmp_path / "maps.pt")
+    else:
+        parts = [list(tensors)] if how == "batch dict" else [list(tensors)[:5], list(tensors)[5:]]
+        batches = [{"anomaly_map": torch.stack([tensors[s] for s in part])[:, None],
+                    "image_path": [s.image_path for s in part]} for part in parts]  # fmt: skip
+        torch.save(batches[0] if how == "batch dict" else batches, tmp_path / "maps.pt")
+    with pytest.raises(InputError, match="pass --allow-pickle"):
+        import_maps(tmp_path, samples)
+    imported = import_maps(tmp_path, samples, limits=TRUSTED)
+    assert imported.reader.key == ("anomalib" if "batch" in how else "torch")
+    assert_same(imported, maps)
+
+
+def test_maps_that_torch_saved_without_names_are_refused_with_the_remedy(
+    tmp_path: Path, samples: Sequence[Sample]
+) -> None:
+    torch = pytest.importorskip("torch")
+    for content in (torch.zeros(7, 16, 16), {"maps": torch.zeros(7, 16, 16)}, [torch.zeros(16, 16)], {}, None):
+        torch.save(content, tmp_path / "maps.pt")
+        with pytest.raises(InputError, match=r"does not say which map is of which image; torch\.save a dict of"):
+            import_maps(tmp_path, samples, limits=TRUSTED)
+
+
+def test_a_model_of_torch_beside_maps_is_left_over(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps
+) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"layer.weight": torch.zeros(3, 3)}, tmp_path / "model.pt")
+    for ending, save in ((".png", lambda file, m: Image.fromarray((80 * m).astype(np.uint8)).save(file)),
+                         (".npy", np.save)):  # fmt: skip
+        save_each(tmp_path, make_maps(8), ending, save)
+        imported = import_maps(tmp_path, samples)
+        assert (imported.reader.key, imported.problems) == ("plain", {})
+        assert "model.pt" in imported.suspicions[""][0].text

@@ -300,4 +300,4 @@ print((peak() - before) / (40 * EDGE * EDGE * 4))
 def test_memory_does_not_grow_with_the_number_of_images(name: str) -> None:
     # 42 MB of scores, of which no more than a few images are ever alive
     result = subprocess.run([sys.executable, "-c", MEMORY, name], capture_output=True, text=True, check=True)
-    assert float(result.stdout) <= 0.3
+    assert float(result.stdout) <= 0.5

@@ -29,6 +29,7 @@ CASE = CaseRecord(
     seconds={"fit": 1.5, "predict": 0.2},
     findings=[Finding("odd", "it is odd", Case("near", "mvtec_ad", "bolt"))],
     scoring=2,
+    of_maps=(Finding("clamped", "they are clamped", Case("near", "mvtec_ad", "bolt")),),
 )
 RECORD = Record({"mvtec_ad": DataFacts("0f", ["bolt"], None, 4, 5)}, {("near", "mvtec_ad"): CASE})
 FIRST = {  # as 0.1.0 wrote it
@@ -51,7 +52,7 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_record_of_the_first_version_is_read(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(FIRST))
-    first = replace(CASE, findings=[], scoring=1)
+    first = replace(CASE, findings=[], scoring=1, of_maps=())
     assert RunFolder(tmp_path).record == replace(RECORD, cases={("near", "mvtec_ad"): first})
 
 

@@ -172,7 +172,12 @@ def test_a_picture_that_breaks_behind_its_header_does_not_lose_the_others(call, 
     assert len(list((out / "overlays").rglob("*.png"))) == 2
 
 
-def test_two_pictures_of_one_name_are_refused(call, checkpoint, pictures, tmp_path):
+def test_two_pictures_of_one_name_keep_their_endings(call, checkpoint, pictures, tmp_path):
     save(pictures / "a.jpg", np.zeros((8, 8)))
-    error = call("predict", pictures, "--checkpoint", checkpoint, "--out", tmp_path / "out", "--device", "cpu").error
-    assert "would both become a.tiff; rename one" in error
+    out = pictures / "out"
+    for _ in range(2):  # the second time with the results of the first among the pictures
+        assert call("predict", pictures, "--checkpoint", checkpoint, "--out", out, "--device", "cpu").code == 0
+        maps = sorted(str(path.relative_to(out / "maps")) for path in (out / "maps").rglob("*.tiff"))
+        assert maps == ["a.jpg.tiff", "a.png.tiff", "deep, er/b.tiff"]
+    words = (pictures / "a.jpg", pictures / "a.jpg", "--checkpoint", checkpoint, "--out", tmp_path / "o")
+    assert "would both become" in call("predict", *words, "--device", "cpu").error
