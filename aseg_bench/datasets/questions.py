@@ -24,6 +24,7 @@ class Look(NamedTuple):
         is_of_defect: the picture shows a defect, by its folder.
         is_empty: no pixel is anomalous.
         is_grey: it holds values between black and white.
+        highest: the highest value.
         is_mostly_anomalous: most of its pixels are, or most of those at the border of the picture.
         has_void: it holds class indices and 255, which marks void pixels in many data sets.
         is_turned: it was turned by the EXIF orientation of its picture.
@@ -33,6 +34,7 @@ class Look(NamedTuple):
     is_of_defect: bool
     is_empty: bool
     is_grey: bool
+    highest: float
     is_mostly_anomalous: bool
     has_void: bool
     is_turned: bool
@@ -73,6 +75,7 @@ def look(
         is_of_defect=is_of_defect,
         is_empty=not anomalous.any(),
         is_grey=is_grey,
+        highest=float(mask.max()),
         is_mostly_anomalous=bool(anomalous.mean() > 0.5 or border.mean() > 0.5),
         has_void=has_void,
         is_turned=is_turned,
@@ -95,8 +98,8 @@ _QUESTIONS = (
         True,
         lambda mask: mask.is_grey,
         "hold grey levels between black and white",
-        "every value above 0 counts as anomalous; where the greys come from smoothing or from JPEG, --mask-rule '>127' "
-        "takes the lighter half of 255",
+        "every value above 0 counts as anomalous; where the greys come from smoothing or from JPEG, "
+        "--mask-rule '>{half:g}' takes the lighter half",
     ),
     _Question(
         "mask_void",
@@ -144,11 +147,14 @@ def mask_findings(looks: Sequence[Look], dataset: str) -> list[Finding]:
         dataset: key of the data set.
     """
     findings = []
+    half = min((one.highest / 2 if one.highest <= 1 else one.highest // 2 for one in looks if one.is_grey), default=0)
     for question in _QUESTIONS:
         asked = [one for one in looks if one.is_of_defect == question.of_defects]
         odd = [one.name for one in asked if question.is_odd(one)]
         if odd:
             names = first_few(odd, N_NAMED)
-            text = f"{len(odd)} of {len(asked)} masks {question.what}, first {names}: {question.advice}"
+            text = (
+                f"{len(odd)} of {len(asked)} masks {question.what}, first {names}: {question.advice.format(half=half)}"
+            )
             findings.append(Finding(question.kind, text, Case("", dataset, "")))
     return findings

@@ -177,7 +177,8 @@ def _orientation(
         if 2 * n_anomalous > n_pixels or 2 * n_on_border > n_border:
             text += (
                 f", and {n_anomalous / n_pixels:.0%} of the pixels are anomalous, {n_on_border / n_border:.0%} of the"
-                " border of masks that mark any: do these mark what is normal? write them with 0 where normal"
+                " border of masks that mark any: do these mark what is normal? write them with 0 where normal,"
+                " or give --mask-rule '=0'"
             )
         else:
             text += ": is a high score normal in these maps? negate them"

@@ -58,6 +58,10 @@ def test_a_finding_counts_and_names_the_first():
         "5 of 10 masks hold grey levels between black and white, first m1, m3, m5 and 2 more: every value above 0 "
     )
     assert "--mask-rule '>127'" in finding.text
+    (finding,) = mask_findings([look(SOFT, "a"), look(SOFT // 3, "b")], "mvtec_ad")
+    assert "--mask-rule '>42'" in finding.text  # a rule for all of them empties none
+    (finding,) = mask_findings([look(SOFT / 255, "a")], "mvtec_ad")
+    assert "--mask-rule '>0.5'" in finding.text
     assert (finding.case.method, finding.case.dataset, finding.case.category) == ("", "mvtec_ad", "")
 
 
