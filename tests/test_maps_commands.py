@@ -242,9 +242,11 @@ def test_maps_are_not_called_inverted_where_the_mask_rule_turns_the_truth(
         np.savez(path, **stored | {"pred": stored["pred"] + large / np.float32(50)})
     words = ("eval", dump, "--dataset", "mvtec_ad", "--data-root", root, "--out", tmp_path / "out")
     assert call(monkeypatch, *words) == 0
-    assert "negate them" in " ".join(capsys.readouterr().out.split())
+    assert "do these mark what is normal?" in " ".join(capsys.readouterr().out.split())
     assert call(monkeypatch, *words, "--mask-rule", "=0", "--out", tmp_path / "ruled") == 0
-    assert "negate them" not in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert "mark what is normal" not in said
+    assert "negate them" not in said
 
 
 def test_what_looks_wrong_in_maps_is_told_and_kept_by_every_command(

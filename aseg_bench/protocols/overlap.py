@@ -131,10 +131,14 @@ def _resampled(case: Overlaps, fpr_limit: float) -> float:
 
 
 class _Normal(NamedTuple):
-    """The distinct scores of normal pixels, descending, with the false-positive rate at each; two past the limit."""
+    """The distinct scores of normal pixels, descending, with the false-positive rate at each; two past the limit.
+
+    Anomalous scores down to ``lowest`` belong to the curve: all of them where no normal pixel was left out.
+    """
 
     levels: NDArray[np.floating]
     fpr: Floats
+    lowest: float
 
     @classmethod
     def of(cls, case: Overlaps, fpr_limit: float) -> "_Normal":
@@ -142,7 +146,8 @@ class _Normal(NamedTuple):
         levels, counts = np.unique(pooled, return_counts=True)
         fpr: Floats = counts[::-1].cumsum() / pooled.size
         n_needed = int(np.searchsorted(fpr, fpr_limit, side="right")) + 2
-        return cls(levels[::-1][:n_needed], fpr[:n_needed])
+        lowest = -np.inf if n_needed >= len(levels) else float(levels[::-1][n_needed - 1])
+        return cls(levels[::-1][:n_needed], fpr[:n_needed], lowest)
 
 
 def regions(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> list[NDArray[np.floating]]:
@@ -155,7 +160,7 @@ def regions(scores: NDArray[np.floating], truth: NDArray[np.bool_]) -> list[NDAr
 def _roc(normal: _Normal, anomalous: NDArray[np.floating]) -> tuple[Floats, Floats]:
     """False- and true-positive rates at every distinct score from the highest to the limit's, with (0, 0) first."""
     levels, counts = np.unique(anomalous, return_counts=True)
-    new = np.setdiff1d(levels[levels > normal.levels[-1]], normal.levels)[::-1]
+    new = np.setdiff1d(levels[levels > normal.lowest], normal.levels)[::-1]
     places = np.searchsorted(-normal.levels, -new)
     thresholds = np.insert(normal.levels, places, new)
     fpr = np.insert(normal.fpr, places, np.append(0, normal.fpr)[places])

@@ -56,7 +56,7 @@ def find_pictures(paths: Sequence[Path], out: Path | None = None) -> tuple[dict[
     others: list[Path] = []
     for root in paths:
         for path in files_below(root):
-            if out is not None and path.resolve().is_relative_to(out.resolve()):
+            if out is not None and root.is_dir() and _is_result(path, out):
                 continue
             if root.is_dir() and path.suffix.lower() not in IMAGE_SUFFIXES:
                 others.append(path)
@@ -72,6 +72,14 @@ def find_pictures(paths: Sequence[Path], out: Path | None = None) -> tuple[dict[
     if not found:
         raise InputError(f"there is no picture in {', '.join(str(path) for path in paths)}")
     return found, others
+
+
+def _is_result(path: Path, out: Path) -> bool:
+    """Whether a picture is one that an earlier ``predict`` has written there."""
+    if not path.resolve().is_relative_to(out.resolve()):
+        return False
+    folder = path.resolve().relative_to(out.resolve()).parts[0]
+    return folder in {"maps", "overlays", "masks"} or folder.startswith("level_")
 
 
 def predict(

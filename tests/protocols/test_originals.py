@@ -8,7 +8,7 @@ from pathlib import Path
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from numpy.typing import ArrayLike, NDArray
 from skimage.measure import label
 from sklearn.metrics import auc, precision_recall_curve, roc_auc_score, roc_curve
@@ -112,7 +112,14 @@ def test_destsegs_aupro_of_tied_scores_is_its_own_class_s() -> None:
     assert values["aupro_0.3"] == pytest.approx(0.33603, abs=5e-6)
 
 
+_BELOW_ALL_NORMAL = (
+    [np.array([[0, 0.5]], np.float32), np.array([[0.25, 1]], np.float32)],
+    [np.array([[255, 255]], np.uint8), np.array([[0, 255]], np.uint8)],
+)
+
+
 @few
+@example(case=_BELOW_ALL_NORMAL, limit=0.3)
 @given(case=categories(), limit=st.sampled_from([0.3, 0.05]))
 def test_destsegs_aupro_is_that_of_plain_loops(case: tuple[Maps, Masks], limit: float) -> None:
     expected = destsegs_aupro(*case, limit)
@@ -299,5 +306,6 @@ print((peak() - before) / (40 * EDGE * EDGE * 4))
 @pytest.mark.parametrize("name", ["ader", "ader_adeval50", "simplenet", "anomalib_2_6"])
 def test_memory_does_not_grow_with_the_number_of_images(name: str) -> None:
     # 42 MB of scores, of which no more than a few images are ever alive
-    result = subprocess.run([sys.executable, "-c", MEMORY, name], capture_output=True, text=True, check=True)
-    assert float(result.stdout) <= 0.5
+    command = [sys.executable, "-c", MEMORY, name]
+    runs = (subprocess.run(command, capture_output=True, text=True, check=True) for _ in range(5))
+    assert any(float(run.stdout) <= 0.35 for run in runs)  # a peak differs from run to run, upwards only
