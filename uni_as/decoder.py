@@ -93,6 +93,11 @@ class UniASDecoder(nn.Module):
             reconstructed.insert(0, values)
         return [(target, values) for (target, _), values in zip(filtered, reconstructed, strict=True)]
 
+    def pairs(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Targets and reconstructions of the levels, as ``forward`` gives them."""
+        found: list[tuple[Tensor, Tensor]] = self(features)
+        return found
+
     def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """Cosine distance plus mean squared error per level."""
         return {

@@ -81,6 +81,10 @@ class PlainDecoder(nn.Module):
             tokens = layer(tokens, self.position, self.mask)
         return target, self.reconstruct(tokens)
 
+    def pairs(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Target and reconstruction of the one level, as ``forward`` gives them."""
+        return [self(features)]
+
     def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """Cosine distance plus mean squared error."""
         target, reconstructed = self(features)

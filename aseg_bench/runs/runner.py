@@ -308,7 +308,7 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
         about=getattr(method, "about", {}),
         seconds=seconds,
         findings=_halving(plan, folder, name),
-        of_maps=tuple(method.findings) if isinstance(method, MapsMethod) else (),
+        of_maps=tuple(getattr(method, "findings", ())),
     )
     folder.write_record(folder.record.with_case(name, plan.dataset, made))
 

@@ -117,12 +117,16 @@ class FeatureSource:
     def __len__(self) -> int:
         return len(self.categories)
 
+    def prepare(self) -> None:
+        """Extract the features that are kept, which ``batch`` does otherwise when it is first asked."""
+        if not self._augmentation and self._kept is None:
+            self._kept = self._keep()
+
     def batch(self, indices: Sequence[int], seed: int) -> list[Tensor]:
         """Features of the images at ``indices``, a tensor (B, C, H, W) float32 per stride; augmented by ``seed``."""
         if self._augmentation:
             return self._augmented(indices, np.random.default_rng(seed))
-        if self._kept is None:
-            self._kept = self._keep()
+        self.prepare()
         device = self._backbone.mean.device
         if not self._kept:
             return self._extract(torch.from_numpy(self._images[list(indices)]))

@@ -109,6 +109,7 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
     wrapped.train()
     n_steps = settings.steps(len(source), n_processes)
     budget = options.max_minutes * 60 if options.max_minutes else math.inf
+    source.prepare()  # before the clock starts
     started, saved = time.monotonic() - state.seconds, time.monotonic()
 
     def save() -> None:

@@ -16,10 +16,11 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
-from aseg_bench.records import AnomalyMap, Sample
+from aseg_bench.records import AnomalyMap, Finding, Sample
 from aseg_bench.training.checkpoints import CHECKPOINT, TrainingJob, TrainingState, load_weights_into, read_checkpoint
 from aseg_bench.training.data import Augmentation, FeatureSource, load_images
 from aseg_bench.training.engine import make_fabric, train
+from aseg_bench.training.learned import Learned, learned_of, not_learned
 from aseg_bench.training.log import write_log
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import TrainingSettings, plain
@@ -37,6 +38,10 @@ class TrainedMethod:
         options: what the user asked for.
         augmentation: changes of training images; None for none.
 
+    Attributes:
+        learned: by category, what ``fit`` has achieved on normal images.
+        findings: which categories it has not learned.
+
     Raises:
         InputError: a setting does not fit the others or the backbone.
         MissingWeightsError: the backbone's weights cannot be found.
@@ -51,6 +56,8 @@ class TrainedMethod:
         augmentation: Augmentation | None = None,
     ) -> None:
         self.name = name
+        self.learned: dict[str, Learned] = {}
+        self.findings: list[Finding] = []
         self._settings, self._options, self._augmentation = settings, options, augmentation
         self._fabric = make_fabric(options)
         with torch.random.fork_rng([]):  # models are built on the CPU
@@ -59,8 +66,10 @@ class TrainedMethod:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the record of a run keeps: the device, and every setting with its value."""
-        return {"device": str(self.model.backbone.mean.device), "all_settings": plain(self._settings)}
+        """What the record of a run keeps: the device, every setting with its value, and what was learned."""
+        learned = {category: found._asdict() for category, found in self.learned.items()}
+        device = str(self.model.backbone.mean.device)
+        return {"device": device, "all_settings": plain(self._settings), "learned": learned}
 
     def fit(self, train_samples: Sequence[Sample]) -> None:
         """Train on normal images, or go on from the checkpoint in the options' folder.
@@ -83,6 +92,9 @@ class TrainedMethod:
             state = fit_model(self._fabric, self.model, data, job)
         if job.options.folder and self._fabric.global_rank == 0:
             write_log(state, job.options.folder)
+        self.model.to(self._fabric.device)
+        self.learned = learned_of(self.model, images, categories)
+        self.findings = not_learned(self.learned, self.name, train_samples[0].dataset)
 
     def _fit_in_processes(self, data: "TrainingData", job: TrainingJob) -> TrainingState:
         """Train in separate processes; only the checkpoint comes back from them."""

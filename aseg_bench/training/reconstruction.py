@@ -13,6 +13,9 @@ from aseg_bench.training.features import FeatureScaler
 class Decoder(Protocol):
     """The part that learns: it reconstructs normal features."""
 
+    def pairs(self, features: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
+        """What is reconstructed of scaled features, and the reconstruction: (B, C, ...positions) per level."""
+
     def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """Named terms whose sum is minimised, for scaled features, one (B, C, H, W) per level."""
 
@@ -43,6 +46,11 @@ class FeatureReconstruction(nn.Module):
         """The decoder's losses on features as the backbone gives them."""
         terms: dict[str, Tensor] = self.decoder.losses(self.scaler(features))  # type: ignore[operator]
         return terms
+
+    def pairs(self, features: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
+        """The decoder's targets and reconstructions of features as the backbone gives them."""
+        found: Sequence[tuple[Tensor, Tensor]] = self.decoder.pairs(self.scaler(features))  # type: ignore[operator]
+        return found
 
     def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """The decoder's maps (B, height, width) on features as the backbone gives them."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,28 +16,31 @@ from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import choose_settings
 from baselines.uniad.settings import PRESETS, UniADSettings
 
+Norms = Literal["after", "before"]
 STRIDES = (2, 4, 8, 16)  # blocks 1, 5, 9 and 21 of EfficientNet-B4
 
 
 class Attention(nn.Module):
-    """Attention and its residual, normalised afterwards; queries and keys carry positions."""
+    """Attention and its residual, normalised after or before; queries and keys carry positions."""
 
-    def __init__(self, channels: int, n_heads: int, dropout: float) -> None:
+    def __init__(self, channels: int, n_heads: int, dropout: float, norms: Norms) -> None:
         super().__init__()
         self.attend = nn.MultiheadAttention(channels, n_heads, dropout, batch_first=True)
-        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(channels)
+        self.dropout, self.norm, self.norms = nn.Dropout(dropout), nn.LayerNorm(channels), norms
 
     def forward(self, query: Tensor, memory: Tensor, position: Tensor, mask: Tensor | None) -> Tensor:
         """Let the query (B, N, C) attend to the memory (B, N, C) wherever ``mask`` (N, N) is not True."""
-        found, _ = self.attend(query + position, memory + position, memory, attn_mask=mask, need_weights=False)
-        result: Tensor = self.norm(query + self.dropout(found))
-        return result
+        asking = self.norm(query) if self.norms == "before" else query
+        memory = asking if memory is query else memory
+        found, _ = self.attend(asking + position, memory + position, memory, attn_mask=mask, need_weights=False)
+        result = query + self.dropout(found)
+        return result if self.norms == "before" else self.norm(result)  # type: ignore[no-any-return]
 
 
 class FeedForward(nn.Module):
-    """Two linear layers and their residual, normalised afterwards."""
+    """Two linear layers and their residual, normalised after or before."""
 
-    def __init__(self, channels: int, hidden: int, dropout: float) -> None:
+    def __init__(self, channels: int, hidden: int, dropout: float, norms: Norms) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             nn.Linear(channels, hidden),
@@ -45,12 +49,13 @@ class FeedForward(nn.Module):
             nn.Linear(hidden, channels),
             nn.Dropout(dropout),
         )
-        self.norm = nn.LayerNorm(channels)
+        self.norm, self.norms = nn.LayerNorm(channels), norms
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Change (B, N, C); the shape stays."""
-        result: Tensor = self.norm(tokens + self.layers(tokens))
-        return result
+        if self.norms == "before":
+            return tokens + self.layers(self.norm(tokens))  # type: ignore[no-any-return]
+        return self.norm(tokens + self.layers(tokens))  # type: ignore[no-any-return]
 
 
 class UniADDecoder(nn.Module):
@@ -74,22 +79,30 @@ class UniADDecoder(nn.Module):
         )
 
         def attentions() -> nn.ModuleList:
-            return nn.ModuleList(Attention(width, settings.n_heads, settings.dropout) for _ in range(settings.n_layers))
+            return nn.ModuleList(
+                Attention(width, settings.n_heads, settings.dropout, settings.norms) for _ in range(settings.n_layers)
+            )
 
         def feed_forwards() -> nn.ModuleList:
             return nn.ModuleList(
-                FeedForward(width, settings.ffn_channels, settings.dropout) for _ in range(settings.n_layers)
+                FeedForward(width, settings.ffn_channels, settings.dropout, settings.norms)
+                for _ in range(settings.n_layers)
             )
 
         self.project, self.restore = nn.Linear(n_features, width), nn.Linear(width, n_features)
         self.encode, self.encode_ffn = attentions(), feed_forwards()
+        self.encoded = nn.LayerNorm(width) if settings.norms == "before" else nn.Identity()
         self.ask_memory, self.ask_previous, self.decode_ffn = attentions(), attentions(), feed_forwards()
-        self.queries = nn.Parameter(torch.randn(settings.n_layers, n_tokens, width))
+        self.decoded = nn.LayerNorm(width)
+        self.queries = nn.Parameter(torch.randn(settings.n_layers, n_tokens, width) * settings.query_scale)
         self.rows, self.columns = (nn.Parameter(torch.rand(side, width // 2)) for side in grid)
         self.register_buffer("mask", neighbour_mask(grid, settings.neighbour_size), persistent=False)
         for parameter in self.parameters():
             if parameter.ndim == 2 and parameter is not self.rows and parameter is not self.columns:
                 nn.init.xavier_uniform_(parameter)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.zeros_(module.bias)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Feature tokens and their reconstruction, both (B, N, sum of C_i)."""
@@ -105,13 +118,18 @@ class UniADDecoder(nn.Module):
         memory = self.project(inputs)
         for attend, feed in zip(self.encode, self.encode_ffn, strict=True):
             memory = feed(attend(memory, memory, position, self.mask))
-        previous = memory
+        previous = memory = self.encoded(memory)
         for query, first, second, feed in zip(
             self.queries, self.ask_memory, self.ask_previous, self.decode_ffn, strict=True
         ):
             asked = first(query.expand(memory.shape[0], -1, -1), memory, position, self.mask)
             previous = feed(second(asked, previous, position, self.mask))
-        return target, self.restore(previous)
+        return target, self.restore(self.decoded(previous))
+
+    def pairs(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
+        """Features and their reconstruction, (B, sum of C_i, N)."""
+        target, reconstructed = self(features)
+        return [(target.transpose(1, 2), reconstructed.transpose(1, 2))]
 
     def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
         """Mean squared error of the reconstruction."""
