@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.records import AnomalyMap, Sample
 
+NOT_LEARNED = "not_learned"  # kind of the finding on a category that a trained method has not learned
 ENTRY_POINTS = "aseg_bench.methods"
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from html import unescape
 from pathlib import Path
 
@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aseg_bench.methods import NOT_LEARNED
+from aseg_bench.records import Case, Finding, Sample
 from aseg_bench.runs.scores import read_scores
-from tests.conftest import Call, Installed, run_on, save, write_category
+from tests.conftest import Call, Distance, Installed, facts_of, run_on, save, write_category
 
 
 def remove_image(root: Path) -> None:
@@ -168,3 +170,25 @@ def test_names_with_commas_and_paths_from_home_are_understood(
     place = ("--dataset=mvtec_ad", "--data-root=~/tiny", "--out=~/again", "--categories", '"nut, M6"')
     assert call("run", "--quiet", "--no-page", "--methods", '"mine=maps:~/a,b/maps/near"', *place).code == 0
     assert {score.case.category for score in read_scores(tiny.parent / "again/scores.csv")} == {"nut, M6"}
+
+
+def test_a_method_that_has_not_learned_is_named_kept_and_marked(call: Call, installed: Installed, tiny: Path) -> None:
+    class Flat(Distance):
+        """A model that stands still on one category."""
+
+        def fit(self, train: Sequence[Sample]) -> None:
+            super().fit(train)
+            self.findings = [Finding(NOT_LEARNED, "has not learned: it is flat", Case(self.name, "mvtec_ad", "nut"))]
+
+    installed.add(facts_of("flat", build=lambda options: Flat("flat", options)))
+    out = tiny.parent / "out"
+    words = ("run", "--methods", "near,flat", "--dataset", "mvtec_ad", "--data-root", tiny, "--out", out)
+    for again in ((), ("--protocol", "native")):  # scored again, without training
+        assert " ".join(call(*words, *again).out.split()).count("Flat, nut: has not learned: it is flat") == 1
+        tables = (out / "report/tables.md").read_text()
+        assert tables.count("has not learned this category, see the findings") > 3
+        assert "has not learned nut, see the findings" in tables
+        nut = next(line for line in tables.splitlines() if line.startswith("| nut"))
+        assert nut.count("<sup>a</sup>") == 1
+    assert json.loads((out / "run.json").read_text())["cases"]["flat/mvtec_ad"]["of_maps"][0]["kind"] == "not_learned"
+    assert '<p class="warning">Flat, nut: has not learned' in unescape((out / "report/report.html").read_text())

@@ -24,7 +24,7 @@ from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, paper_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
-from aseg_bench.runs.results import Results, check_together, findings_of, read_results
+from aseg_bench.runs.results import Results, check_together, findings_of, marked, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
 
 CATEGORIES = "categories"
@@ -177,7 +177,7 @@ def _made(
     wanted = known_names(tables, TABLES)
     methods: Mapping[str, MethodFacts] = find_methods()
     datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
-    results = merge_runs([run.scores for run in runs], mixed)
+    results = marked(merge_runs([run.scores for run in runs], mixed), runs)
     beside = beside_published(results, methods, datasets)
     chosen = [*paper_tables(results, methods, datasets), *published_tables(beside, results, methods, datasets)]
     chosen = [table for table in chosen if table.key.removeprefix("table")[0] in wanted]

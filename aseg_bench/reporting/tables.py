@@ -270,9 +270,10 @@ def _mean(results: Mapping[str, Result | None]) -> Result:
     if len(defined) < len(results):
         notes.insert(0, f"mean of {len(defined)} of {len(results)} data sets")
     note = "; ".join(notes)
+    mark = "; ".join(dict.fromkeys(result.mark for result in defined if result.mark))
     if any(result.by_run.keys() != defined[0].by_run.keys() for result in defined):
-        return Result({1: fmean(result.value or 0.0 for result in defined)}, note)  # no spread: runs differ
-    return Result({run: fmean(result.by_run[run] for result in defined) for run in defined[0].by_run}, note)
+        return Result({1: fmean(result.value or 0.0 for result in defined)}, note, mark)  # no spread: runs differ
+    return Result({run: fmean(result.by_run[run] for result in defined) for run in defined[0].by_run}, note, mark)
 
 
 def _with_mean(entry: Entry, places: Mapping[str, str]) -> Entry:
@@ -289,7 +290,8 @@ def _cells(entries: Sequence[Entry], place: str, metric: str, notes: Footnotes) 
     rivals = [text if result.note == cover else DASH for text, result in zip(texts, results, strict=True)]
     medals = ranks(rivals, METRICS[metric].higher_is_better)
     return [
-        Cell(text, medal, notes.letter(result.note)) for text, medal, result in zip(texts, medals, results, strict=True)
+        Cell(text, medal, notes.letter(result.note) + notes.letter(result.mark))
+        for text, medal, result in zip(texts, medals, results, strict=True)
     ]
 
 

@@ -1,8 +1,8 @@
 """Finished runs, read back: their scores, their conditions, and their maps beside the images they belong to."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,12 +10,12 @@ import pandas as pd
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, by_category
 from aseg_bench.datasets import DATASETS, checksum
-from aseg_bench.errors import InputError, near_matches
-from aseg_bench.methods import find_methods
+from aseg_bench.errors import InputError, first_few, near_matches
+from aseg_bench.methods import NOT_LEARNED, find_methods
 from aseg_bench.protocols import Protocol, protocol_stamped
-from aseg_bench.records import Case, Finding, Place, Sample, Score, grouped
+from aseg_bench.records import MEAN, Case, Finding, Place, Sample, Score, grouped
 from aseg_bench.runs.folder import CaseRecord, Record, RunFolder
-from aseg_bench.runs.scores import frame_of
+from aseg_bench.runs.scores import Key, Result, frame_of
 from aseg_bench.scoring.categories import SCORING
 
 OLDER = "scored by another version, whose scores differ; the command of the run scores its maps again"
@@ -191,6 +191,23 @@ def findings_of(results: Sequence[Results]) -> list[str]:
         for key, names in categories.items()
         for text in grouped([one for one in found if (one.case.method, one.case.dataset) == key], len(names), labels)
     ]
+
+
+def marked(results: Mapping[Key, Result], runs: Sequence[Results]) -> dict[Key, Result]:
+    """Merged results with a mark where a method has not learned a category, and on the means over such categories."""
+    unlearned: dict[tuple[str, str], list[str]] = {}
+    for finding in (finding for run in runs for finding in run.folder.record.findings):
+        if finding.kind == NOT_LEARNED:
+            names = unlearned.setdefault((finding.case.method, finding.case.dataset), [])
+            names += [finding.case.category] if finding.case.category not in names else []
+    made = dict(results)
+    for key, result in results.items():
+        names = unlearned.get((key.method, key.dataset), [])
+        if key.category in names:
+            made[key] = replace(result, mark="has not learned this category, see the findings")
+        elif names and key.category == MEAN:
+            made[key] = replace(result, mark=f"has not learned {first_few(names)}, see the findings")
+    return made
 
 
 def check_together(results: Sequence[Results], mixed: bool = False) -> None:

@@ -39,10 +39,12 @@ class Result:
     Attributes:
         by_run: the value in each run that has one, a fraction, by the number of the run.
         note: what a reader must know: why there is no value, or what the value covers.
+        mark: what casts doubt on the value, though it covers what the others do.
     """
 
     by_run: Mapping[int, float]
     note: str = ""
+    mark: str = ""
 
     @property
     def value(self) -> float | None:

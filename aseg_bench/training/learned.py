@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from aseg_bench.methods import NOT_LEARNED
 from aseg_bench.records import Case, Finding
 from aseg_bench.training.reconstruction import FeatureReconstruction
 
-NOT_LEARNED = "not_learned"
 N_IMAGES = 16  # of a category are enough to tell
 _BATCH = 8
 _NO_BETTER = 0.95  # of a mean's error

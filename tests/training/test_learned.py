@@ -1,0 +1,89 @@
+"""A model that reconstructs no better than a mean does is found out, and one that does is not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from aseg_bench.methods import NOT_LEARNED
+from aseg_bench.training.learned import learned_of, not_learned
+
+RNG = np.random.default_rng(0)
+TEMPLATES = RNG.integers(0, 200, (2, 3, 6, 8))
+IMAGES = np.concatenate([template + RNG.integers(0, 50, (9, 3, 6, 8)) for template in TEMPLATES]).astype(np.uint8)
+CATEGORIES = ["bolt"] * 9 + ["nut"] * 9
+
+
+class Backbone(nn.Module):
+    """Two levels: the pixels, and their means of two by two."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(1))
+
+    def forward(self, images):
+        return [images.float(), nn.functional.avg_pool2d(images.float(), 2)]
+
+
+class Model(nn.Module):
+    """Reconstructs each level by a function of it."""
+
+    def __init__(self, reconstruct):
+        super().__init__()
+        self.backbone, self.reconstruct = Backbone(), reconstruct
+
+    def pairs(self, features):
+        return [(values, self.reconstruct(values)) for values in features]
+
+
+def own_means(values, axes):
+    """For one category in a batch, the mean over these axes."""
+    return values.mean(axes, keepdim=True).expand_as(values)
+
+
+def plain_errors(images, axes):
+    """Squared error of a mean over that of the category's mean vector, level by level, in plain numpy."""
+    ratios = []
+    for level in (images, images.reshape(len(images), 3, 3, 2, 4, 2).mean((3, 5))):
+        total = ((level - level.mean((0, 2, 3), keepdims=True)) ** 2).sum()
+        ratios.append(sum(
+            ((image - np.delete(level, index, 0).mean(axes)) ** 2).sum() for index, image in enumerate(level)
+        ) / total)  # fmt: skip
+    return np.mean(ratios)
+
+
+def test_errors_are_those_of_plain_loops():
+    learned = learned_of(Model(lambda values: 0.5 * values), IMAGES, CATEGORIES)
+    for category, own in (("bolt", IMAGES[:9].astype(float)), ("nut", IMAGES[9:].astype(float))):
+        assert learned[category].place_error == pytest.approx(plain_errors(own, 0), rel=1e-9)
+        levels = (own, own.reshape(9, 3, 3, 2, 4, 2).mean((3, 5)))
+        error = np.mean([
+            ((level / 2) ** 2).sum() / ((level - level.mean((0, 2, 3), keepdims=True)) ** 2).sum() for level in levels
+        ])  # fmt: skip
+        assert learned[category].error == pytest.approx(error, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("reconstruct", "has_learned"),
+    [
+        (lambda values: values, True),
+        (lambda values: values + 1, True),
+        (lambda values: own_means(values, (0, 2, 3)), False),  # one vector for the category
+        (lambda values: own_means(values, 0), True),  # of batches, which hold fewer images than the category
+        (lambda values: torch.zeros_like(values), False),
+    ],
+)
+def test_what_is_no_better_than_a_mean_has_not_learned(reconstruct, has_learned):
+    learned = learned_of(Model(reconstruct), IMAGES, CATEGORIES)
+    findings = not_learned(learned, "mine", "mvtec_ad")
+    assert [finding.case.category for finding in findings] == ([] if has_learned else ["bolt", "nut"])
+    assert {finding.kind for finding in findings} <= {NOT_LEARNED}
+
+
+def test_one_picture_for_all_is_no_better_than_the_mean_picture():
+    template = torch.from_numpy(IMAGES[:9].astype(np.float32)).mean(0)
+    small = nn.functional.avg_pool2d(template, 2)
+    reconstruct = lambda values: (template if values.shape[-1] == 8 else small).expand_as(values)  # noqa: E731
+    learned = learned_of(Model(reconstruct), IMAGES[:9], CATEGORIES[:9])
+    assert 0 < learned["bolt"].error < 0.5  # far better than one vector
+    assert len(not_learned({"bolt": learned["bolt"]._replace(error=learned["bolt"].place_error)}, "m", "d")) == 1
