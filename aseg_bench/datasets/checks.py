@@ -49,7 +49,7 @@ def check_images(
         InputError: a file is unreadable or damaged, or a mask and its image differ in size; all such files at once.
     """
     looked = _in_threads(partial(_looked_at, is_anomalous=is_anomalous, whole=whole), samples)
-    problems = [problem for one in looked for problem in one.problems]
+    problems = list(dict.fromkeys(problem for one in looked for problem in one.problems))
     looks = [one.mask for one in looked if one.mask is not None]
     findings = []
     if root is not None and samples:
@@ -103,18 +103,18 @@ class _Looked(NamedTuple):
 def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool) -> _Looked:
     problems: list[str] = []
     seen: Look | None = None
-    sizes, highest = [], None
+    sizes: list[tuple[int, ...]] = []
+    highest = None
     if whole:
         try:
             check_complete(sample.image_path)
-            sizes.append(image_size(sample.image_path))
             highest = highest_deep_value(sample.image_path)
         except InputError as error:
             problems.append(str(error))
     if sample.mask_path is not None:
         try:
             mask = read_mask(sample.mask_path, sample.image_path)
-            sizes.append(mask.shape)
+            sizes = [image_size(sample.image_path), mask.shape]
             is_turned = mask_turns(sample.mask_path, sample.image_path)
             ending = sample.mask_path.suffix
             seen = look(mask, sample.name, ending=ending, is_turned=is_turned, is_anomalous=is_anomalous)
@@ -123,7 +123,8 @@ def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool)
     if len(set(sizes)) > 1:
         (height, width), (mask_height, mask_width) = sizes
         problems.append(
-            f"mask {sample.mask_path} is {mask_width} x {mask_height} pixels but its image {width} x {height}"
+            f"mask {sample.mask_path} is {mask_width} x {mask_height} pixels but its image {width} x {height};"
+            " a mask has one pixel for each of its image's"
         )
     return _Looked(problems, seen, highest)
 
