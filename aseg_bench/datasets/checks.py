@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from aseg_bench.datasets.layout import raise_problems
+from aseg_bench.datasets.layout import folders_in, raise_problems
 from aseg_bench.datasets.questions import IsAnomalous, Look, look, mask_findings
 from aseg_bench.datasets.records import Dataset
 from aseg_bench.errors import InputError, first_few
@@ -108,7 +108,7 @@ def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool)
     if whole:
         try:
             check_complete(sample.image_path)
-            highest = highest_deep_value(sample.image_path)
+            highest = highest_deep_value(sample.image_path, sample.bit_depth)
         except InputError as error:
             problems.append(str(error))
     if sample.mask_path is not None:
@@ -137,10 +137,17 @@ def _files_beside(root: Path, samples: Sequence[Sample]) -> tuple[list[Finding],
     files = [
         file for folder in folders for part in _PARTS if (folder / part).is_dir() for file in files_below(folder / part)
     ]
-    pictures = [file for file in sorted(files) if file.suffix.lower() in IMAGE_SUFFIXES]
+    pictures = list(filter(_is_picture, sorted(files)))
     others = [file for file in pictures if file not in used]
     masks = [file for file in others if file.parent.parent.name == "ground_truth" and file.parent.name in normal]
     case, findings = Case("", samples[0].dataset, ""), []
+    inner = [one for folder in folders for one in folders_in(folder) if one.name not in _PARTS]
+    outer = [one for one in folders_in(root) if not any((one / part).is_dir() for part in _PARTS)]
+    strange = [one for one in [*inner, *outer] if any(map(_is_picture, files_below(one)))]
+    if strange:
+        names = first_few([str(one.relative_to(root)) for one in sorted(strange)], N_NAMED)
+        text = f"{len(strange)} folders of pictures are left out, as the layout has no place for them, first {names}"
+        findings.append(Finding("folders_left_out", text, case))
     for kind, left_out, all_of, what in (
         (
             "pictures_left_out",
@@ -159,6 +166,10 @@ def _files_beside(root: Path, samples: Sequence[Sample]) -> tuple[list[Finding],
             names = first_few([str(file.relative_to(root)) for file in left_out], N_NAMED)
             findings.append(Finding(kind, f"{len(left_out)} of {len(all_of)} {what}, first {names}", case))
     return findings, masks
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _image_findings(samples: Sequence[Sample], highest: Sequence[int | None]) -> list[Finding]:

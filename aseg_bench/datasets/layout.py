@@ -40,7 +40,7 @@ def find_in_layout(
             at once.
     """
     root = existing_root(dataset, root)
-    found = {same_text(folder.name): folder for folder in _folders(root) if _is_category(folder)}
+    found = {same_text(folder.name): folder for folder in folders_in(root) if _is_category(folder)}
     if not found:
         raise InputError(f"{root} holds no category folders with train/good and test inside; {_what_it_may_be(root)}")
     samples: list[Sample] = []
@@ -113,13 +113,13 @@ def _category_samples(dataset: str, folder: Path, reading: Reading, problems: li
         yield sample("test", GOOD, stem, image)
     problems += [
         f"{other} is not training data; train may hold only {GOOD}{_or_normal(other)}"
-        for other in _folders(folder / "train")
+        for other in folders_in(folder / "train")
         if other.name not in normal and any(images_in(other))
     ]
     if not train and "train" in reading.splits:
         problems.append(f"{folder / 'train' / GOOD} holds no images; training needs normal images there")
-    defects = {same_text(path.name): path for path in _folders(folder / "test") if path.name not in normal}
-    truths = {same_text(path.name): path for path in _folders(folder / "ground_truth") if path.name not in normal}
+    defects = {same_text(path.name): path for path in folders_in(folder / "test") if path.name not in normal}
+    truths = {same_text(path.name): path for path in folders_in(folder / "ground_truth") if path.name not in normal}
     if not test and (others := [path for path in defects.values() if _or_normal(path)]):
         problems += [f"{folder / 'test'} has no folder {GOOD}{_or_normal(path)}" for path in others]
         return
@@ -166,7 +166,8 @@ def images_in(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
+    """The folders right in a folder, sorted; none where there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_left_by_others(path))
@@ -179,9 +180,9 @@ def _is_category(folder: Path) -> bool:
 def _what_it_may_be(root: Path) -> str:
     if _is_category(root):
         return f"it is itself a category folder: give {root.absolute().parent} and choose the category {root.name}"
-    if any((folder / "Data" / "Images").is_dir() for folder in _folders(root)):
+    if any((folder / "Data" / "Images").is_dir() for folder in folders_in(root)):
         return "it looks like VisA as published: read it with the visa data set"
-    for folder in _folders(root):
-        if any(_is_category(inner) for inner in _folders(folder)):
+    for folder in folders_in(root):
+        if any(_is_category(inner) for inner in folders_in(folder)):
             return f"{folder} holds some: give that"
     return "give the folder that holds them"

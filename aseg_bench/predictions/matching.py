@@ -251,7 +251,7 @@ class _Index:
         of_category = {sample for sample in samples if category in (None, same_text(sample.category))} or samples
         if len(of_category) > 1:
             names = listed(sorted(sample.name for sample in of_category))
-            raise InputError(f"{item.place} (in {item.origin}) may be any of {names}; name the category in its path")
+            raise InputError(f"{item.place} (in {item.origin}) may be any of {names}; name it like one of these")
         return next(iter(of_category))
 
 
