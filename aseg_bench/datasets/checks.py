@@ -11,7 +11,7 @@ from aseg_bench.datasets.layout import folders_in, raise_problems
 from aseg_bench.datasets.questions import IsAnomalous, Look, look, mask_findings
 from aseg_bench.datasets.records import Dataset
 from aseg_bench.errors import InputError, first_few
-from aseg_bench.files import files_below
+from aseg_bench.files import files_below, same_text
 from aseg_bench.images import (
     IMAGE_SUFFIXES,
     MAX_BIT_DEPTH,
@@ -132,14 +132,16 @@ def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool)
 def _files_beside(root: Path, samples: Sequence[Sample]) -> tuple[list[Finding], list[Path]]:
     """What is left out of the folders of the samples' categories, and the masks of normal images there."""
     used = {path for sample in samples for path in _files(sample)}
-    normal = {sample.image_path.parent.name for sample in samples if not sample.is_anomalous}
+    normal = {same_text(sample.image_path.parent.name) for sample in samples if not sample.is_anomalous}
     folders = {root / sample.image_path.relative_to(root).parts[0] for sample in samples}
     files = [
         file for folder in folders for part in _PARTS if (folder / part).is_dir() for file in files_below(folder / part)
     ]
     pictures = list(filter(_is_picture, sorted(files)))
     others = [file for file in pictures if file not in used]
-    masks = [file for file in others if file.parent.parent.name == "ground_truth" and file.parent.name in normal]
+    masks = [
+        file for file in others if file.parent.parent.name == "ground_truth" and same_text(file.parent.name) in normal
+    ]
     case, findings = Case("", samples[0].dataset, ""), []
     inner = [one for folder in folders for one in folders_in(folder) if one.name not in _PARTS]
     outer = [one for one in folders_in(root) if not any((one / part).is_dir() for part in _PARTS)]

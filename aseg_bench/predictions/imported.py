@@ -126,6 +126,7 @@ def import_maps(
     reader: str = "auto",
     limits: Limits | None = None,
     allow_clamped: bool = False,
+    mask_rule: str = DEFAULT_RULE,
 ) -> ImportedMaps:
     """Find and match the maps of a dump; only names are read yet.
 
@@ -136,13 +137,14 @@ def import_maps(
         reader: key of a reader, or ``auto``.
         limits: how much a file may ask for.
         allow_clamped: score clamped maps of layouts that usually clamp them.
+        mask_rule: which values of the dump's own masks mean anomalous, see `MaskRule`.
 
     Raises:
         InputError: the path holds no maps of a known layout.
     """
     chosen = choose_reader(path, reader)
     found = chosen.find(path, limits or Limits())
-    match: Match = samples_of(found, OWN_DATASET) if samples is None else matched(found, samples)
+    match: Match = samples_of(found, OWN_DATASET, mask_rule) if samples is None else matched(found, samples)
     problems = {category: list(texts) for category, texts in match.problems.items()}
     if found.faults:
         problems.setdefault("", []).append(f"{len(found.faults)} files cannot be used: {listed(found.faults, '; ')}")

@@ -87,7 +87,13 @@ def audit(
     samples = samples_of(dataset, data_root, reading)
     dumps = [
         import_maps(
-            path, of_test(samples), categories=categories, reader=reader, limits=limits, allow_clamped=allow_clamped
+            path,
+            of_test(samples),
+            categories=categories,
+            reader=reader,
+            limits=limits,
+            allow_clamped=allow_clamped,
+            mask_rule=mask_rule,
         )
         for path in maps
     ]
