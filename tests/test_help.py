@@ -19,7 +19,7 @@ from tests.conftest import Call, write_category
 
 DATA = "--dataset mvtec_ad --data-root tiny"
 ONE_STEP = "--set uni_as.n_steps=1"
-READ = "--normal-folder ok --bit-depth 12 --image-level --max-pixels 999999"
+READ = "--normal-folder good --bit-depth 12 --image-level --max-pixels 999999"
 BOTH = f"run --methods uni_as,uniad {DATA} {ONE_STEP} --set uniad.n_steps=1 --out both"
 DEMO = f"run --methods uni_as --categories screw {ONE_STEP} --out demo"
 MAPS = "both/maps/uni_as/mvtec_ad"

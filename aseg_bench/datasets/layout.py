@@ -49,6 +49,9 @@ def find_in_layout(
         samples += _category_samples(dataset, found[category], reading, problems)
     strange = [sample.image_path for sample in samples if not is_utf8(sample.name)]
     problems += [f"the name of {path} is not UTF-8; rename it" for path in strange]
+    named = {same_text(sample.image_path.parent.name) for sample in samples if not sample.is_anomalous}
+    if same_text(reading.normal_folder) not in {GOOD, *named} and not problems:
+        problems.append(f"no normal image lies in a folder {reading.normal_folder}, which --normal-folder names")
     raise_problems(root, problems)
     return sorted(samples, key=sample_order)
 

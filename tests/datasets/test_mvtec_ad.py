@@ -130,6 +130,11 @@ def test_normal_images_may_lie_in_a_folder_of_another_name(layout, name):
     assert sum(sample.is_anomalous for sample in found) == 4
 
 
+def test_a_normal_folder_that_is_nowhere_is_an_error(layout):
+    with pytest.raises(InputError, match="no normal image lies in a folder OK, which --normal-folder names"):
+        find(layout, None, Reading("OK"))
+
+
 def test_training_images_may_lie_in_good_though_those_of_the_test_do_not(layout):
     for category in ("nut", "bolt"):
         (layout / category / "test/good").rename(layout / category / "test/OK")
