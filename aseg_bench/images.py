@@ -49,22 +49,25 @@ def read_image(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> NDArray[np.uint8]:
         if not _is_deep(image):
             colours = np.asarray(image.convert("RGB"))
         else:
-            values, white = _deep_values(path, image), 2**bit_depth - 1
-            if values.max() > white:
-                raise InputError(f"{path} reaches {values.max()}, more than {bit_depth} bits hold; raise --bit-depth")
-            colours = np.round(values / (white / 255)).astype(np.uint8)
+            values = _deep_values(path, image)
+            _refuse_more_bits(path, values, bit_depth)
+            colours = np.round(values / ((2**bit_depth - 1) / 255)).astype(np.uint8)
             colours = np.repeat(colours[..., None], 3, axis=-1) if colours.ndim == 2 else colours[..., :3]
         return turned(colours, _orientation(image))
 
 
-def highest_deep_value(path: Path) -> int | None:
+def highest_deep_value(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> int | None:
     """The highest value of an image of more than 8 bits per channel; None for an image of 8.
 
     Raises:
-        InputError: the file cannot be read.
+        InputError: the file cannot be read, or holds values of more bits than ``bit_depth``.
     """
     with _opened(path) as image:
-        return int(_deep_values(path, image).max()) if _is_deep(image) else None
+        if not _is_deep(image):
+            return None
+        values = _deep_values(path, image)
+        _refuse_more_bits(path, values, bit_depth)
+        return int(values.max())
 
 
 def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]:
@@ -177,7 +180,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except InputError:
         raise
     except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}") from error
+        what = f"{path} is a link that leads nowhere" if path.is_symlink() else f"there is no file {path}"
+        raise InputError(what) from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} is too large ({error}); raise --max-pixels if you trust it") from error
     except (OSError, SyntaxError, ValueError) as error:
@@ -195,6 +199,11 @@ def _orientation(image: Image.Image) -> int:
 def _refuse_unknown_range(path: Path, image: Image.Image) -> None:
     if image.mode == "F" or (image.mode == "I" and image.format != "PNG"):
         raise InputError(f"{path} holds 32-bit values of unknown range; save it with 8 or 16 bits per channel")
+
+
+def _refuse_more_bits(path: Path, values: NDArray[np.int32], bit_depth: int) -> None:
+    if values.max() > 2**bit_depth - 1:
+        raise InputError(f"{path} reaches {values.max()}, more than {bit_depth} bits hold; raise --bit-depth")
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -228,8 +237,11 @@ def _mask_values(path: Path, mask: Image.Image) -> NDArray[np.integer]:
         channels = mask.getbands()
         has_alpha = channels[-1] == "A"
         colour = values[..., : -1 if has_alpha else None]
-        is_plain = (colour == colour[..., :1]).all() and not (has_alpha and np.ptp(values[..., -1]))
-        if mask.mode not in {"LA", "RGB", "RGBA"} or not is_plain:
+        if has_alpha and np.ptp(values[..., -1]):
+            raise InputError(
+                f"mask {path} is a partly transparent picture; save it as grey, 0 normal and 255 anomalous"
+            )
+        if mask.mode not in {"LA", "RGB", "RGBA"} or not (colour == colour[..., :1]).all():
             raise InputError(f"mask {path} is a colour picture; save it as grey, 0 normal and 255 anomalous")
         values = np.ascontiguousarray(colour[..., 0])
     if not np.issubdtype(values.dtype, np.integer):

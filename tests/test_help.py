@@ -19,7 +19,7 @@ from tests.conftest import Call, write_category
 
 DATA = "--dataset mvtec_ad --data-root tiny"
 ONE_STEP = "--set uni_as.n_steps=1"
-READ = "--normal-folder ok --bit-depth 12 --image-level --max-pixels 999999"
+READ = "--normal-folder good --bit-depth 12 --image-level --max-pixels 999999"
 BOTH = f"run --methods uni_as,uniad {DATA} {ONE_STEP} --set uniad.n_steps=1 --out both"
 DEMO = f"run --methods uni_as --categories screw {ONE_STEP} --out demo"
 MAPS = "both/maps/uni_as/mvtec_ad"
@@ -42,10 +42,10 @@ WORKS = (
     f"audit {MAPS} both/maps/uniad/mvtec_ad {DATA} --out audit --allow-pickle --allow-clamped --max-gib 1",
     f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad {READ} --out audit2 --quiet"
     " --mask-rule =255",
-    "report both --out report --tables 1,2,3,categories --format md --no-page --mixed --quiet",
+    "report both --out report --tables 1,2,3,categories --format md --no-page --mixed --max-pixels 999999 --quiet",
     "report --paper --page --out paper --tables 4,5",
     "compare both",
-    "compare both --methods uni_as,uniad --replicates 100 --seed 3 --out compare --quiet",
+    "compare both --methods uni_as,uniad --replicates 100 --seed 3 --max-pixels 999999 --out compare --quiet",
     "published",
     "published --method uniad --dataset mvtec --metric pixel_ap --category all --setting one-for-all"
     " --source uniad_readme --out published.csv",

@@ -144,9 +144,10 @@ def test_a_colour_mask_is_refused(tmp_path):
         read_mask(save(tmp_path / "mask.png", COLOUR))
 
 
-def test_a_half_transparent_mask_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"mask\.png is a colour picture"):
-        read_mask(save(tmp_path / "mask.png", np.stack([GREY, GREY, GREY, GREY], axis=-1)))
+@pytest.mark.parametrize("n_channels", [2, 4])
+def test_a_half_transparent_mask_is_refused(tmp_path, n_channels):
+    with pytest.raises(InputError, match=r"mask\.png is a partly transparent picture"):
+        read_mask(save(tmp_path / "mask.png", np.stack([GREY] * n_channels, axis=-1)))
 
 
 def test_a_floating_point_mask_is_refused(tmp_path):
@@ -231,8 +232,9 @@ def test_bits_that_a_camera_does_not_use_are_not_lost(tmp_path, bit_depth):
     expected = np.round(values.astype(float) * 255 / white)
     np.testing.assert_array_equal(read_image(path, bit_depth)[..., 0], expected)
     assert highest_deep_value(path) == white
-    with pytest.raises(InputError, match=rf"reaches {white}, more than 9 bits hold; raise --bit-depth"):
-        read_image(path, 9)
+    for read in (read_image, highest_deep_value):
+        with pytest.raises(InputError, match=rf"reaches {white}, more than 9 bits hold; raise --bit-depth"):
+            read(path, 9)
 
 
 def test_16_bit_colours_keep_all_their_bits(tmp_path):
@@ -304,3 +306,10 @@ def test_a_limit_on_pixels_can_be_raised(tmp_path, monkeypatch):
         read_image(path)
     allow_pixels(35)
     np.testing.assert_array_equal(read_image(path), COLOUR)
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask, check_complete])
+def test_a_link_that_leads_nowhere_is_called_that(tmp_path, read):
+    (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
+    with pytest.raises(InputError, match=r"a\.png is a link that leads nowhere"):
+        read(tmp_path / "a.png")

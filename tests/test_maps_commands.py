@@ -303,3 +303,84 @@ def test_run_reads_pickles_and_clamped_maps_and_keeps_limits_as_eval_does(
     large = ("run", "--no-page", "--methods", f"large=maps:{tmp_path / 'large.npz'}", *place, "--out", tmp_path / "x")
     assert call(monkeypatch, *large, "--max-gib", 0.001) == 2
     assert "raise --max-gib" in capsys.readouterr().err
+
+
+def remembered(out: Path) -> list[str]:
+    return (out / "report" / "findings.txt").read_text(encoding="utf-8").splitlines()
+
+
+def test_pictures_without_a_mask_enter_image_metrics_alone_in_every_command(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, dump = data
+    (root / "bottle/ground_truth/cut/1_mask.png").unlink()
+    stored = {file.name: np.load(file) for file in dump.iterdir()}
+    known = [one for name, one in stored.items() if name != "bottle_cut_1.npz"]
+    truth, scores = (np.concatenate([one[key].ravel() for one in known]) for key in ("mask", "pred"))
+    by_hand = {
+        "pixel_auroc": roc_auc_score(truth > 0, scores),
+        "image_auroc": roc_auc_score(
+            ["cut" in name for name in stored], [one["pred"].max() for one in stored.values()]
+        ),
+    }
+    place = ("--dataset", "mvtec_ad", "--data-root", root, "--image-level", "--quiet")
+    commands = {"eval": ("eval", dump), "run": ("run", "--no-page", "--methods", f"mine=maps:{dump}")}
+    for name, command in commands.items():
+        out = tmp_path / name
+        assert call(monkeypatch, *command, *place, "--out", out) == 0
+        made = {score.metric: score.value for score in read_scores(out / "scores.csv")}
+        assert {key: made[key] for key in by_hand} == pytest.approx(by_hand)
+        assert any("1 of 3 pictures that show a defect have no mask" in text for text in remembered(out))
+        with monkeypatch.context() as patch:
+            patch.delattr("aseg_bench.predictions.imported.MapsMethod.predict")  # it is refused before any work
+            assert call(patch, *command, *place, "--protocol", "uniad", "--out", tmp_path / f"{name}2") == 2
+        assert "which the protocol uniad does not know" in capsys.readouterr().err
+
+
+def test_a_mask_of_another_size_than_its_picture_is_refused_by_every_command(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, dump = data
+    mask = root / "bottle/ground_truth/cut/1_mask.png"
+    Image.fromarray(np.zeros((20, 40), np.uint8)).save(mask)
+    place = ("--dataset", "mvtec_ad", "--data-root", root, "--out", tmp_path / "out", "--quiet")
+    for command in (["eval", dump], ["audit", dump], ["run", "--methods", f"mine=maps:{dump}"]):
+        assert call(monkeypatch, *command, *place) == 2
+        assert f"mask {mask} is 40 x 20 pixels but its image 32 x 32" in capsys.readouterr().err
+
+
+def test_an_audit_does_not_call_training_images_left_out(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, dump = data
+    words = (
+        "audit",
+        dump,
+        "--dataset",
+        "mvtec_ad",
+        "--data-root",
+        root,
+        "--protocols",
+        "exact",
+        "--out",
+        tmp_path / "a",
+    )
+    assert call(monkeypatch, *words) == 0
+    assert "left out" not in capsys.readouterr().out
+
+
+def test_a_run_that_goes_on_under_another_mask_rule_says_what_is_odd_under_that(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, dump = data
+    for path in (root / "bottle/ground_truth/cut").iterdir():
+        Image.fromarray(255 - np.asarray(Image.open(path))).save(path)  # white means normal
+    for path in dump.glob("bottle_good_*.npz"):
+        stored = dict(np.load(path))
+        np.savez(path, **stored | {"pred": stored["pred"] + 1})
+    out = tmp_path / "out"
+    words = ("run", "--methods", f"mine=maps:{dump}", "--dataset", "mvtec_ad", "--data-root", root, "--out", out)
+    for rule, is_odd in ((">0", True), ("=0", False), (">0", True)):
+        assert call(monkeypatch, *words, "--no-page", "--quiet", "--mask-rule", rule) == 0
+        said = "\n".join(remembered(out))
+        assert ("call most of the picture" in said) == ("do these mark what is normal?" in said) == is_odd

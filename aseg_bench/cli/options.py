@@ -106,11 +106,17 @@ def methods_in(text: str) -> tuple[list[str], dict[str, Path]]:
 def reading_in(normal_folder: str, bit_depth: int, image_level: bool, max_pixels: int | None) -> "Reading":
     """How a command reads images; the limit on their pixels holds for the whole process."""
     from aseg_bench.datasets import Reading
-    from aseg_bench.images import allow_pixels
 
-    if max_pixels is not None:
-        allow_pixels(max_pixels)
+    allow_max_pixels(max_pixels)
     return Reading(normal_folder, bit_depth, image_level)
+
+
+def allow_max_pixels(max_pixels: int | None) -> None:
+    """Raise the limit on the pixels of an image for the whole process, where one is given."""
+    if max_pixels is not None:
+        from aseg_bench.images import allow_pixels
+
+        allow_pixels(max_pixels)
 
 
 def settings_in(texts: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aseg_bench.cli.options import Page, Quiet, names_in
+from aseg_bench.cli.options import MaxPixels, Page, Quiet, allow_max_pixels, names_in
 from aseg_bench.cli.printing import console, print_report
 from aseg_bench.errors import InputError
 
@@ -23,6 +23,7 @@ def report_command(
         bool, typer.Option("--paper", help="The source paper's own Tables 1-5, recomputed; published inflation.")
     ] = False,
     page: Page = True,
+    max_pixels: MaxPixels = None,
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Accept several protocols or sets of images; tables only.")
     ] = False,
@@ -33,6 +34,7 @@ def report_command(
     from aseg_bench.reporting.report import paper_report, report
     from aseg_bench.runs.folder import RunFolder
 
+    allow_max_pixels(max_pixels)
     wanted, kinds = names_in("--tables", tables), names_in("--format", formats) or ()
     if bool(runs) == paper:
         raise InputError("name one or several runs, or give --paper")
@@ -54,12 +56,14 @@ def compare_command(
     methods: Annotated[str | None, typer.Option(help="Two or more, separated by commas; all by default.")] = None,
     replicates: Annotated[int, typer.Option(min=100, help="Number of resampled sets of images.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the resampling.")] = 0,
+    max_pixels: MaxPixels = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the files; RUN/report by default.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Intervals and paired tests of pixel metrics over images, and rank tests over categories."""
     from aseg_bench.reporting.comparison import compare
 
+    allow_max_pixels(max_pixels)
     chosen = names_in("--methods", methods)
     compared = compare(run, chosen, n_replicates=replicates, seed=seed, out=out, quiet=quiet)
     if not quiet:

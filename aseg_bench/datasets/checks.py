@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from aseg_bench.datasets.layout import raise_problems
+from aseg_bench.datasets.layout import folders_in, raise_problems
 from aseg_bench.datasets.questions import IsAnomalous, Look, look, mask_findings
 from aseg_bench.datasets.records import Dataset
 from aseg_bench.errors import InputError, first_few
-from aseg_bench.files import files_below
+from aseg_bench.files import files_below, same_text
 from aseg_bench.images import (
     IMAGE_SUFFIXES,
     MAX_BIT_DEPTH,
@@ -49,7 +49,7 @@ def check_images(
         InputError: a file is unreadable or damaged, or a mask and its image differ in size; all such files at once.
     """
     looked = _in_threads(partial(_looked_at, is_anomalous=is_anomalous, whole=whole), samples)
-    problems = [problem for one in looked for problem in one.problems]
+    problems = list(dict.fromkeys(problem for one in looked for problem in one.problems))
     looks = [one.mask for one in looked if one.mask is not None]
     findings = []
     if root is not None and samples:
@@ -103,18 +103,18 @@ class _Looked(NamedTuple):
 def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool) -> _Looked:
     problems: list[str] = []
     seen: Look | None = None
-    sizes, highest = [], None
+    sizes: list[tuple[int, ...]] = []
+    highest = None
     if whole:
         try:
             check_complete(sample.image_path)
-            sizes.append(image_size(sample.image_path))
-            highest = highest_deep_value(sample.image_path)
+            highest = highest_deep_value(sample.image_path, sample.bit_depth)
         except InputError as error:
             problems.append(str(error))
     if sample.mask_path is not None:
         try:
             mask = read_mask(sample.mask_path, sample.image_path)
-            sizes.append(mask.shape)
+            sizes = [image_size(sample.image_path), mask.shape]
             is_turned = mask_turns(sample.mask_path, sample.image_path)
             ending = sample.mask_path.suffix
             seen = look(mask, sample.name, ending=ending, is_turned=is_turned, is_anomalous=is_anomalous)
@@ -123,7 +123,8 @@ def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool)
     if len(set(sizes)) > 1:
         (height, width), (mask_height, mask_width) = sizes
         problems.append(
-            f"mask {sample.mask_path} is {mask_width} x {mask_height} pixels but its image {width} x {height}"
+            f"mask {sample.mask_path} is {mask_width} x {mask_height} pixels but its image {width} x {height};"
+            " a mask has one pixel for each of its image's"
         )
     return _Looked(problems, seen, highest)
 
@@ -131,15 +132,24 @@ def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool)
 def _files_beside(root: Path, samples: Sequence[Sample]) -> tuple[list[Finding], list[Path]]:
     """What is left out of the folders of the samples' categories, and the masks of normal images there."""
     used = {path for sample in samples for path in _files(sample)}
-    normal = {sample.image_path.parent.name for sample in samples if not sample.is_anomalous}
+    normal = {same_text(sample.image_path.parent.name) for sample in samples if not sample.is_anomalous}
     folders = {root / sample.image_path.relative_to(root).parts[0] for sample in samples}
     files = [
         file for folder in folders for part in _PARTS if (folder / part).is_dir() for file in files_below(folder / part)
     ]
-    pictures = [file for file in sorted(files) if file.suffix.lower() in IMAGE_SUFFIXES]
+    pictures = list(filter(_is_picture, sorted(files)))
     others = [file for file in pictures if file not in used]
-    masks = [file for file in others if file.parent.parent.name == "ground_truth" and file.parent.name in normal]
+    masks = [
+        file for file in others if file.parent.parent.name == "ground_truth" and same_text(file.parent.name) in normal
+    ]
     case, findings = Case("", samples[0].dataset, ""), []
+    inner = [one for folder in folders for one in folders_in(folder) if one.name not in _PARTS]
+    outer = [one for one in folders_in(root) if not any((one / part).is_dir() for part in _PARTS)]
+    strange = [one for one in [*inner, *outer] if any(map(_is_picture, files_below(one)))]
+    if strange:
+        names = first_few([str(one.relative_to(root)) for one in sorted(strange)], N_NAMED)
+        text = f"{len(strange)} folders of pictures are left out, as the layout has no place for them, first {names}"
+        findings.append(Finding("folders_left_out", text, case))
     for kind, left_out, all_of, what in (
         (
             "pictures_left_out",
@@ -158,6 +168,10 @@ def _files_beside(root: Path, samples: Sequence[Sample]) -> tuple[list[Finding],
             names = first_few([str(file.relative_to(root)) for file in left_out], N_NAMED)
             findings.append(Finding(kind, f"{len(left_out)} of {len(all_of)} {what}, first {names}", case))
     return findings, masks
+
+
+def _is_picture(file: Path) -> bool:
+    return file.suffix.lower() in IMAGE_SUFFIXES
 
 
 def _image_findings(samples: Sequence[Sample], highest: Sequence[int | None]) -> list[Finding]:

@@ -40,15 +40,18 @@ def find_in_layout(
             at once.
     """
     root = existing_root(dataset, root)
-    found = {same_text(folder.name): folder for folder in _folders(root) if _is_category(folder)}
+    problems: list[str] = []
+    found = _by_name([folder for folder in folders_in(root) if _is_category(folder)], problems)
     if not found:
         raise InputError(f"{root} holds no category folders with train/good and test inside; {_what_it_may_be(root)}")
     samples: list[Sample] = []
-    problems: list[str] = []
     for category in select_categories(root, sorted(found), categories):
         samples += _category_samples(dataset, found[category], reading, problems)
     strange = [sample.image_path for sample in samples if not is_utf8(sample.name)]
     problems += [f"the name of {path} is not UTF-8; rename it" for path in strange]
+    named = {same_text(sample.image_path.parent.name) for sample in samples if not sample.is_anomalous}
+    if same_text(reading.normal_folder) not in {GOOD, *named} and not problems:
+        problems.append(f"no normal image lies in a folder {reading.normal_folder}, which --normal-folder names")
     raise_problems(root, problems)
     return sorted(samples, key=sample_order)
 
@@ -103,23 +106,27 @@ def raise_problems(where: Path | str, problems: Sequence[str]) -> None:
 
 
 def _category_samples(dataset: str, folder: Path, reading: Reading, problems: list[str]) -> Iterator[Sample]:
-    normal = {GOOD, reading.normal_folder}
+    normal = {GOOD, same_text(reading.normal_folder)}
+    in_train, in_test, in_truth = (
+        _by_name(folders_in(folder / part), problems) for part in ("train", "test", "ground_truth")
+    )
     sample = partial(Sample, dataset, same_text(folder.name), bit_depth=reading.bit_depth)
-    train = _images_by_stem([folder / "train" / name for name in normal], problems)
-    test = _images_by_stem([folder / "test" / name for name in normal], problems)
+    train, test = (
+        _images_by_stem([of_split[name] for name in of_split.keys() & normal], problems)
+        for of_split in (in_train, in_test)
+    )
     for stem, image in train.items():
         yield sample("train", GOOD, stem, image)
     for stem, image in test.items():
         yield sample("test", GOOD, stem, image)
     problems += [
         f"{other} is not training data; train may hold only {GOOD}{_or_normal(other)}"
-        for other in _folders(folder / "train")
-        if other.name not in normal and any(images_in(other))
+        for name, other in in_train.items()
+        if name not in normal and any(images_in(other))
     ]
     if not train and "train" in reading.splits:
         problems.append(f"{folder / 'train' / GOOD} holds no images; training needs normal images there")
-    defects = {same_text(path.name): path for path in _folders(folder / "test") if path.name not in normal}
-    truths = {same_text(path.name): path for path in _folders(folder / "ground_truth") if path.name not in normal}
+    defects, truths = ({name: of[name] for name in of if name not in normal} for of in (in_test, in_truth))
     if not test and (others := [path for path in defects.values() if _or_normal(path)]):
         problems += [f"{folder / 'test'} has no folder {GOOD}{_or_normal(path)}" for path in others]
         return
@@ -138,8 +145,19 @@ def _category_samples(dataset: str, folder: Path, reading: Reading, problems: li
                 )
             else:
                 expected = folder / "ground_truth" / defect / f"{stem}_mask.png"
-                problems.append(f"{image} has no mask; expected {expected} (--image-level takes it for image metrics)")
+                mend = f"(--image-level takes it for image metrics){_or_normal(defects[defect])}"
+                problems.append(f"{image} has no mask; expected {expected} {mend}")
         problems += [f"{mask} has no image in {folder / 'test' / defect}" for mask in masks.values()]
+
+
+def _by_name(folders: Sequence[Path], problems: list[str]) -> dict[str, Path]:
+    by_name: dict[str, Path] = {}
+    for folder in folders:
+        name = same_text(folder.name)
+        if name in by_name:
+            problems.append(f"{folder.parent} has two folders {name}, in two forms of Unicode; rename or join them")
+        by_name.setdefault(name, folder)
+    return by_name
 
 
 def _or_normal(folder: Path) -> str:
@@ -166,7 +184,8 @@ def images_in(folder: Path) -> Iterator[Path]:
                 yield path
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
+    """The folders right in a folder, sorted; none where there is no such folder."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_left_by_others(path))
@@ -179,9 +198,9 @@ def _is_category(folder: Path) -> bool:
 def _what_it_may_be(root: Path) -> str:
     if _is_category(root):
         return f"it is itself a category folder: give {root.absolute().parent} and choose the category {root.name}"
-    if any((folder / "Data" / "Images").is_dir() for folder in _folders(root)):
+    if any((folder / "Data" / "Images").is_dir() for folder in folders_in(root)):
         return "it looks like VisA as published: read it with the visa data set"
-    for folder in _folders(root):
-        if any(_is_category(inner) for inner in _folders(folder)):
+    for folder in folders_in(root):
+        if any(_is_category(inner) for inner in folders_in(folder)):
             return f"{folder} holds some: give that"
     return "give the folder that holds them"

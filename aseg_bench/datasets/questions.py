@@ -134,7 +134,8 @@ _QUESTIONS = (
         False,
         lambda mask: not mask.is_empty,
         "of normal pictures have anomalous pixels",
-        "what lies in a folder of normal pictures counts as normal; of a data set, these masks are not used",
+        "the pictures count as normal; these masks are not used if they are of a data set, and are if they travel with "
+        "the maps",
     ),
 )
 

@@ -160,10 +160,12 @@ def _per_image_min_max(seen: Sequence[_Seen]) -> Suspicion | None:
 
 
 def _counts_of_truth(truth: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Anomalous and all pixels; and of those on the border, if any pixel is anomalous."""
-    border = np.concatenate([truth[0], truth[-1], truth[1:-1, 0], truth[1:-1, -1]])
-    counts = [truth.sum(), truth.size, border.sum(), border.size if truth.any() else 0]
-    return np.array(counts, np.int64)
+    """Anomalous and all pixels that are not void; and of those on the border, if any pixel is anomalous."""
+    anomalous, known = np.ma.filled(truth, False), ~np.ma.getmaskarray(truth)
+    border = np.ones(truth.shape, np.bool_)
+    border[1:-1, 1:-1] = False
+    n_border = known[border].sum() if anomalous.any() else 0
+    return np.array([anomalous.sum(), known.sum(), anomalous[border].sum(), n_border], np.int64)
 
 
 def _orientation(
@@ -173,7 +175,7 @@ def _orientation(
     found = []
     if auroc is not None and auroc < _INVERTED:
         n_anomalous, n_pixels, n_on_border, n_border = truth_counts.tolist()
-        text = f"pixel AUROC is {auroc:.2f}, well below one half"
+        text, n_border = f"pixel AUROC is {auroc:.2f}, well below one half", max(n_border, 1)  # all may be void
         if 2 * n_anomalous > n_pixels or 2 * n_on_border > n_border:
             text += (
                 f", and {n_anomalous / n_pixels:.0%} of the pixels are anomalous, {n_on_border / n_border:.0%} of the"

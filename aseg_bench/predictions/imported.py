@@ -126,6 +126,7 @@ def import_maps(
     reader: str = "auto",
     limits: Limits | None = None,
     allow_clamped: bool = False,
+    mask_rule: str = DEFAULT_RULE,
 ) -> ImportedMaps:
     """Find and match the maps of a dump; only names are read yet.
 
@@ -136,13 +137,14 @@ def import_maps(
         reader: key of a reader, or ``auto``.
         limits: how much a file may ask for.
         allow_clamped: score clamped maps of layouts that usually clamp them.
+        mask_rule: which values of the dump's own masks mean anomalous, see `MaskRule`.
 
     Raises:
         InputError: the path holds no maps of a known layout.
     """
     chosen = choose_reader(path, reader)
     found = chosen.find(path, limits or Limits())
-    match: Match = samples_of(found, OWN_DATASET) if samples is None else matched(found, samples)
+    match: Match = samples_of(found, OWN_DATASET, mask_rule) if samples is None else matched(found, samples)
     problems = {category: list(texts) for category, texts in match.problems.items()}
     if found.faults:
         problems.setdefault("", []).append(f"{len(found.faults)} files cannot be used: {listed(found.faults, '; ')}")
@@ -176,9 +178,11 @@ class MapsMethod:
         reader: key of a reader, or ``auto``.
         limits: how much a file may ask for.
         allow_clamped: take clamped maps of layouts that usually clamp them.
+        mask_rule: which values of a mask mean anomalous or void, see `MaskRule`.
 
     Attributes:
         findings: what looks odd in the maps that ``predict`` has read.
+        about: the mask rule by which they were looked at, where it is not the default.
     """
 
     def __init__(
@@ -188,8 +192,10 @@ class MapsMethod:
         reader: str = "auto",
         limits: Limits | None = None,
         allow_clamped: bool = False,
+        mask_rule: str = DEFAULT_RULE,
     ) -> None:
         self.name = name
+        self.about = {} if mask_rule == DEFAULT_RULE else {"mask_rule": mask_rule}
         self.findings: list[Finding] = []
         self._path, self._reader, self._limits, self._allow_clamped = path, reader, limits, allow_clamped
 
@@ -214,7 +220,7 @@ class MapsMethod:
         for sample in samples:
             if category is None or sample not in places:
                 category = None  # two of them are never kept
-                category = imported.read(sample.category)
+                category = imported.read(sample.category, self.about.get("mask_rule", DEFAULT_RULE))
                 odd[sample.category] = list(category.suspicions)
                 self.findings = [Finding(one.kind, one.text, Case(self.name, sample.dataset, key))
                                  for key, found in odd.items() for one in found]  # fmt: skip

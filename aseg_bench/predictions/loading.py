@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import re
 import shutil
 import zlib
 from collections import OrderedDict
@@ -229,7 +230,7 @@ def read_picture(path: Path, limits: Limits) -> Array:
                 page = tiff.pages.first
                 _check_size(str(path), prod(page.shape) * (np.dtype(page.dtype).itemsize if page.dtype else 1), limits)
                 if page.photometric != tifffile.PHOTOMETRIC.PALETTE:  # whose numbers stand for colours
-                    return np.asarray(page.asarray())
+                    return np.moveaxis(page.asarray(), 0, -1) if page.axes == "SYX" else np.asarray(page.asarray())
         with Image.open(path) as picture:
             _check_size(str(path), prod(picture.size) * 4, limits)
             if (n_frames := getattr(picture, "n_frames", 1)) > 1:
@@ -248,7 +249,7 @@ def read_table(path: Path, limits: Limits) -> Array:
     _check_size(str(path), path.stat().st_size, limits)
     remedy = "a CSV map holds one number per pixel, separated by commas, and no headings"
     try:
-        values = np.loadtxt(path, delimiter=",", ndmin=2)
+        values = np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")  # spreadsheets mark UTF-8
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path} ({error}); {remedy}") from error
     if any(
@@ -300,8 +301,17 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
         known += [
             (value, ".".join(name)) for name, value in _ALLOWED.items() if name[0].endswith(("multiarray", "pathlib"))
         ]
-        with torch.serialization.safe_globals([*known, *classes]):
-            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
+        try:
+            with torch.serialization.safe_globals([*known, *classes]):
+                return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
+        except pickle.UnpicklingError as error:  # torch's own advice is to run what the file asks for
+            asked = re.search(r"GLOBAL (\S+)", str(error))
+            if asked is None:
+                raise
+            raise InputError(
+                f"{path} asks for {asked[1]}, which is neither a tensor nor an array nor a plain container, so it"
+                " is not loaded; torch.save these alone"
+            ) from error
 
 
 def mentions(path: Path, *words: bytes) -> bool:
@@ -376,6 +386,8 @@ def _reading(where: str) -> Iterator[None]:
         yield
     except InputError:
         raise
+    except FileNotFoundError as error:
+        raise InputError(f"cannot read {where}: it is gone, or a link that leads nowhere") from error
     except Exception as error:
         raise InputError(f"cannot read {where} ({error or type(error).__name__}); write it again") from error
 

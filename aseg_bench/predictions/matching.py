@@ -16,6 +16,7 @@ from aseg_bench.images import IMAGE_SUFFIXES
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.checks import Suspicion
 from aseg_bench.predictions.records import Found, FoundMap, SortKey
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE, MaskRule
 from aseg_bench.records import GOOD, MEAN, NORMAL_NAMES, Sample
 
 _SHOWN = 5
@@ -62,17 +63,23 @@ def matched(found: Found, samples: Sequence[Sample]) -> Match:
     return _matched_by_order(found.maps, samples, found.order)
 
 
-def samples_of(found: Found, dataset: str) -> Match:
+def samples_of(found: Found, dataset: str, mask_rule: str = DEFAULT_RULE) -> Match:
     """Images as the dump itself describes them; for dumps with which the truth travels.
 
     An image is normal if its folder has one of ``NORMAL_NAMES``, in any case of letters. Where no folder of the dump
     has such a name, and where a map has no place, an image is normal if its mask has no anomalous pixel.
+
+    Args:
+        found: the dump.
+        dataset: key that the samples carry.
+        mask_rule: which values of a mask mean anomalous, see `MaskRule`.
 
     Raises:
         InputError: a map comes without a mask or category, or its category's name is not UTF-8 or is that of the mean.
     """
     places = [PurePosixPath((item.place or "").replace("\\", "/")) for item in found.maps]
     has_normal_folder = any(place.parent.name.casefold() in NORMAL_NAMES for place in places)
+    anomalous = MaskRule.parse(mask_rule).anomalous
     by_name: dict[str, list[tuple[Sample, FoundMap]]] = defaultdict(list)
     for index, (item, place) in enumerate(zip(found.maps, places, strict=True)):
         if item.read_mask is None or item.category is None:
@@ -87,7 +94,7 @@ def samples_of(found: Found, dataset: str) -> Match:
         if has_normal_folder and folder.casefold() in NORMAL_NAMES:
             defect = GOOD
         name = f"{category}/test/{defect}/{stem}"
-        if not (item.place and has_normal_folder) and not (item.read_mask() > 0).any():
+        if not (item.place and has_normal_folder) and not anomalous(as_array(item.read_mask(), "a mask")).any():
             stem = f"{defect}_{stem}" if item.place else stem  # the images of several folders are now of one
             defect = GOOD
         by_name[name].append((Sample(dataset, category, "test", defect, stem, item.origin), item))
@@ -251,7 +258,7 @@ class _Index:
         of_category = {sample for sample in samples if category in (None, same_text(sample.category))} or samples
         if len(of_category) > 1:
             names = listed(sorted(sample.name for sample in of_category))
-            raise InputError(f"{item.place} (in {item.origin}) may be any of {names}; name the category in its path")
+            raise InputError(f"{item.place} (in {item.origin}) may be any of {names}; name it like one of these")
         return next(iter(of_category))
 
 

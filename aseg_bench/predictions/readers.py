@@ -98,7 +98,7 @@ def _npz_member(file: Path, name: str, limits: Limits) -> NDArray[Any]:
 
 def _is_mvtec_tree(files: Sequence[Path]) -> bool:
     first = first_of(files, ".tif", ".tiff")
-    return first is not None and first.parent.parent.name == "test"
+    return first is not None and first.parent.parent.name == "test" and first_of(files, *_EXACTEST[0]) is None
 
 
 def _find_tree(path: Path, limits: Limits, *, suffixes: tuple[str, ...]) -> Found:

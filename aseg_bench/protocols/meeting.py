@@ -61,12 +61,7 @@ class Meeting:
         self._samples, self._maps, self._masks, self._protocol = samples, maps, masks, protocol
         self._n_bytes_kept = N_BYTES_KEPT if n_bytes_kept is None else n_bytes_kept
         self._has_lost: dict[int, bool | None] = {}  # of the images that were read
-        alone = next((sample for sample in samples if sample.is_image_level), None)
-        if alone is not None and protocol.is_restated:
-            raise InputError(
-                f"{alone.name} has no mask and enters image metrics only, which the protocol {protocol.name} does not "
-                "know; take exact or native, or leave out --image-level"
-            )
+        check_known(samples, protocol)
         # a thread asks for the truth of an image and for its scores in turn: the last pairs serve both
         self._pairs = LazySequence(len(samples), lru_cache(maxsize=2)(self._read), self._n_bytes_kept)
 
@@ -195,6 +190,20 @@ class Meeting:
         curve = Curve.of(self._unscaled, self.truths)
         threshold = f1_threshold(curve) if curve.tp.size else high
         return lambda scores: _anomalib_scaled(scores, low, high, threshold)
+
+
+def check_known(samples: Sequence[Sample], protocol: Protocol) -> None:
+    """Refuse images that enter image metrics only where a protocol restates code that knows none.
+
+    Raises:
+        InputError: there is such an image.
+    """
+    alone = next((sample for sample in samples if sample.is_image_level), None)
+    if alone is not None and protocol.is_restated:
+        raise InputError(
+            f"{alone.name} has no mask and enters image metrics only, which the protocol {protocol.name} does not "
+            "know; take exact or native, or leave out --image-level"
+        )
 
 
 def _min_max_scaled(scores: Scores, low: float, high: float) -> Scores:

@@ -84,9 +84,17 @@ def audit(
         InputError: a name is unknown, or maps or data cannot be used.
     """
     rules = [find_protocol(key, mask_rule) for key in (PROTOCOLS if protocols is None else protocols)]
-    samples = of_test(samples_of(dataset, data_root, reading))
+    samples = samples_of(dataset, data_root, reading)
     dumps = [
-        import_maps(path, samples, categories=categories, reader=reader, limits=limits, allow_clamped=allow_clamped)
+        import_maps(
+            path,
+            of_test(samples),
+            categories=categories,
+            reader=reader,
+            limits=limits,
+            allow_clamped=allow_clamped,
+            mask_rule=mask_rule,
+        )
         for path in maps
     ]
     labels = [path.stem for path in maps]

@@ -25,7 +25,7 @@ def data_facts(
         normal_folder=reading.normal_folder,
         bit_depth=reading.bit_depth,
         image_level=reading.image_level,
-        findings=findings,
+        findings=tuple(findings),
     )
 
 

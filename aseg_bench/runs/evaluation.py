@@ -87,6 +87,7 @@ def evaluate(
         reader=reader,
         limits=limits,
         allow_clamped=allow_clamped,
+        mask_rule=mask_rule,
     )
     planned = {Case(name, dataset or OWN_DATASET, key): len(found) for key, found in imported.found.items()}
     check_tables(folder, planned, rules, mixed=mixed)

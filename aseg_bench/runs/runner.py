@@ -27,6 +27,7 @@ from aseg_bench.progress import track, working
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.protocols.frame import resized_map
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
+from aseg_bench.protocols.meeting import check_known
 from aseg_bench.records import AnomalyMap, Case, Finding, Sample, Score
 from aseg_bench.runs.admission import check_data, check_tables, data_facts
 from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, RunFolder
@@ -106,6 +107,9 @@ def run(plan: RunPlan) -> Results:
     make_folder(plan.out)
     if plan.overwrite:
         folder.discard(plan.methods, plan.dataset)
+    record = folder.record.with_data(plan.dataset, ready.data)  # what is odd about masks depends on the mask rule
+    if record != folder.record:
+        folder.write_record(record)
     if plan.train_only:
         for name in list(ready.due):
             _train(plan, folder, ready, name)
@@ -159,6 +163,7 @@ def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
     splits = (["train"] if live else []) + ([] if plan.train_only else ["test"])
     reading = replace(plan.reading, splits=splits)
     samples = find_samples(plan.dataset, plan.data_root, plan.categories, reading)
+    check_known(samples, protocol)
     with working("checking images and maps", plan.options.quiet):
         findings = check_images(samples, plan.data_root, is_anomalous=own_rule(plan.mask_rule))
         data = data_facts(plan.data_root, samples, reading, findings)
@@ -242,6 +247,8 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
     if done.conditions.maps_checksum not in (None, conditions.maps_checksum):  # older records have none
         warnings.warn(f"{plan.maps[name]} has changed: the maps of {name} are taken from it again", stacklevel=3)
         return True
+    if name in plan.maps and done.about.get("mask_rule", DEFAULT_RULE) != plan.mask_rule:
+        return True  # what looks odd in them depends on it
     return done.seconds is None or bool(folder.store.missing(name, test))
 
 
@@ -265,7 +272,7 @@ def _build(plan: RunPlan, folder: RunFolder, name: str, test: Sequence[Sample]) 
         tolerated = {""} if plan.categories else set()  # maps of categories that were not asked for do no harm
         if imported.problems.keys() - tolerated:
             raise InputError(f"{name}: {imported.problem_text}")
-        return MapsMethod(name, path, limits=plan.limits, allow_clamped=plan.allow_clamped)
+        return MapsMethod(name, path, limits=plan.limits, allow_clamped=plan.allow_clamped, mask_rule=plan.mask_rule)
     facts = find_method(name)
     assert facts.build is not None, "_check_names has seen to it"
     training, settings = folder.training(name, plan.dataset), plan.settings.get(name, {})
@@ -282,8 +289,7 @@ def _train(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> tuple[
     method = ready.due.pop(name)
     shutil.rmtree(folder.store.folder(name, plan.dataset), ignore_errors=True)  # of a crashed run
     case = CaseRecord(ready.conditions[name], scoring=SCORING)
-    record = folder.record.with_data(plan.dataset, ready.data)
-    folder.write_record(record.with_case(name, plan.dataset, case))
+    folder.write_record(folder.record.with_case(name, plan.dataset, case))
     method.fit([sample for sample in ready.samples if sample.split == "train"])
     return method, case
 

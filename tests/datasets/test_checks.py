@@ -46,6 +46,24 @@ def test_no_file_of_a_category_is_left_out_without_a_word(sound, write_image):
     assert "a.heic" in texts["files_left_out"]
 
 
+def test_no_folder_of_pictures_is_left_out_without_a_word(sound, write_image):
+    for name in (
+        "nut/validation/good/0.png",
+        "nut/Test/a/0.png",
+        "cap/images/0.png",
+        ".cache/0.png",
+        "nut/@eaDir/0.png",
+    ):
+        write_image(sound / name)
+    (sound / "notes").mkdir()
+    (sound / "notes/a.txt").touch()
+    texts = checked(sound)
+    assert texts.keys() == {"folders_left_out"}
+    assert texts["folders_left_out"] == (
+        "3 folders of pictures are left out, as the layout has no place for them, first cap, nut/Test, nut/validation"
+    )
+
+
 @pytest.mark.parametrize("folder", ["good", "OK"])
 def test_white_pixels_in_masks_of_normal_pictures_are_named(sound, write_image, folder):
     for category in ("nut", "bolt"):
@@ -80,6 +98,8 @@ def test_a_camera_of_fewer_bits_is_suspected(sound, highest, bits):
         assert f"the 2 pictures of 16 bits per channel reach only {highest}" in texts["bit_depth"]
         assert f"--bit-depth {bits}" in texts["bit_depth"]
         assert "bit_depth" not in checked(sound, Reading(bit_depth=bits))
+        with pytest.raises(InputError, match=f"nut/train/good/000.png reaches {highest}, more than 9 bits hold"):
+            checked(sound, Reading(bit_depth=9))
         with pytest.raises(InputError, match="a bit depth is 9 to 16, not 8"):
             Reading(bit_depth=8)
 

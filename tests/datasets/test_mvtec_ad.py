@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aseg_bench.datasets import DATASETS, Reading
+from aseg_bench.datasets import DATASETS, Reading, check_images
 from aseg_bench.errors import InputError
 from aseg_bench.records import Sample
 
@@ -130,6 +130,11 @@ def test_normal_images_may_lie_in_a_folder_of_another_name(layout, name):
     assert sum(sample.is_anomalous for sample in found) == 4
 
 
+def test_a_normal_folder_that_is_nowhere_is_an_error(layout):
+    with pytest.raises(InputError, match="no normal image lies in a folder OK, which --normal-folder names"):
+        find(layout, None, Reading("OK"))
+
+
 def test_training_images_may_lie_in_good_though_those_of_the_test_do_not(layout):
     for category in ("nut", "bolt"):
         (layout / category / "test/good").rename(layout / category / "test/OK")
@@ -150,6 +155,31 @@ def test_names_pair_in_any_form_of_unicode(layout, write_image):
     found = find(layout, ["nut"])
     assert f"nut/test/{composed}/{composed}" in [sample.name for sample in found]
     assert {sample.category for sample in find(layout, [composed])} == {composed}
+
+
+@pytest.mark.parametrize("given", ["caf\u00e9", "cafe\u0301"])
+@pytest.mark.parametrize("stored", ["caf\u00e9", "cafe\u0301"])
+def test_the_normal_folder_is_found_in_any_form_of_unicode(layout, write_image, given, stored):
+    before = [sample.name for sample in find(layout)]
+    rename_folders(layout, stored)
+    write_image(layout / "nut/ground_truth" / given / "000_mask.png")
+    found = find(layout, None, Reading(given))
+    assert [sample.name for sample in found] == before
+    assert "mask_of_normal" in {finding.kind for finding in check_images(found, layout)}
+
+
+@pytest.mark.parametrize("place", ["", "nut/train", "nut/test", "nut/ground_truth"])
+def test_two_folders_of_one_name_in_two_forms_of_unicode_are_refused(layout, write_image, place):
+    for name in ("caf\u00e9", "cafe\u0301"):
+        write_image(layout / place / name / ("" if place else "test/good") / "000.png")
+    with pytest.raises(InputError, match="has two folders caf\u00e9, in two forms of Unicode; rename or join them"):
+        find(layout, ["nut"])
+
+
+def test_a_folder_without_masks_whose_name_says_normal_is_asked_about(layout, write_image):
+    write_image(layout / "nut/test/OK/000.png")
+    with pytest.raises(InputError, match=r"OK/000\.png has no mask; .* if the images in OK are normal, give --normal"):
+        find(layout)
 
 
 def test_a_stem_may_have_dots(layout, write_image):

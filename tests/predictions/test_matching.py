@@ -217,9 +217,11 @@ def test_doubles_of_a_dump_with_its_own_truth_count_once_where_maps_and_masks_ar
 
 
 def test_the_folder_says_which_images_of_a_dump_are_normal_and_the_mask_where_no_folder_does() -> None:
-    def normal(*items: FoundMap) -> list[bool]:
-        return [not sample.is_anomalous for sample, _ in samples_of(Found(items), "maps").maps["bolt"]]
+    def normal(*items: FoundMap, rule: str = ">0") -> list[bool]:
+        return [not sample.is_anomalous for sample, _ in samples_of(Found(items), "maps", rule).maps["bolt"]]
 
     assert normal(own("bolt/test/OK/0.bmp", 1), own("bolt/test/ng/1.bmp", 0)) == [True, False]
     assert normal(own("bolt/test/0k/0.bmp", 0), own("bolt/test/ko/0.bmp", 0), own("bolt/img/1.bmp", 1)) == [
         True, True, False]  # fmt: skip
+    for rule, is_normal in ((">127", True), ("=0", True), ("=1", False), ("ignore=1", True), ("ignore=2", False)):
+        assert normal(own("bolt/a/0.bmp", 1), rule=rule) == [is_normal]

@@ -484,6 +484,8 @@ def test_a_csv_file_is_one_matrix_of_numbers(tmp_path: Path, samples: Sequence[S
     save_each(tmp_path, maps, ".csv", lambda file, scores: pd.DataFrame(scores).to_csv(file, header=False, index=False))  # type: ignore[arg-type]
     assert_same(import_maps(tmp_path, samples), maps)  # type: ignore[arg-type]
     file, first = tmp_path / f"{samples[0].name}.csv", samples[0]
+    file.write_text("\ufeff" + file.read_text(), encoding="utf-8")  # as spreadsheets save it
+    assert_same(import_maps(tmp_path, samples), maps)  # type: ignore[arg-type]
     for wrong, complaint in (({"index": False}, "counts its rows or columns"), ({"header": False}, "counts its rows"),
                              ({}, "one number per pixel, separated by commas, and no headings")):  # fmt: skip
         pd.DataFrame(maps[first]).to_csv(file, **wrong)  # type: ignore[call-overload]
@@ -563,3 +565,26 @@ def test_a_model_of_torch_beside_maps_is_left_over(
         imported = import_maps(tmp_path, samples)
         assert (imported.reader.key, imported.problems) == ("plain", {})
         assert "model.pt" in imported.suspicions[""][0].text
+
+
+def test_three_equal_channels_are_one_map_however_a_tiff_file_has_them(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps
+) -> None:
+    maps = make_maps(8)
+    for index, (sample, scores) in enumerate(maps.items()):
+        file = tmp_path / f"{sample.name}.tif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        axis, config = ((0, "separate"), (-1, "contig"))[index % 2]
+        tifffile.imwrite(file, np.stack([scores] * 3, axis), photometric="rgb", planarconfig=config)
+    assert_same(import_maps(tmp_path, samples), maps)
+
+
+def test_arrays_go_before_tiff_in_mvtecs_layout_too(
+    tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps
+) -> None:
+    maps = make_maps(8)
+    save_each(tmp_path, maps, ".tiff", lambda file, scores: tifffile.imwrite(file, scores.astype(np.float16)))
+    save_each(tmp_path, maps, ".npy", np.save)
+    imported = import_maps(tmp_path, samples)
+    assert_same(imported, maps)
+    assert [suspicion.kind for suspicion in imported.suspicions[""]] == ["not_taken"]
