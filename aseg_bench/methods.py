@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.records import AnomalyMap, Sample
 
-NOT_LEARNED = "not_learned"  # kind of the finding on a category that a trained method has not learned
+NOT_LEARNED, MEAN_PICTURE = "not_learned", "mean_picture"  # findings on categories that a training has hardly learned
 ENTRY_POINTS = "aseg_bench.methods"
 
 

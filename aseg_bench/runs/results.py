@@ -11,7 +11,7 @@ import pandas as pd
 from aseg_bench.analysis.scored_maps import ScoredMaps, by_category
 from aseg_bench.datasets import DATASETS, checksum
 from aseg_bench.errors import InputError, first_few, near_matches
-from aseg_bench.methods import NOT_LEARNED, find_methods
+from aseg_bench.methods import MEAN_PICTURE, NOT_LEARNED, find_methods
 from aseg_bench.protocols import Protocol, protocol_stamped
 from aseg_bench.records import MEAN, Case, Finding, Place, Sample, Score, grouped
 from aseg_bench.runs.folder import CaseRecord, Record, RunFolder
@@ -195,19 +195,24 @@ def findings_of(results: Sequence[Results]) -> list[str]:
 
 def marked(results: Mapping[Key, Result], runs: Sequence[Results]) -> dict[Key, Result]:
     """Merged results with a mark where a method has not learned a category, and on the means over such categories."""
-    unlearned: dict[tuple[str, str], list[str]] = {}
+    unlearned: dict[tuple[str, str], dict[str, str]] = {}
     for finding in (finding for run in runs for finding in run.folder.record.findings):
-        if finding.kind == NOT_LEARNED:
-            names = unlearned.setdefault((finding.case.method, finding.case.dataset), [])
-            names += [finding.case.category] if finding.case.category not in names else []
+        if finding.kind in {NOT_LEARNED, MEAN_PICTURE}:
+            texts = unlearned.setdefault((finding.case.method, finding.case.dataset), {})
+            texts[finding.case.category] = finding.text.split(":")[0]
     made = dict(results)
     for key, result in results.items():
-        names = unlearned.get((key.method, key.dataset), [])
-        if key.category in names:
-            made[key] = replace(result, mark="has not learned this category, see the findings")
-        elif names and key.category == MEAN:
-            made[key] = replace(result, mark=f"has not learned {first_few(names)}, see the findings")
+        texts = unlearned.get((key.method, key.dataset), {})
+        if key.category in texts:
+            made[key] = replace(result, mark=texts[key.category])
+        elif texts and key.category == MEAN:
+            said = "; ".join(f"{first_few(names)}: {text}" for text, names in _by_text(texts).items())
+            made[key] = replace(result, mark=said)
     return made
+
+
+def _by_text(texts: Mapping[str, str]) -> dict[str, list[str]]:
+    return {text: [name for name, own in texts.items() if own == text] for text in dict.fromkeys(texts.values())}
 
 
 def check_together(results: Sequence[Results], mixed: bool = False) -> None:

@@ -8,17 +8,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aseg_bench.methods import NOT_LEARNED
+from aseg_bench.methods import MEAN_PICTURE, NOT_LEARNED
 from aseg_bench.records import Case, Finding
 from aseg_bench.training.reconstruction import FeatureReconstruction
 
 N_IMAGES = 16  # of a category are enough to tell
 _BATCH = 8
-_NO_BETTER = 0.95  # of a mean's error
-_TEXT = (
-    "has not learned: it reconstructs normal features no better than their mean does, so its scores are those of a "
-    "training that is too short or has collapsed (`learned` in run.json has the errors)"
-)
+_NO_BETTER = 0.95  # of the error of a mean
+_TEXTS = {
+    NOT_LEARNED: "has not learned: it reconstructs normal features no better than one mean vector does, so its scores are "
+    "those of a training that is too short or has collapsed",
+    MEAN_PICTURE: "has not learned more than a mean picture: it reconstructs normal features no better than the mean at "
+    "each position does, so a longer training may change its scores",
+}
 
 
 class Learned(NamedTuple):
@@ -88,9 +90,10 @@ def learned_of(
 
 
 def not_learned(learned: Mapping[str, Learned], method: str, dataset: str) -> list[Finding]:
-    """A finding for each category whose features a method reconstructs no better than a mean."""
-    return [
-        Finding(NOT_LEARNED, _TEXT, Case(method, dataset, category))
-        for category, (error, place_error) in learned.items()
-        if error >= _NO_BETTER * min(1.0, place_error)
-    ]
+    """A finding for each category whose features a method reconstructs no better than a mean does."""
+    findings = []
+    for category, (error, place_error) in learned.items():
+        if error >= _NO_BETTER * min(1.0, place_error):
+            kind = NOT_LEARNED if error >= _NO_BETTER else MEAN_PICTURE
+            findings.append(Finding(kind, _TEXTS[kind], Case(method, dataset, category)))
+    return findings

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from aseg_bench.methods import NOT_LEARNED
+from aseg_bench.methods import MEAN_PICTURE, NOT_LEARNED
 from aseg_bench.training.learned import learned_of, not_learned
 
 RNG = np.random.default_rng(0)
@@ -78,6 +78,7 @@ def test_what_is_no_better_than_a_mean_has_not_learned(reconstruct, has_learned)
     findings = not_learned(learned, "mine", "mvtec_ad")
     assert [finding.case.category for finding in findings] == ([] if has_learned else ["bolt", "nut"])
     assert {finding.kind for finding in findings} <= {NOT_LEARNED}
+    assert all(finding.text.startswith("has not learned: ") for finding in findings)
 
 
 def test_one_picture_for_all_is_no_better_than_the_mean_picture():
@@ -86,4 +87,5 @@ def test_one_picture_for_all_is_no_better_than_the_mean_picture():
     reconstruct = lambda values: (template if values.shape[-1] == 8 else small).expand_as(values)  # noqa: E731
     learned = learned_of(Model(reconstruct), IMAGES[:9], CATEGORIES[:9])
     assert 0 < learned["bolt"].error < 0.5  # far better than one vector
-    assert len(not_learned({"bolt": learned["bolt"]._replace(error=learned["bolt"].place_error)}, "m", "d")) == 1
+    (finding,) = not_learned({"bolt": learned["bolt"]._replace(error=learned["bolt"].place_error)}, "m", "d")
+    assert finding.kind == MEAN_PICTURE
