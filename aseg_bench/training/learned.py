@@ -16,10 +16,10 @@ N_IMAGES = 16  # of a category are enough to tell
 _BATCH = 8
 _NO_BETTER = 0.95  # of the error of a mean
 _TEXTS = {
-    NOT_LEARNED: "has not learned: it reconstructs normal features no better than one mean vector does, so its scores are "
-    "those of a training that is too short or has collapsed",
-    MEAN_PICTURE: "has not learned more than a mean picture: it reconstructs normal features no better than the mean at "
-    "each position does, so a longer training may change its scores",
+    NOT_LEARNED: "has not learned: it reconstructs normal features no better than one mean vector does, so its scores "
+    "are those of a training that is too short or has collapsed",
+    MEAN_PICTURE: "has not learned more than a mean picture: it reconstructs normal features no better than the mean "
+    "at each position does, so a longer training may change its scores",
 }
 
 
