@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from aseg_bench.errors import InputError
 from uni_as.corruption import Corruption
 from uni_as.features import FilteredFeatures
-from uni_as.maps import LevelMaps, combine, cosine_distance, joint_map, level_loss
+from uni_as.maps import LevelMaps, combine, cosine_distance, joint_map, level_loss, weighted
 from uni_as.mgg_cnn import MGGCNN
 from uni_as.patches import PatchEmbedding, PatchReconstruction
 from uni_as.sar_query import SARQuery
@@ -39,7 +39,7 @@ class UniASDecoder(nn.Module):
         blocks: eq. 4 and 5 and the reconstruction, one per level.
         maps: distances to maps.
         levels: numbers of the levels in the map; 1 is the shallowest.
-        combination: their ``product`` (eq. 6), or one ``joint`` distance.
+        combination: their ``product`` (eq. 6), one ``joint`` distance, or that ``weighted`` by the product.
         position: added to queries and keys, (N, C').
         mask: hides a position's neighbours from attention, (N, N) bool; None hides nothing.
         corruption: damage to the inputs in training.
@@ -107,13 +107,17 @@ class UniASDecoder(nn.Module):
 
     def level_maps(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Anomaly maps of the single levels at image size, (B, K, height, width), shallowest first."""
-        distances = [cosine_distance(reconstructed, target) for target, reconstructed in self(features)]
-        maps: Tensor = self.maps(distances, size)
+        return self._level_maps(self(features), size)
+
+    def _level_maps(self, pairs: Sequence[tuple[Tensor, Tensor]], size: Sequence[int]) -> Tensor:
+        maps: Tensor = self.maps([cosine_distance(reconstructed, target) for target, reconstructed in pairs], size)
         return maps
 
     def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """The levels as one map, (B, height, width)."""
-        if self.combination == "product":
-            return combine(self.level_maps(features, size), self.levels)
         pairs = self(features)
-        return joint_map([pairs[level - 1] for level in self.levels], size)
+        joint = joint_map([pairs[level - 1] for level in self.levels], size)
+        if self.combination == "joint":
+            return joint
+        product = combine(self._level_maps(pairs, size), self.levels)
+        return product if self.combination == "product" else weighted(joint, product, len(self.levels))

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from uni_as.features import GaussianBlur
 
-JOINT_STRIDE = 8  # pixels of the image per cell of the joint distance
+PRODUCT_POWER = 1 / 4  # of the geometric mean of the levels, where it weighs the joint distance
 
 
 def cosine_distance(reconstructed: Tensor, target: Tensor) -> Tensor:
@@ -49,7 +49,7 @@ class LevelMaps(nn.Module):
 
 
 def joint_map(pairs: Sequence[tuple[Tensor, Tensor]], size: Sequence[int]) -> Tensor:
-    """Cosine distance over the channels of all levels side by side, at an eighth of the image's resolution.
+    """Cosine distance over the channels of all levels side by side, on the grid of the finest one.
 
     Ours, in the place of eq. 6: a level that cannot reconstruct some normal structure is outvoted by the others, while
     in a product it counts as much as they do.
@@ -61,19 +61,28 @@ def joint_map(pairs: Sequence[tuple[Tensor, Tensor]], size: Sequence[int]) -> Te
     Returns:
         (B, height, width) in [0, 2].
     """
-    grid = [side // JOINT_STRIDE for side in size]
+    grid = max((int(target.shape[-2]), int(target.shape[-1])) for target, _ in pairs)
     target, reconstructed = (
-        torch.cat([_resampled(values, grid) for values in side], dim=1) for side in zip(*pairs, strict=True)
+        torch.cat(
+            [functional.interpolate(values, grid, mode="bilinear", align_corners=False) for values in side], dim=1
+        )
+        for side in zip(*pairs, strict=True)
     )
     distance = cosine_distance(reconstructed, target)
     return functional.interpolate(distance[:, None], size, mode="bilinear", align_corners=False)[:, 0]
 
 
-def _resampled(values: Tensor, grid: Sequence[int]) -> Tensor:
-    factor = int(values.shape[-1]) // grid[-1]
-    if factor > 1:
-        return functional.avg_pool2d(values, factor)  # area resampling in a form that ONNX has; strides divide evenly
-    return functional.interpolate(values, grid, mode="bilinear", align_corners=False)
+def weighted(joint: Tensor, product: Tensor, n_levels: int) -> Tensor:
+    """The joint distance times the geometric mean of the levels to the power of a quarter, (B, height, width).
+
+    Ours: what the levels agree on (eq. 6) weighs what they find together.
+
+    Args:
+        joint: from ``joint_map``.
+        product: from ``combine``.
+        n_levels: how many levels it is of.
+    """
+    return joint.clamp_min(0) * product.clamp_min(0) ** (PRODUCT_POWER / n_levels)
 
 
 def combine(level_maps: Tensor, levels: Sequence[int]) -> Tensor:

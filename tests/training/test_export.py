@@ -26,7 +26,7 @@ SMALL = {
 }
 CHOICES = [
     ("uni_as", {"combination": combination, "levels": levels})
-    for combination in ("product", "joint")
+    for combination in ("product", "joint", "weighted")
     for levels in ((1,), (4,), (3, 4), (1, 2, 3, 4))
 ] + [
     ("uni_as", {"multi_level": False}),

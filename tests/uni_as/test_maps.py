@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from uni_as.maps import LevelMaps, combine, cosine_distance, joint_map, level_loss
+from uni_as.maps import LevelMaps, combine, cosine_distance, joint_map, level_loss, weighted
 
 
 def test_a_perfect_reconstruction_costs_nothing_and_maps_to_zero():
@@ -63,7 +63,7 @@ def test_the_joint_map_of_one_level_is_its_own_distance():
 def test_a_level_without_energy_has_no_say_in_the_joint_map_but_silences_the_product():
     torch.manual_seed(0)
     target, found = torch.randn(1, 5, 8, 8), torch.randn(1, 5, 8, 8)
-    silent = 1e-6 * torch.ones(1, 3, 16, 16)
+    silent = 1e-6 * torch.ones(1, 3, 8, 8)
     both = joint_map([(silent, silent), (target, found)], (64, 64))
     torch.testing.assert_close(both, joint_map([(target, found)], (64, 64)))
     assert (
@@ -72,6 +72,28 @@ def test_a_level_without_energy_has_no_say_in_the_joint_map_but_silences_the_pro
         ).max()
         < 1e-5
     )
+
+
+def test_the_joint_distance_is_taken_on_the_grid_of_the_finest_level():
+    torch.manual_seed(0)
+    fine, coarse = ((torch.randn(1, n, side, side), torch.randn(1, n, side, side)) for n, side in ((3, 16), (5, 4)))
+    found = joint_map([coarse, fine], (16, 16))
+    for row, column in ((0, 0), (7, 9), (15, 3)):
+        vectors = []
+        for own, deep in zip(fine, coarse, strict=True):
+            wide = torch.nn.functional.interpolate(deep, (16, 16), mode="bilinear", align_corners=False)
+            vectors.append(torch.cat([wide[0, :, row, column], own[0, :, row, column]]))
+        one, other = vectors
+        expected = 1 - float(one @ other) / float(one.norm() * other.norm())
+        assert float(found[0, row, column]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_weight_is_the_geometric_mean_of_the_levels_to_the_power_of_a_quarter():
+    levels = torch.tensor([0.5, 0.02, 0.3, 1.2]).view(1, 4, 1, 1)
+    joint = torch.tensor([0.7]).view(1, 1, 1)
+    expected = 0.7 * float(np.exp(np.log([0.5, 0.02, 0.3, 1.2]).mean() / 4))
+    assert float(weighted(joint, combine(levels, (1, 2, 3, 4)), 4)) == pytest.approx(expected, rel=1e-6)
+    assert float(weighted(joint, torch.zeros(1, 1, 1), 4)) == 0
 
 
 def test_perfect_reconstructions_have_a_joint_map_of_zeros():
