@@ -14,7 +14,7 @@ from aseg_bench.training.reconstruction import FeatureReconstruction
 
 N_IMAGES = 16  # of a category are enough to tell
 _BATCH = 8
-_NO_BETTER = 0.95  # of the error of a mean
+_NO_BETTER = 0.95  # of the error of the mean vector: a model that stands there is never quite at it
 _TEXTS = {
     NOT_LEARNED: "has not learned: it reconstructs normal features no better than one mean vector does, so its scores "
     "are those of a training that is too short or has collapsed",
@@ -93,7 +93,7 @@ def not_learned(learned: Mapping[str, Learned], method: str, dataset: str) -> li
     """A finding for each category whose features a method reconstructs no better than a mean does."""
     findings = []
     for category, (error, place_error) in learned.items():
-        if error >= _NO_BETTER * min(1.0, place_error):
+        if error >= min(_NO_BETTER, place_error):
             kind = NOT_LEARNED if error >= _NO_BETTER else MEAN_PICTURE
             findings.append(Finding(kind, _TEXTS[kind], Case(method, dataset, category)))
     return findings
