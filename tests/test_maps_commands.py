@@ -211,6 +211,19 @@ def test_a_mask_rule_goes_from_the_command_to_every_table(
     assert call(monkeypatch, "report", tmp_path / "a2", "--out", tmp_path / "report", "--quiet") == 0
 
 
+def test_masks_that_travel_with_maps_are_questioned(
+    tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, dump = data
+    for path in dump.glob("bottle_cut_*.npz"):
+        stored = dict(np.load(path))
+        np.savez(path, **stored | {"mask": stored["mask"] * 0.5 + (stored["pred"] == stored["pred"].max())})
+    said = "of 3 masks hold grey levels between black and white, first bottle/test/cut/"
+    for words in (("eval", dump), ("audit", dump, "--protocols", "exact")):
+        assert call(monkeypatch, *words, "--out", tmp_path / words[0]) == 0
+        assert " ".join(capsys.readouterr().out.split()).count(said) == 1
+
+
 def test_an_audit_under_a_mask_rule_stands_on_the_exact_protocol_under_it(
     tmp_path: Path, data: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

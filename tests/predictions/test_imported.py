@@ -83,7 +83,10 @@ def test_links_are_followed_and_one_that_leads_nowhere_is_a_bad_file_among_other
     linked = sorted(dump.rglob("*.npy"))
     for number, file in enumerate(linked):  # as DVC and git-annex leave a folder
         file.symlink_to(file.rename(tmp_path / f"{number}.npy"))
-    assert len(score_dump(import_maps(dump, samples), "mine").scores)
+    scored = score_dump(import_maps(dump, samples), "mine")
+    assert len(scored.scores)
+    (said,) = [finding.text for finding in scored.findings if finding.kind == "links"]
+    assert said.startswith(f"{len(linked)} files are links that lead out of {dump} and were followed, first {dump}")
     file = dump / f"{next(sample for sample in samples if sample.category == 'bottle').name}.npy"
     (tmp_path / f"{linked.index(file)}.npy").unlink()
     imported = import_maps(dump, samples)
