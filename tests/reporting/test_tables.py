@@ -61,6 +61,20 @@ def test_table_2_has_methods_down_and_data_sets_across_with_their_mean() -> None
     assert texts(table) == [["UniAS", "65.12", "40.00", "52.56"], ["uniad", "65.12", DASH, "65.12"]]
 
 
+def test_table_3_has_the_best_f1_beside_the_dsc_of_each_data_set() -> None:
+    dsc = {("uni_as", "a", "pill"): 0.018, ("uniad", "a", "pill"): 0.49, ("uni_as", "b", "pill"): 0.2}
+    best = {("uni_as", "a", "pill"): 0.41, ("uniad", "a", "pill"): 0.4}
+    one = [score for score in scores_of(dsc, "dsc") if score.case.dataset == "a"]
+    table = table_named("table3", one + scores_of(best, "pixel_f1_max"))
+    assert [cell.text for cell in table.header] == ["Method", "DSC", "Best F1"]
+    assert texts(table) == [["UniAS", "1.80", "41.00"], ["uniad", "49.00", "40.00"]]
+    assert "DSC (%) and Best F1 (%) by data set" in table.caption
+    table = table_named("table3", scores_of(dsc, "dsc") + scores_of(best, "pixel_f1_max"))
+    heads = ["Method", "a, DSC", "a, Best F1", "b, DSC", "b, Best F1", "Mean, DSC", "Mean, Best F1"]
+    assert [cell.text for cell in table.header] == heads
+    assert [cell.text for cell in table_named("table3", one).header] == ["Method", "a"]  # scores without the best F1
+
+
 def test_a_tie_in_print_is_best_twice() -> None:
     (_, rows), *_ = table_named("table2", TWO_SETS).blocks
     assert [row[1].rank for row in rows] == ["best", "best"]
