@@ -1,6 +1,6 @@
 """RD4AD, written from the paper and from facts of the authors' release (commit 6554076); no code is taken from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from torch.nn import functional
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.backbone import Backbone
+from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
@@ -19,6 +20,20 @@ from baselines.rd4ad.settings import PRESETS, RD4ADSettings
 from baselines.rd4ad.student import StudentDecoder
 
 STRIDES = (4, 8, 16)  # layers 1 to 3 of a ResNet
+_OFFICIAL = {
+    "bn.conv1.": "fusion.paths.0.0.",
+    "bn.bn1.": "fusion.paths.0.1.",
+    "bn.conv2.": "fusion.paths.0.3.",
+    "bn.bn2.": "fusion.paths.0.4.",
+    "bn.conv3.": "fusion.paths.1.0.",
+    "bn.bn3.": "fusion.paths.1.1.",
+    "bn.bn_layer.": "embedding.",
+    "decoder.layer1.": "student.stages.0.",
+    "decoder.layer2.": "student.stages.1.",
+    "decoder.layer3.": "student.stages.2.",
+    ".downsample.": ".shortcut.",
+    ".upsample.": ".shortcut.",
+}
 
 
 class ReverseDistillation(nn.Module):
@@ -103,6 +118,15 @@ def build_rd4ad(settings: RD4ADSettings, weights: Path | None = None, pretrained
     backbone = Backbone(settings.backbone, STRIDES, weights, pretrained)
     decoder = ReverseDistillation(backbone.channels, settings)
     return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
+
+
+def load_official(model: FeatureReconstruction, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Load what the authors' ``main.py`` saves: the state dicts ``bn`` and ``decoder``, for the preset ``paper``.
+
+    Raises:
+        InputError: an entry has no place here, has another shape, or is missing.
+    """
+    load_renamed(model.decoder, state, _OFFICIAL, unused=("bn.conv4.", "bn.bn4."))
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:

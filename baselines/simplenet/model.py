@@ -1,6 +1,6 @@
 """SimpleNet, written from the paper and facts of the authors' release (commit 351a2b8); no code is taken from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.backbone import Backbone
+from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
@@ -19,6 +20,11 @@ from baselines.simplenet.local_features import LocalFeatures
 from baselines.simplenet.settings import PRESETS, SimpleNetSettings
 
 STRIDES = (8, 16)  # layers 2 and 3 of a ResNet
+_OFFICIAL = {
+    "pre_projection.layers.0fc.": "adaptor.",
+    "discriminator.body.block1.": "discriminator.",
+    "discriminator.tail.": "discriminator.3.",
+}
 
 
 class SimpleNet(nn.Module):
@@ -95,6 +101,15 @@ def build_simplenet(
     settings.grid(STRIDES)
     backbone = Backbone(settings.backbone, STRIDES, weights, pretrained)
     return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), SimpleNet(backbone.channels, settings))
+
+
+def load_official(model: FeatureReconstruction, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+    """Load the authors' ``ckpt.pth``: state dicts ``discriminator`` and ``pre_projection``, for the preset ``paper``.
+
+    Raises:
+        InputError: an entry has no place here, has another shape, or is missing.
+    """
+    load_renamed(model.decoder, state, _OFFICIAL)
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:

@@ -9,7 +9,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from baselines.rd4ad.blocks import Bottleneck
 from baselines.rd4ad.embedding import MultiScaleFusion, OneClassEmbedding
-from baselines.rd4ad.model import ReverseDistillation, build_rd4ad, make_method
+from baselines.rd4ad.model import ReverseDistillation, build_rd4ad, load_official, make_method
 from baselines.rd4ad.settings import PRESETS
 from baselines.rd4ad.student import StudentDecoder
 
@@ -153,3 +153,20 @@ def test_a_short_training_lowers_the_loss_and_repeats(fit_tiny):
 def test_settings_that_do_not_fit_are_refused(settings, text):
     with pytest.raises(InputError, match=text):
         make_method(MethodOptions(settings=settings))
+
+
+def test_official_weights_load_whole_and_give_the_features_of_their_own_code():
+    peer = pytest.importorskip(
+        "anomalib.models.image.reverse_distillation.components.bottleneck", reason="needs anomalib"
+    )
+    from anomalib.models.components.backbone.resnet_decoder import get_decoder
+
+    torch.manual_seed(0)
+    bottleneck = peer.get_bottleneck_layer("wide_resnet50_2", width_per_group=128).eval()  # as the authors call it
+    decoder = get_decoder("wide_resnet50_2").eval()
+    model = build_rd4ad(replace(PRESETS["paper"], image_size=64), pretrained=False).eval()
+    load_official(model, {"bn": bottleneck.state_dict(), "decoder": decoder.state_dict()})
+    teacher = [torch.rand(2, n, 16 // 2**level, 16 // 2**level) for level, n in enumerate(PAPER)]
+    with torch.inference_mode():
+        for ours, theirs in zip(model.decoder(teacher), decoder(bottleneck(teacher)), strict=True):
+            torch.testing.assert_close(ours, theirs)

@@ -8,7 +8,7 @@ from torch.nn import functional
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from baselines.simplenet.local_features import LocalFeatures
-from baselines.simplenet.model import SimpleNet, build_simplenet, make_method
+from baselines.simplenet.model import SimpleNet, build_simplenet, load_official, make_method
 from baselines.simplenet.settings import PRESETS
 
 CHANNELS = (4, 8)
@@ -98,7 +98,7 @@ def test_a_discriminator_that_knows_nothing_yet_loses_one_margin_per_side():
     torch.manual_seed(0)
     model = build_simplenet(replace(PRESETS["paper"], image_size=64), pretrained=False)
     terms = model.losses(model.backbone(torch.rand(2, 3, 64, 64) * 255))
-    total = float(terms["normal"] + terms["noisy"])
+    total = float((terms["normal"] + terms["noisy"]).detach())
     assert total == pytest.approx(2 * 0.5, rel=0.5)  # scores of mean 0 that do not depend on the truth
     assert model.eval()(torch.rand(1, 3, 64, 64) * 255).shape == (1, 64, 64)
 
@@ -121,3 +121,34 @@ def test_a_short_training_lowers_the_loss_at_both_rates_and_repeats(fit_tiny):
 def test_image_sizes_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match="not a multiple of the coarsest stride 16"):
         make_method(MethodOptions(settings={"image_size": "100"}))
+
+
+def official():
+    """Names and shapes of the authors' ``ckpt.pth``."""
+    shapes = {
+        "discriminator": {
+            "body.block1.0.weight": (1024, 1536),
+            "body.block1.0.bias": (1024,),
+            **{f"body.block1.1.{name}": (1024,) for name in ("weight", "bias", "running_mean", "running_var")},
+            "body.block1.1.num_batches_tracked": (),
+            "tail.weight": (1, 1024),
+        },
+        "pre_projection": {"layers.0fc.weight": (1536, 1536), "layers.0fc.bias": (1536,)},
+    }
+    return {part: {name: torch.rand(shape) for name, shape in own.items()} for part, own in shapes.items()}
+
+
+def test_official_weights_load_whole_and_are_refused_where_they_do_not_fit():
+    model = build_simplenet(replace(PRESETS["paper"], image_size=64), pretrained=False)
+    state = official()
+    load_official(model, state)
+    assert torch.equal(model.decoder.adaptor.weight, state["pre_projection"]["layers.0fc.weight"])
+    assert torch.equal(model.decoder.discriminator[3].weight, state["discriminator"]["tail.weight"])
+    tail = state["discriminator"].pop("tail.weight")
+    for entries, text in (
+        ({}, "in 1 entries, first discriminator.3.weight is missing"),
+        ({"tail.weight": tail, "tail.bias": torch.zeros(1)}, "first discriminator.3.bias has no place"),
+        ({"tail.weight": tail[:, :9]}, r"discriminator.3.weight is \[1, 9\], not \[1, 1024\]"),
+    ):
+        with pytest.raises(InputError, match=text):
+            load_official(model, state | {"discriminator": state["discriminator"] | entries})
