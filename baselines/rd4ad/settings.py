@@ -1,4 +1,4 @@
-"""Every number of RD4AD, with the section or code it is from. No torch is needed to read them."""
+"""Every number of RD4AD, from the authors' code unless a section is named. No torch is needed to read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,16 +12,17 @@ from aseg_bench.training.settings import OFFLINE_BACKBONE, ImageSize, TrainingSe
 class RD4ADSettings(TrainingSettings):
     """Every number of RD4AD; the defaults are the authors' for one category of MVTec-AD, here for all in one.
 
-    Section 4.1 and the authors' code: Adam at 0.005 with betas 0.5 and 0.999, 200 epochs of batches of 16, images of
-    256 x 256, no augmentation, no schedule, no limit on the gradient. AdamW without decay is Adam.
+    Adam at 0.005 with betas 0.5 and 0.999, 200 epochs of batches of 16, images of 256 x 256, no augmentation, no
+    schedule, no limit on the gradient; so the tables of UniAS ran it, too (its section 4.6). AdamW without decay is
+    Adam.
 
     Attributes:
         block_width: inner channels of a residual block, as a share of those that it gives (Wide-ResNet-50-2: a half).
-        n_embedding_blocks: residual blocks of the one-class embedding (code).
-        n_student_blocks: residual blocks of the student's stages, deepest first (code).
+        n_embedding_blocks: residual blocks of the one-class embedding.
+        n_student_blocks: residual blocks of the student's stages, deepest first.
         rectified: the student's levels end in a ReLU, as those of a ResNet teacher do; False where the teacher's
             features have both signs.
-        smoothing: deviation in pixels of the Gaussian over the map (section 3.3).
+        smoothing: deviation in pixels of the Gaussian over the map.
     """
 
     image_size: ImageSize = 256

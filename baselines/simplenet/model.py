@@ -62,7 +62,7 @@ class SimpleNet(nn.Module):
         return scores[: len(normal)], scores[len(normal) :]
 
     def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Truncated L1 loss (eq. 7): scores count up to the margin on their side of 0."""
+        """Truncated L1 loss (section 3.5): scores count up to the margin on their side of 0."""
         normal, anomalous = self.judged(features)
         return {
             "normal": functional.relu(self.margin - normal).mean(),

@@ -1,4 +1,4 @@
-"""Every number of SimpleNet, with the section or code it is from. No torch is needed to read them."""
+"""Every number of SimpleNet, from the authors' code unless a section is named. No torch is needed to read them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ from aseg_bench.training.settings import OFFLINE_BACKBONE, ImageSize, TrainingSe
 class SimpleNetSettings(TrainingSettings):
     """Every number of SimpleNet; the defaults are the authors' for one category of MVTec-AD, here for all in one.
 
-    Section 4.2 and the authors' code: 40 times 4 epochs of batches of 8, the discriminator at 0.0002 with a decay of
-    0.00001, the adaptor at 0.0001, no schedule, no limit on the gradient. Two departures: whole images of 288 x 288 in
-    the place of their middle, cut from 329, outside which nothing would be scored; and the discriminator's decay is
-    AdamW's, where the authors add it to Adam's gradient.
+    40 times 4 epochs of batches of 8, the discriminator at 0.0002 with a decay of 0.00001, the adaptor at 0.0001, no
+    schedule, no limit on the gradient. Three departures: whole images of 288 x 288 in the place of their middle, cut
+    from 329, outside which nothing would be scored; the discriminator's decay is AdamW's, where the authors add it to
+    Adam's gradient; and the last step's weights, where the authors keep those with the best score on test images.
 
     Attributes:
-        embedding: channels of the local features, to which those of each level and then those of all are averaged
-            (code); 0 keeps the channels of all levels, side by side (section 3.1).
-        adaptor_rate_share: learning rate of the adaptor over that of the discriminator (section 4.2).
-        adaptor_weight_decay: of the adaptor (code: that of PyTorch's AdamW).
+        embedding: channels of the local features, to which those of each level and then those of all are averaged; 0
+            keeps the channels of all levels, side by side (section 3.1).
+        adaptor_rate_share: learning rate of the adaptor over that of the discriminator.
+        adaptor_weight_decay: of the adaptor, that of PyTorch's AdamW.
         noise: deviation of the noise on adapted features (section 3.3).
-        hidden: hidden units of the discriminator (code).
-        margin: of the truncated L1 loss (section 3.5: thresholds 0.5 and -0.5).
-        smoothing: deviation in pixels of the Gaussian over the map (section 3.6).
+        hidden: hidden units of the discriminator.
+        margin: of the truncated L1 loss (section 3.5).
+        smoothing: deviation in pixels of the Gaussian over the map.
     """
 
     image_size: ImageSize = 288

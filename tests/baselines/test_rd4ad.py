@@ -120,7 +120,7 @@ def test_a_perfect_student_costs_nothing_and_maps_to_zero(net, features, monkeyp
     assert all(torch.allclose(*pair, atol=1e-5) for pair in net.pairs(features))
 
 
-def test_section_4_1_the_paper_preset_holds_the_authors_configuration():
+def test_the_paper_preset_holds_the_authors_configuration():
     paper = PRESETS["paper"]
     assert (paper.image_size, paper.n_epochs, paper.batch_size, paper.smoothing) == (256, 200, 16, 4)
     assert (paper.learning_rate, paper.beta_1, paper.weight_decay, paper.clip_norm) == (5e-3, 0.5, 0, 0)

@@ -76,7 +76,7 @@ def test_section_3_6_the_map_is_the_negative_score(net, features):
     torch.testing.assert_close(net.anomaly_map(features, (8, 6)), -scores)
 
 
-def test_section_4_2_adaptor_and_discriminator_learn_at_their_own_rates_and_nothing_else_learns():
+def test_adaptor_and_discriminator_learn_at_their_own_rates_and_nothing_else_learns():
     paper = PRESETS["paper"]
     model = build_simplenet(replace(paper, image_size=64), pretrained=False)
     adaptor, discriminator = model.parameter_groups()
