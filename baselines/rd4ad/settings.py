@@ -46,7 +46,6 @@ PRESETS: Mapping[str, RD4ADSettings] = {
     "cpu": RD4ADSettings(
         image_size=224,
         backbone=OFFLINE_BACKBONE,  # weights come with the package
-        feature_scaling="z_score",  # as in the cpu presets of UniAS and UniAD: else the cosine is of a few channels
         sampling="balanced",  # our choice: in small sets the categories differ much in size
         n_steps=600,  # about three minutes on two cores
         schedule="one_cycle",  # a short training ends at a small rate
