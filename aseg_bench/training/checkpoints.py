@@ -1,14 +1,14 @@
 """Checkpoints: written whole, read without running any code they may carry, and refused where they do not fit."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from aseg_bench.errors import TrainingError
+from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.files import written_whole
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.settings import TrainingSettings, plain
@@ -143,3 +143,41 @@ def load_weights_into(model: nn.Module, content: Mapping[str, Any], file: Path) 
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()  # the line before says only that there was an error
         raise TrainingError(f"{file} holds another architecture than this model: {first}") from error
+
+
+def load_renamed(
+    module: nn.Module, state: Mapping[str, Mapping[str, Tensor]], names: Mapping[str, str], unused: Sequence[str] = ()
+) -> None:
+    """Load weights that another code saved, every entry accounted for.
+
+    Args:
+        module: gets the weights.
+        state: state dicts by part; an entry's name is ``part.name``.
+        names: pieces of their names and what stands for them in ours, replaced in this order.
+        unused: what names of entries begin with that the other code keeps and never uses.
+
+    Raises:
+        InputError: an entry has no place here, has another shape, or is missing.
+    """
+    found = {}
+    for part, entries in state.items():
+        for name, values in entries.items():
+            ours = f"{part}.{name}"
+            if not ours.startswith(tuple(unused)):
+                for old, new in names.items():
+                    ours = ours.replace(old, new)
+                found[ours] = values
+    wanted = module.state_dict()
+    faults = [f"{name} is missing" for name in wanted if name not in found]
+    faults += [f"{name} has no place" for name in found if name not in wanted]
+    faults += [
+        f"{name} is {list(found[name].shape)}, not {list(own.shape)}"
+        for name, own in wanted.items()
+        if name in found and found[name].shape != own.shape
+    ]
+    if faults:
+        raise InputError(
+            f"the official weights do not fit in {len(faults)} entries, first {faults[0]} (by our names); they go with "
+            "the preset paper and its backbone"
+        )
+    module.load_state_dict(found)

@@ -92,8 +92,9 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
     """
     settings, options, n_processes = job.settings, job.options, fabric.world_size
     optimiser: Any = torch.optim.AdamW(
-        [parameter for parameter in model.parameters() if parameter.requires_grad],
+        model.parameter_groups(),
         lr=settings.learning_rate,
+        betas=(settings.beta_1, 0.999),
         weight_decay=settings.weight_decay,
         fused=True,
     )
@@ -128,7 +129,7 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
                 rate = settings.rate(max(state.step / n_steps, state.seconds / budget))
                 terms = _take_gradients(wrapped, optimiser, source, job, fabric, state.step)
                 for group in optimiser.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = rate * group.get("rate_share", 1.0)  # checkpoints of 0.1 have none
                 is_whole = False
                 optimiser.step()
                 state.step += 1
@@ -173,7 +174,7 @@ def _take_gradients(
     loss = torch.stack(list(terms.values())).sum()
     optimiser.zero_grad()
     fabric.backward(loss)
-    norm = fabric.clip_gradients(model, optimiser, max_norm=settings.clip_norm, error_if_nonfinite=False)
+    norm = fabric.clip_gradients(model, optimiser, max_norm=settings.clip_norm or math.inf, error_if_nonfinite=False)
     if not bool(loss.isfinite()) or (norm is not None and not bool(norm.isfinite())):
         what = "loss" if not bool(loss.isfinite()) else "gradient"
         named = ", ".join(f"{name} {float(value.detach()):.3g}" for name, value in terms.items())

@@ -1,8 +1,10 @@
-"""Small parts that feature-reconstruction models have in common: scaling, jitter and the neighbour mask."""
+"""Small parts that models on features have in common: scaling, jitter, the neighbour mask and smoothing of maps."""
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
+from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
 from aseg_bench.errors import InputError
@@ -90,3 +92,19 @@ def neighbour_mask(grid: tuple[int, int], size: int) -> Tensor | None:
     near_rows, near_columns = ((place[:, None] - place[None, :]).abs() <= size // 2 for place in (rows, columns))
     n_positions = len(rows) * len(columns)
     return (near_rows[:, None, :, None] & near_columns[None, :, None, :]).reshape(n_positions, n_positions)
+
+
+def smoothed(maps: Tensor, sigma: float) -> Tensor:
+    """Maps (..., height, width) blurred by a Gaussian of ``sigma`` pixels, as scipy's ``gaussian_filter``; 0 for none.
+
+    The official codes of PatchCore, RD4AD, SimpleNet and ViTAD all smooth their maps with it, by 4 pixels.
+    """
+    if not sigma:
+        return maps
+    # a filter along one axis is linear, so it is a matrix: what the filter makes of the unit vectors
+    down, across = (
+        torch.from_numpy(gaussian_filter1d(np.eye(int(side)), sigma, axis=0)).to(maps.device, torch.float32)
+        for side in maps.shape[-2:]
+    )
+    with torch.autocast(maps.device.type, enabled=False):  # bfloat16 would leave steps in the maps
+        return down @ maps.float() @ across.T

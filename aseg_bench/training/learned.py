@@ -1,6 +1,7 @@
-"""Whether a trained model has learned: does it reconstruct normal features better than a mean does?"""
+"""Whether a trained model has learned: to reconstruct normal features better than a mean, or to tell spoilt ones."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,18 +22,26 @@ _TEXTS = {
     MEAN_PICTURE: "has not learned more than a mean picture: it reconstructs normal features no better than the mean "
     "at each position does, so a longer training may change its scores",
 }
+_AT_CHANCE = (
+    "has not learned: it tells normal features from the same with noise no better than a coin does, so its scores are "
+    "those of a training that is too short or has collapsed"
+)
 
 
 class Learned(NamedTuple):
-    """Squared error on the normal features of a category, over that of the category's mean vector; levels count alike.
+    """What a model makes of the normal features of a category, over what is possible without learning.
+
+    A reconstruction's squared error is over that of the category's mean vector, levels count alike; the mistakes of a
+    discriminator, which tells normal features from spoilt ones, are over those of a coin.
 
     Attributes:
-        error: of the reconstruction; 0 is perfect, 1 no better than the same vector everywhere.
-        place_error: of the mean at each position over the other images: no better than one picture for all.
+        error: of the model; 0 is perfect, 1 no better than the same vector everywhere, or than a coin.
+        place_error: of the mean at each position over the other images, no better than one picture for all; None of a
+            discriminator.
     """
 
     error: float
-    place_error: float
+    place_error: float | None = None
 
 
 class _Sums:
@@ -64,10 +73,10 @@ class _Sums:
 def learned_of(
     model: FeatureReconstruction, images: NDArray[np.uint8], categories: Sequence[str]
 ) -> dict[str, Learned]:
-    """How well a model reconstructs the first images of each category.
+    """How well a model reconstructs, or tells from spoilt ones, the first images of each category.
 
     Args:
-        model: trained.
+        model: trained; what a discriminator draws is the same in every call.
         images: RGB, (images, 3, H, W) uint8, normal.
         categories: one per image.
     """
@@ -76,24 +85,42 @@ def learned_of(
     found = {}
     for category in dict.fromkeys(categories):
         own = [index for index, name in enumerate(categories) if name == category][:N_IMAGES]
-        sums: list[_Sums] = []
-        for start in range(0, len(own), _BATCH):
-            batch = torch.from_numpy(images[own[start : start + _BATCH]]).to(model.backbone.mean.device)
-            pairs = model.pairs(model.backbone(batch))
-            sums = sums or [_Sums() for _ in pairs]
-            for level, pair in zip(sums, pairs, strict=True):
-                level.add(*pair)
-        by_level = [level.learned() for level in sums]
-        found[category] = Learned(*np.mean(by_level, axis=0).tolist())
+        batches = (
+            model.backbone(torch.from_numpy(images[own[start : start + _BATCH]]).to(model.backbone.mean.device))
+            for start in range(0, len(own), _BATCH)
+        )
+        tells_apart = hasattr(model.decoder, "judged")
+        found[category] = _told_apart(model, batches) if tells_apart else _reconstructed(model, batches)
     model.train(was_training)
     return found
 
 
+def _reconstructed(model: FeatureReconstruction, batches: Iterable[list[Tensor]]) -> Learned:
+    sums: list[_Sums] = []
+    for features in batches:
+        pairs = model.pairs(features)
+        sums = sums or [_Sums() for _ in pairs]
+        for level, pair in zip(sums, pairs, strict=True):
+            level.add(*pair)
+    return Learned(*np.mean(np.array([level.learned() for level in sums]), axis=0).tolist())
+
+
+def _told_apart(model: FeatureReconstruction, batches: Iterable[list[Tensor]]) -> Learned:
+    device = model.backbone.mean.device
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        judged = [model.decoder.judged(model.scaler(features)) for features in batches]  # type: ignore[operator]
+    normal, spoilt = (torch.cat([scores.flatten() for scores in part]) for part in zip(*judged, strict=True))
+    mistakes = (normal <= 0).double().mean() + (spoilt >= 0).double().mean()  # a coin makes a half of each
+    return Learned(float(mistakes))
+
+
 def not_learned(learned: Mapping[str, Learned], method: str, dataset: str) -> list[Finding]:
-    """A finding for each category whose features a method reconstructs no better than a mean does."""
+    """A finding for each category whose features a method knows no better than a mean, or a coin, does."""
     findings = []
     for category, (error, place_error) in learned.items():
-        if error >= min(_NO_BETTER, place_error):
+        if error >= min(_NO_BETTER, math.inf if place_error is None else place_error):
             kind = NOT_LEARNED if error >= _NO_BETTER else MEAN_PICTURE
-            findings.append(Finding(kind, _TEXTS[kind], Case(method, dataset, category)))
+            text = _AT_CHANCE if place_error is None else _TEXTS[kind]
+            findings.append(Finding(kind, text, Case(method, dataset, category)))
     return findings

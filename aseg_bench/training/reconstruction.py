@@ -1,7 +1,7 @@
 """The frame of every feature-reconstruction model: frozen backbone, scaling of its features, and a decoder."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -11,7 +11,13 @@ from aseg_bench.training.features import FeatureScaler
 
 
 class Decoder(Protocol):
-    """The part that learns: it reconstructs normal features."""
+    """The part that learns: it reconstructs normal features.
+
+    One that tells them from others instead has, in the place of ``pairs``, a method ``judged``: its scores of scaled
+    features and of the same features spoilt, higher is more normal, 0 undecided; what it draws comes from torch's
+    generator. One may also have ``level_maps``, and ``parameter_groups`` for the optimiser, each with a ``rate_share``
+    of the learning rate.
+    """
 
     def pairs(self, features: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
         """What is reconstructed of scaled features, and the reconstruction: (B, C, ...positions) per level."""
@@ -51,6 +57,13 @@ class FeatureReconstruction(nn.Module):
         """The decoder's targets and reconstructions of features as the backbone gives them."""
         found: Sequence[tuple[Tensor, Tensor]] = self.decoder.pairs(self.scaler(features))  # type: ignore[operator]
         return found
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """What the optimiser trains: the decoder's own groups, or all its parameters in one."""
+        if hasattr(self.decoder, "parameter_groups"):
+            groups: list[dict[str, Any]] = self.decoder.parameter_groups()  # type: ignore[operator]
+            return groups
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
     def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """The decoder's maps (B, height, width) on features as the backbone gives them."""

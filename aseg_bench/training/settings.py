@@ -69,10 +69,11 @@ class TrainingSettings:
         batch_size: images per step and process.
         learning_rate: of AdamW.
         weight_decay: of AdamW.
+        beta_1: decay of AdamW's mean of gradients.
         schedule: ``step`` multiplies the rate by 0.1 after each ``step_share`` of the training;
             ``one_cycle`` warms up over 30 % of it and falls to zero along a cosine.
         step_share: share of the training after which the rate falls; 0.4 in UniAS (400 of 1000 epochs).
-        clip_norm: largest norm of the gradient.
+        clip_norm: largest norm of the gradient; 0 does not limit it.
         compile: let torch.compile translate the decoder; worth its minutes on accelerators and long trainings.
     """
 
@@ -86,9 +87,10 @@ class TrainingSettings:
     batch_size: PositiveInt = 64
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 1e-4
+    beta_1: Share = 0.9
     schedule: Literal["step", "one_cycle"] = "step"
     step_share: PositiveFloat = 0.4
-    clip_norm: PositiveFloat = 0.1
+    clip_norm: NonNegativeFloat = 0.1
     compile: bool = False
 
     def steps(self, n_images: int, n_processes: int = 1) -> int:

@@ -78,7 +78,7 @@ class TrainedModel:
             images: RGB pictures (height, width, 3) uint8, or one array (images, height, width, 3).
 
         Returns:
-            One map (height, width) per image; not negative, higher is more anomalous.
+            One map (height, width) per image; higher is more anomalous.
 
         Raises:
             InputError: an image has another shape or type.

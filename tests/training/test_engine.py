@@ -12,6 +12,7 @@ from aseg_bench.training import checkpoints, engine
 from aseg_bench.training.checkpoints import CHECKPOINT, read_checkpoint
 from aseg_bench.training.data import FeatureSource
 from aseg_bench.training.engine import image_order, make_fabric
+from aseg_bench.training.reconstruction import FeatureReconstruction
 
 
 @pytest.fixture
@@ -330,3 +331,40 @@ def test_balanced_sampling_shows_every_category_equally_often():
     shown = [categories[index] for index in image_order(categories, 0, 0, 4000, balanced=True)]
     assert abs(shown.count("few") / 4000 - 0.5) < 0.05  # 6 standard deviations
     assert abs([categories[i] for i in image_order(categories, 0, 0, 4000)].count("few") / 4000 - 0.1) < 1e-9
+
+
+def test_a_group_of_parameters_learns_at_its_share_of_the_rate(make, samples, options, monkeypatch):
+    parts, whole = [], FeatureReconstruction.parameter_groups
+
+    def groups(model):
+        (own,) = whole(model)
+        parts[:] = own["params"][:1], own["params"][1:]
+        return [{"params": parts[0], "rate_share": 1e-6}, {"params": parts[1]}]
+
+    monkeypatch.setattr(FeatureReconstruction, "parameter_groups", groups)
+    method = make({"weight_decay": "0", "n_steps": "2"})
+    before = [parameter.clone() for parameter in whole(method.model)[0]["params"]]
+    method.fit(samples)
+    moved = [float((now - old).abs().max()) for now, old in zip(whole(method.model)[0]["params"], before, strict=True)]
+    assert moved[0] < 1e-5 < max(moved[1:])
+    first, second = content(options)["optimiser"]["param_groups"]
+    assert first["lr"] == pytest.approx(1e-6 * second["lr"])
+
+
+def test_a_checkpoint_without_the_settings_that_are_younger_goes_on(make, samples, options, fail_at):
+    fail_at(3, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(samples)
+    file = options.folder / CHECKPOINT
+    older = torch.load(file, weights_only=True)
+    del older["settings"]["beta_1"]
+    torch.save(older, file)
+    make().fit(samples)
+    assert content(options)["state"]["step"] == 6
+
+
+def test_a_limit_of_zero_leaves_gradients_as_they_are(make, samples, tmp_path):
+    for limit in ("0", "1e30"):
+        make({"clip_norm": limit}, folder=tmp_path / limit).fit(samples)
+    free, high = (read_checkpoint(tmp_path / limit / CHECKPOINT)["model"] for limit in ("0", "1e30"))
+    assert all(torch.equal(values, high[name]) for name, values in free.items())

@@ -67,7 +67,7 @@ def trained(name, settings):
 def assert_same_maps(model, file, batches=(1, 3)):
     model.export(file)
     session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    assert [output.shape for output in session.get_outputs()] == [["batch", "height", "width"]]
+    assert [output.shape[0] for output in session.get_outputs()] == ["batch"]
     for batch in batches:
         images = torch.rand(batch, 3, *model.size) * 255
         with torch.inference_mode():

@@ -1,7 +1,8 @@
 import pytest
 import torch
+from scipy.ndimage import gaussian_filter
 
-from aseg_bench.training.features import FeatureScaler, jitter, neighbour_mask
+from aseg_bench.training.features import FeatureScaler, jitter, neighbour_mask, smoothed
 
 
 def test_scaled_training_features_have_mean_zero_and_deviation_one_per_channel():
@@ -57,3 +58,18 @@ def test_the_mask_hides_exactly_the_square_around_each_position(grid, size):
 
 def test_size_nought_hides_nothing():
     assert neighbour_mask((14, 14), 0) is None
+
+
+@pytest.mark.parametrize("size", [(40, 56), (5, 9)])
+def test_maps_are_smoothed_as_scipy_does_it_also_where_the_kernel_is_wider_than_the_map(size):
+    maps = torch.randn(2, 3, *size)
+    for sigma in (0, 1.5, 4):
+        expected = gaussian_filter(maps.numpy(), (0, 0, sigma, sigma))
+        torch.testing.assert_close(smoothed(maps, sigma), torch.from_numpy(expected), atol=1e-5, rtol=1e-5)
+
+
+def test_smoothing_stays_in_single_precision_where_the_rest_does_not():
+    maps = torch.randn(1, 16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = smoothed(maps, 4)
+    assert torch.equal(found, smoothed(maps, 4))

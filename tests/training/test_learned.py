@@ -30,7 +30,7 @@ class Model(nn.Module):
 
     def __init__(self, reconstruct):
         super().__init__()
-        self.backbone, self.reconstruct = Backbone(), reconstruct
+        self.backbone, self.decoder, self.reconstruct = Backbone(), None, reconstruct
 
     def pairs(self, features):
         return [(values, self.reconstruct(values)) for values in features]
@@ -89,3 +89,41 @@ def test_one_picture_for_all_is_no_better_than_the_mean_picture():
     assert 0 < learned["bolt"].error < 0.5  # far better than one vector
     (finding,) = not_learned({"bolt": learned["bolt"]._replace(error=learned["bolt"].place_error)}, "m", "d")
     assert finding.kind == MEAN_PICTURE
+
+
+class Judge(nn.Module):
+    """Scores each image by a function of a draw and of whether the image is spoilt."""
+
+    def __init__(self, score):
+        super().__init__()
+        self.backbone, self.scaler, self.decoder = Backbone(), nn.Identity(), self.Decoder(score)
+
+    class Decoder(nn.Module):
+        def __init__(self, score):
+            super().__init__()
+            self.score = score
+
+        def judged(self, features):
+            draws = torch.randn(2, 1000 * len(features[0]))
+            return self.score(draws[0], 1), self.score(draws[1], -1)
+
+
+@pytest.mark.parametrize(
+    ("score", "error"),
+    [
+        (lambda draw, truth: truth + 0 * draw, 0),
+        (lambda draw, truth: draw, 1),  # a coin
+        (lambda draw, truth: 1 + 0 * draw, 1),  # all are normal
+        (lambda draw, truth: 0 * draw, 2),  # undecided is never right
+        (lambda draw, truth: draw + truth, 2 * 0.158655),  # the normal distribution beyond one deviation
+    ],
+)
+def test_a_discriminator_is_measured_against_a_coin(score, error):
+    state = torch.random.get_rng_state()
+    learned = learned_of(Judge(score), IMAGES, CATEGORIES)
+    assert torch.equal(state, torch.random.get_rng_state())
+    assert learned == learned_of(Judge(score), IMAGES, CATEGORIES)
+    assert learned["bolt"].error == pytest.approx(error, abs=0.03)
+    findings = not_learned(learned, "mine", "mvtec_ad")
+    assert [finding.case.category for finding in findings] == (["bolt", "nut"] if error > 0.5 else [])
+    assert all(finding.kind == NOT_LEARNED and "than a coin" in finding.text for finding in findings)

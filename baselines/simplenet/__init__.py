@@ -1,6 +1,7 @@
-"""SimpleNet, by its official code.
+"""SimpleNet (Liu et al., CVPR 2023): a discriminator of normal features and the same with noise.
 
-``_predict_dataloader`` in ``simplenet.py`` knows the image paths but drops them. Save them there, before it returns::
+To save the official code's maps: ``_predict_dataloader`` in ``simplenet.py`` knows the image paths but drops them. Save
+them there, before it returns::
 
     np.savez(f"{dataset_name}.npz", simplenet_maps=np.stack(masks), img_paths=img_paths)
 
@@ -8,11 +9,34 @@ Without ``img_paths`` the maps are taken in the order of the data loader: sorted
 scores may be negative, and the maps show the central 288 of 329 pixels.
 """
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
-from aseg_bench.methods import MethodFacts
+from aseg_bench.methods import Method, MethodFacts, MethodOptions
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import by_folders, find_stacks, holds_members
+
+
+def _build(options: MethodOptions) -> Method:
+    from baselines.simplenet.model import (
+        make_method,
+    )  # torch is imported when a model is made, not when methods are listed
+
+    return make_method(options)
+
+
+def _presets() -> Mapping[str, Any]:
+    from baselines.simplenet.settings import PRESETS
+
+    return PRESETS
+
+
+def _model(settings: Any) -> Any:
+    from baselines.simplenet.model import build_simplenet
+
+    return build_simplenet(settings, pretrained=False)
+
 
 METHOD = MethodFacts(
     name="simplenet",
@@ -25,6 +49,9 @@ METHOD = MethodFacts(
     reader="simplenet",
     published="SimpleNet",
     dump=__doc__ or "",
+    presets=_presets,
+    build=_build,
+    model=_model,
 )
 READER = Reader(
     key="simplenet",
