@@ -284,7 +284,7 @@ class AnomalibMethod:
         length: dict[str, Any] = {} if fixed else {"max_epochs": settings.epochs(n_batches)}
         if self.model.automatic_optimization and not fixed:
             length["max_steps"] = n_steps  # for schedules; else Lightning counts the steps of each optimiser
-        diary = _Diary(conditions, n_steps, options.quiet)
+        diary = _Diary(conditions, n_steps, has_loss=not fixed, quiet=options.quiet)
         with TemporaryDirectory() as folder, self._explained(TrainingError, "cannot be trained"):
             engine = Engine(
                 callbacks=[ModelCheckpoint(dirpath=folder, save_top_k=0), diary],
@@ -382,7 +382,7 @@ class _NormalImages(LightningDataModule):
 
     def __init__(self, images: NDArray[np.uint8], batch_size: int, seed: int, drop_last: bool) -> None:
         super().__init__()
-        self._images, self._batch_size = images, batch_size
+        self._images, self.train_batch_size, self.eval_batch_size = images, batch_size, batch_size  # models read them
         self._seed, self._drop_last = seed, drop_last and len(images) > batch_size
 
     def train_dataloader(self) -> DataLoader[Any]:
@@ -394,7 +394,7 @@ class _NormalImages(LightningDataModule):
     def _loader(self, *, shuffle: bool, drop_last: bool) -> DataLoader[Any]:
         return DataLoader(
             list(range(len(self._images))),  # type: ignore[arg-type]
-            batch_size=self._batch_size,
+            batch_size=self.train_batch_size,
             shuffle=shuffle,
             drop_last=drop_last,  # batch statistics of one left-over image would be none
             collate_fn=lambda indices: _batch(torch.from_numpy(self._images[indices])),
@@ -405,10 +405,10 @@ class _NormalImages(LightningDataModule):
 class _Diary(Callback):
     """Counts the steps, notes the losses, and writes what a training was into its checkpoint."""
 
-    def __init__(self, conditions: Mapping[str, Any], n_steps: int, quiet: bool) -> None:
+    def __init__(self, conditions: Mapping[str, Any], n_steps: int, *, has_loss: bool, quiet: bool) -> None:
         self.rows: list[dict[str, float]] = []
         self._conditions, self._step, self._started, self._seconds = dict(conditions), 0, 0.0, 0.0
-        self._bar, self._n_steps = progress_bar(quiet), n_steps
+        self._bar, self._n_steps, self._has_loss = progress_bar(quiet), n_steps, has_loss
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -431,7 +431,7 @@ class _Diary(Callback):
         trainer.should_stop |= self._step >= self._n_steps
         self._bar.advance(self._task)
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
-        if pl_module.optimizers() and isinstance(loss, torch.Tensor) and self._step % _STEPS_PER_LOG_ROW == 0:
+        if self._has_loss and isinstance(loss, torch.Tensor) and self._step % _STEPS_PER_LOG_ROW == 0:
             value = float(loss.detach())
             self.rows.append({"step": self._step, "seconds": self._seconds, "loss": value})
             self._bar.update(self._task, note=f"loss {value:.3f}")
