@@ -99,3 +99,8 @@ def is_utf8(name: str) -> bool:
 def is_folder_name(text: str) -> bool:
     """Whether a text can be the name of one folder: no slash, not ``.`` or ``..``, and only printable characters."""
     return text.strip() not in {"", ".", ".."} and not {"/", "\\"} & set(text) and text.isprintable()
+
+
+def folder_name(method: str) -> str:
+    """The folder of a method's files: its name, with an underscore for the colon that not all file systems take."""
+    return method.replace(":", "_")

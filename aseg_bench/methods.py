@@ -99,6 +99,9 @@ class MethodFacts:
         ablation: settings of the lines of the method's component study, the full model last.
         model: makes the live model's network from its settings, for a checkpoint that brings the weights; None where
             checkpoints cannot be used.
+        members: of a family of methods, the name of each and what it needs; loading them imports no torch. None for a
+            single method.
+        member: of a family, the facts of ``family:Name`` from ``Name``; an unknown one is an InputError.
     """
 
     name: str
@@ -115,6 +118,8 @@ class MethodFacts:
     build: Callable[[MethodOptions], Method] | None = None
     ablation: Sequence[Mapping[str, str]] = ()
     model: Callable[[Any], Any] | None = None
+    members: Callable[[], Mapping[str, str]] | None = None
+    member: Callable[[str], "MethodFacts"] | None = None
 
 
 def find_methods() -> dict[str, MethodFacts]:
@@ -137,12 +142,18 @@ def find_methods() -> dict[str, MethodFacts]:
 
 
 def find_method(name: str) -> MethodFacts:
-    """The facts of an installed method.
+    """The facts of an installed method, or of a member of an installed family: ``family:Name``.
 
     Raises:
         InputError: no installed method has this name; the message lists those nearest to it.
     """
     methods = find_methods()
-    if name not in methods:
-        raise InputError(f"no method {name}; {near_matches(name, list(methods))}")
-    return methods[name]
+    key, colon, member = name.partition(":")
+    if key not in methods:
+        raise InputError(f"no method {key}; {near_matches(key, list(methods))}")
+    facts = methods[key]
+    if not colon:
+        return facts
+    if facts.member is None:
+        raise InputError(f"{key} is a single method; name it without :{member}")
+    return facts.member(member)

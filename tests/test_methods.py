@@ -1,4 +1,6 @@
+import re
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 
@@ -6,7 +8,8 @@ from aseg_bench.errors import InputError, near_matches
 from aseg_bench.methods import ENTRY_POINTS, MethodFacts, find_method, find_methods
 from aseg_bench.predictions.readers import find_readers
 from aseg_bench.protocols import PROTOCOLS
-from tests.conftest import Installed, facts_of
+from aseg_bench.runs.folder import RunFolder
+from tests.conftest import Call, Distance, Installed, facts_of, run_on
 
 
 def test_methods_are_found_by_entry_point_in_alphabetical_order(installed: Installed) -> None:
@@ -56,3 +59,54 @@ def test_facts_name_only_what_exists(name: str) -> None:
     assert facts.paper.startswith("https://")
     assert all([facts.label, facts.venue, facts.summary, facts.licence])
     assert (facts.build is None) == (facts.presets is None)
+
+
+def family(installed: Installed) -> None:
+    """A family of a third party: its members are methods in a blink."""
+
+    def member(name: str) -> MethodFacts:
+        if name != "Near":
+            raise InputError(f"zoo has no {name}; {near_matches(name, ['Near'])}")
+        return facts_of(f"zoo:{name}", build=lambda options: Distance(f"zoo:{name}", options))
+
+    installed.add(facts_of("zoo", members=lambda: {"Near": "nothing much"}, member=member))
+
+
+def test_a_family_makes_its_members_from_their_names(installed: Installed, call: Call) -> None:
+    family(installed)
+    assert find_method("zoo:Near").name == "zoo:Near"
+    for name, said in {
+        "zoo:Neer": r"zoo has no Neer; did you mean Near\?",
+        "zo:Near": r"no method zo; did you mean zoo\?",
+        "near:Near": "near is a single method; name it without :Near",
+    }.items():
+        with pytest.raises(InputError, match=said):
+            find_method(name)
+    listed = call("methods").out
+    assert re.search(r"^zoo:NAME .*live", listed, re.MULTILINE)
+    assert "`aseg-bench methods --show zoo`" in listed
+    assert re.search(r"^zoo:Near +nothing much$", call("methods", "--show", "zoo").out, re.MULTILINE)
+
+
+def test_a_member_of_a_family_runs_like_any_other_method(installed: Installed, call: Call, tiny: Path) -> None:
+    family(installed)
+    outcome = call(*run_on(tiny, methods="zoo:Near,near"))
+    assert outcome.code == 0, outcome.err
+    folder = RunFolder(tiny.parent / "out")
+    by_method: dict[str, list[float | None]] = {}
+    for score in folder.scores:
+        by_method.setdefault(score.case.method, []).append(score.value)
+    assert by_method["zoo:Near"] == by_method["near"]
+    names = [path.name for path in (tiny.parent / "out").rglob("*")]
+    assert not [name for name in names if ":" in name]  # not all file systems take it
+    assert call("report", tiny.parent / "out").code == 0
+    assert "Near" in (tiny.parent / "out" / "report" / "tables.md").read_text(encoding="utf-8")
+
+
+def test_a_family_itself_cannot_run_and_no_two_methods_share_a_folder(
+    installed: Installed, call: Call, tiny: Path
+) -> None:
+    family(installed)
+    assert "zoo is a family; name one of its methods, zoo:NAME" in call(*run_on(tiny, methods="zoo")).error
+    shared = call(*run_on(tiny, methods=f"zoo:Near,zoo_Near=maps:{tiny}")).error
+    assert "zoo:Near shares the folder zoo_Near with another method" in shared

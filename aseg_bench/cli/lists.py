@@ -9,7 +9,7 @@ _SHOWN = ("name", "label", "venue", "summary", "paper", "licence", "protocol", "
 
 
 def methods_command(
-    show: Annotated[str | None, typer.Option(help="Print all that is known of one method.")] = None,
+    show: Annotated[str | None, typer.Option(help="Print all that is known of one method or family.")] = None,
 ) -> None:
     """List the methods: live models, and those whose maps can be read."""
     from tabulate import tabulate
@@ -21,19 +21,25 @@ def methods_command(
         print(tabulate([(name, getattr(facts, name)) for name in _SHOWN], tablefmt="plain"))
         if facts.dump:
             print(f"\n{facts.dump.strip()}")
+        if facts.members:
+            members = [(f"{facts.name}:{name}", needs or None) for name, needs in facts.members().items()]
+            print(f"\n{tabulate(members, headers=['name', 'needs'], missingval='-', maxcolwidths=[None, 88])}")
         for name, preset in facts.presets().items() if facts.presets else ():
             print(f"\npreset {name}")
             print(tabulate(asdict(preset).items(), tablefmt="plain"))
         return
     rows = [
         (
-            *(facts.name, facts.label, facts.venue, "live" if facts.build else "maps"),
+            *(f"{facts.name}:NAME" if facts.member else facts.name, facts.label, facts.venue),
+            *("live" if facts.build or facts.member else "maps",),
             *(facts.reader, facts.protocol, facts.published),
         )
         for facts in find_methods().values()
     ]
     headers = ["name", "method", "venue", "live or maps", "reader", "protocol", "published as"]
     print(tabulate(rows, headers=headers, missingval="-"))
+    for family in (facts.name for facts in find_methods().values() if facts.member):
+        print(f"\n`aseg-bench methods --show {family}` lists what NAME may be and what each needs")
 
 
 def datasets_command() -> None:

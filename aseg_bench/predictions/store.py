@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.files import is_folder_name, written_whole
+from aseg_bench.files import folder_name, is_folder_name, written_whole
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.exact import exact_scores
 from aseg_bench.records import AnomalyMap, LazySequence, Sample
@@ -42,7 +42,7 @@ class MapStore:
                 f"{method!r} cannot name a method: its maps lie in a folder of that name; "
                 "leave out slashes and what cannot be seen"
             )
-        return self.root / method / dataset
+        return self.root / folder_name(method) / dataset
 
     def path(self, method: str, sample: Sample) -> Path:
         """Where the map of a sample lies, whether or not it is there.

@@ -24,7 +24,7 @@ from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 from aseg_bench.analysis.scored_maps import ScoredMaps, stored_maps
 from aseg_bench.datasets import AS_USUAL, Reading
 from aseg_bench.errors import InputError
-from aseg_bench.files import written_whole
+from aseg_bench.files import folder_name, written_whole
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Finding, Sample, Score
@@ -206,7 +206,7 @@ class RunFolder:
 
     def training(self, method: str, dataset: str) -> Path:
         """Where checkpoint and losses of a live model lie."""
-        return self.out / "training" / method / dataset
+        return self.out / "training" / folder_name(method) / dataset
 
     def log_file(self, method: str, dataset: str) -> Path:
         """The losses of a training by step."""

@@ -16,7 +16,7 @@ import numpy as np
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import InputError, near_matches
-from aseg_bench.files import make_folder
+from aseg_bench.files import folder_name, make_folder
 from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method
 from aseg_bench.metrics import DEFAULT_METRICS
@@ -184,9 +184,17 @@ def _check_names(plan: RunPlan, folder: RunFolder) -> None:
         raise InputError("no method named; `aseg-bench methods` lists them")
     if len(set(plan.methods)) < len(plan.methods):
         raise InputError(f"a method is named twice in {', '.join(plan.methods)}; name each once")
+    folders = Counter(map(folder_name, plan.methods))
+    for name in plan.methods:
+        if folders[folder_name(name)] > 1:
+            raise InputError(f"{name} shares the folder {folder_name(name)} with another method; rename that")
     live = [name for name in plan.methods if name not in plan.maps]
     for name in live:
         facts = find_method(name)
+        if facts.member is not None:
+            raise InputError(
+                f"{name} is a family; name one of its methods, {name}:NAME (`aseg-bench methods --show {name}`)"
+            )
         if facts.build is None:
             raise InputError(
                 f"{facts.label} has no live model here; score the maps of its official code with "

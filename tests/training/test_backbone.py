@@ -1,12 +1,15 @@
 import re
+import socket
+import time
 
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from skimage import data
 
 from aseg_bench.errors import InputError, MissingWeightsError
-from aseg_bench.training.backbone import Backbone, load_weights
+from aseg_bench.training.backbone import Backbone, is_reachable, load_weights
 from aseg_bench.training.settings import OFFLINE_BACKBONE
 
 from .conftest import TINY
@@ -96,3 +99,40 @@ def test_unreachable_weights_name_every_way_to_get_them(monkeypatch):
         load_weights("tf_efficientnet_b4")
     for way in (r"--backbone tf_efficientnet_lite0", r"run once with a network", r"--backbone-weights FILE"):
         assert re.search(way, str(caught.value))
+
+
+def test_a_server_is_reachable_where_it_or_its_proxy_takes_connections(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+    def hang(*_, **__):
+        time.sleep(2)
+        raise OSError
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        open_port = server.getsockname()[1]
+        assert is_reachable(f"https://127.0.0.1:{open_port}/x")
+        monkeypatch.setenv("https_proxy", f"127.0.0.1:{open_port}")
+        assert is_reachable("https://nowhere.invalid")
+    assert not is_reachable("https://nowhere.invalid")
+    monkeypatch.setattr(socket, "create_connection", hang)
+    started = time.monotonic()
+    assert not is_reachable("http://127.0.0.1", seconds=0.1)  # the search for an address takes its time
+    assert time.monotonic() - started < 1
+
+
+def test_the_hub_is_asked_offline_where_it_cannot_be_reached(monkeypatch):
+    asked = []
+
+    def create(*_, **__):
+        asked.append(constants.is_offline_mode())
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(timm, "create_model", create)
+    for there in (False, True):
+        monkeypatch.setattr("aseg_bench.training.backbone.is_reachable", lambda _, there=there: there)
+        with pytest.raises(MissingWeightsError):
+            load_weights("tf_efficientnet_b4")
+    assert asked == [True, False]
+    assert not constants.is_offline_mode()
