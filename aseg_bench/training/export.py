@@ -57,7 +57,7 @@ def write_onnx(model: FeatureReconstruction, tiling: Tiling, file: Path) -> None
             reason = next(iter(str(error).splitlines()), "")[:200] or type(error).__name__
             raise InputError(
                 f"this model cannot be written as ONNX ({reason}); use the checkpoint with `aseg-bench predict`, or "
-                "train with the preset cpu"
+                "train with the preset cpu or paper"
             ) from error
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.functional import gaussian_blur
 
 from aseg_bench.errors import InputError
 from aseg_bench.training.backbone import Backbone
@@ -19,19 +18,14 @@ _BLOCK = 4096  # entries of the bank that are compared at a time
 _REACH = 4  # deviations after which the Gaussian is cut off, as SciPy does for the authors
 
 
-def locally_aware(features: Tensor, pool: int, dimensions: int = 0) -> Tensor:
-    """Features averaged over their neighbourhood (section 3.1), (B, C, H, W); beyond the border they are zero.
+def averaging(n_channels: int, pool: int, dimensions: int) -> Tensor:
+    """Kernel (D, C, pool, pool) of a convolution that averages the C x pool x pool values of a patch to D ones.
 
-    Args:
-        features: of one level, (B, C, H, W).
-        pool: side of the neighbourhood.
-        dimensions: average the C x pool x pool values of a patch, in this order, to so many; 0 keeps C.
+    The values lie in this order, and neighbours are averaged as adaptive pooling does it; as a convolution, it can be
+    exported.
     """
-    if not dimensions:
-        return functional.avg_pool2d(features, pool, 1, pool // 2)
-    windows = functional.unfold(features, pool, padding=pool // 2)  # (B, C * pool * pool, H * W)
-    averaged = functional.adaptive_avg_pool1d(windows.transpose(1, 2), dimensions)  # (B, H * W, D)
-    return averaged.transpose(1, 2).reshape(-1, dimensions, *features.shape[-2:])
+    each = torch.eye(n_channels * pool * pool)
+    return functional.adaptive_avg_pool1d(each, dimensions).T.reshape(dimensions, n_channels, pool, pool)
 
 
 def nearest_distance(patches: Tensor, bank: Tensor) -> Tensor:
@@ -71,13 +65,16 @@ class MemoryBank(nn.Module):
 
     def __init__(self, level_channels: Sequence[int], grid: tuple[int, int], settings: PatchCoreSettings) -> None:
         super().__init__()
-        self.grid, self.settings = grid, settings
+        self.grid, self.settings, self.strides = grid, settings, sorted(set(settings.levels))
         is_joint = settings.combination == "joint"
         widths = [settings.dimensions or width for width in level_channels]
         widths = [settings.dimensions or sum(widths)] if is_joint else widths
         self.n_banks = len(widths)
         for number, width in enumerate(widths):
             self.register_buffer(f"bank_{number}", torch.empty(0, width))
+        for number, n_channels in enumerate(level_channels if settings.dimensions else ()):
+            kernel = averaging(n_channels, settings.pool, settings.dimensions)
+            self.register_buffer(f"kernel_{number}", kernel, persistent=False)
 
     @property
     def banks(self) -> list[Tensor]:  # noqa: D102 (see the class)
@@ -88,22 +85,30 @@ class MemoryBank(nn.Module):
         for number, bank in enumerate(banks):
             setattr(self, f"bank_{number}", bank)
 
+    def locally_aware(self, number: int, level: Tensor) -> Tensor:
+        """Features of a level averaged over their neighbourhood, beyond whose border they are zero, (B, D, H, W)."""
+        pool = self.settings.pool
+        if self.settings.dimensions:
+            return functional.conv2d(level, self.get_buffer(f"kernel_{number}"), padding=pool // 2)
+        return functional.avg_pool2d(level, pool, 1, pool // 2)
+
     def patches(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Locally aware patches (B * rows * columns, D) for each bank, of scaled features (B, C_i, H_i, W_i)."""
         settings, levels = self.settings, []
-        for level in features:
-            pooled = locally_aware(level, settings.pool, settings.dimensions)
-            is_finer = pooled.shape[-2] > self.grid[0]
+        for number, level in enumerate(features):
+            pooled, finer = self.locally_aware(number, level), settings.stride // self.strides[number]
             levels.append(
-                functional.adaptive_avg_pool2d(pooled, self.grid)
-                if is_finer
+                functional.avg_pool2d(pooled, finer)
+                if finer > 1
                 else functional.interpolate(pooled, self.grid, mode="bilinear", align_corners=False)
             )
         rows = [level.permute(0, 2, 3, 1).flatten(0, 2) for level in levels]  # (B, C, H, W) -> (B * H * W, C)
         if settings.combination == "product":
             return rows
         joint = torch.cat(rows, dim=1)
-        return [functional.adaptive_avg_pool1d(joint, settings.dimensions) if settings.dimensions else joint]
+        if settings.dimensions:
+            joint = joint.reshape(-1, settings.dimensions, len(rows)).mean(2)
+        return [joint]
 
     def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
         """Distance to the nearest entry, upsampled and smoothed (section 3.3), (B, height, width)."""
@@ -112,10 +117,16 @@ class MemoryBank(nn.Module):
         maps = functional.interpolate(
             distance.reshape(-1, 1, *self.grid), tuple(size), mode="bilinear", align_corners=False
         )
-        if self.settings.smoothing:
-            kernel = 2 * radius(self.settings.smoothing) + 1
-            maps = gaussian_blur(maps, [kernel, kernel], [self.settings.smoothing] * 2)
-        return maps[:, 0]
+        return (self.smooth(maps) if self.settings.smoothing else maps)[:, 0]
+
+    def smooth(self, maps: Tensor) -> Tensor:
+        """Convolve maps (B, 1, height, width) with a Gaussian, mirrored at the border."""
+        reach, sigma = radius(self.settings.smoothing), self.settings.smoothing
+        places = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
+        weights = (-((places / sigma) ** 2) / 2).softmax(0)
+        padded = functional.pad(maps, [reach] * 4, mode="reflect")
+        rows = functional.conv2d(padded, weights.view(1, 1, -1, 1))  # torchvision's blur cannot be exported
+        return functional.conv2d(rows, weights.view(1, 1, 1, -1))
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
         """Make room for the banks of a checkpoint, whose length only it knows."""
@@ -154,6 +165,9 @@ def build_patchcore(
             f"smoothing {settings.smoothing} reaches over {radius(settings.smoothing)} pixels, more than image_size "
             f"{settings.image_size}; choose a smaller one, or 0 for none"
         )
+    for level in strides:
+        if max(level, settings.stride) % min(level, settings.stride):
+            raise InputError(f"stride {settings.stride} is neither a multiple nor a part of level {level}; try {level}")
     settings.grid([*strides, settings.stride])
     backbone = Backbone(settings.backbone, strides, weights, pretrained)
     bank = MemoryBank(backbone.channels, settings.grid([settings.stride]), settings)

@@ -18,7 +18,7 @@ class PatchCoreSettings(FeatureSettings):
         stride: of the patches in the image; coarser levels are interpolated to their grid, finer ones averaged.
         pool: side of the neighbourhood over which a level's features are averaged (section 3.1, p = 3); odd.
         dimensions: to which the channels of each level, and of all of them together, are averaged (configuration);
-            0 keeps them all, side by side, as ONNX needs it.
+            0 keeps them all, side by side.
         combination: one ``joint`` bank over all levels, or one bank per level, whose distances are multiplied
             (``product``, ours).
         coreset: how the bank is chosen, ``greedy`` (section 3.2) or at ``random`` (its comparison in section 4.4).

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
+from torch.nn import functional
 
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
@@ -17,7 +18,7 @@ from aseg_bench.records import Sample
 from aseg_bench.training.checkpoints import CHECKPOINT
 from baselines.patchcore import coreset, memory
 from baselines.patchcore.coreset import greedy_coreset
-from baselines.patchcore.memory import MemoryBank, build_patchcore, locally_aware, nearest_distance
+from baselines.patchcore.memory import MemoryBank, build_patchcore, nearest_distance
 from baselines.patchcore.method import PatchCore, make_method
 from baselines.patchcore.settings import PRESETS, PatchCoreSettings
 
@@ -109,11 +110,21 @@ def test_time_that_is_up_leaves_the_coreset_smaller(options, samples):
 
 def test_a_patch_is_the_mean_of_its_neighbourhood():
     features = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
-    found = locally_aware(features, 3)
+    found = MemoryBank([3], (5, 5), PatchCoreSettings(dimensions=0)).locally_aware(0, features)
     torch.testing.assert_close(found[:, :, 2, 3], features[:, :, 1:4, 2:5].mean((2, 3)))
     torch.testing.assert_close(found[:, :, 0, 0], features[:, :, :2, :2].sum((2, 3)) / 9)  # zeros beyond the border
-    assert torch.equal(locally_aware(features, 1), features)
-    torch.testing.assert_close(locally_aware(features, 3, dimensions=3), found)  # the 9 values of a channel each
+    alone = MemoryBank([3], (5, 5), PatchCoreSettings(dimensions=0, pool=1)).locally_aware(0, features)
+    assert torch.equal(alone, features)
+
+
+@pytest.mark.parametrize("dimensions", [3, 4, 6, 30])
+def test_dimensions_are_reduced_as_the_authors_reduce_them(dimensions):
+    """Every patch as C x 3 x 3 values pooled to D in one row, then the rows of all levels side by side again."""
+    levels = [torch.randn(2, n, 5, 5, generator=torch.Generator().manual_seed(n)) for n in (3, 4)]
+    (found,) = MemoryBank([3, 4], (5, 5), PatchCoreSettings(dimensions=dimensions)).patches(levels)
+    rows = [functional.unfold(level, 3, padding=1).transpose(1, 2).flatten(0, 1) for level in levels]
+    pooled = torch.cat([functional.adaptive_avg_pool1d(row, dimensions) for row in rows], dim=1)
+    torch.testing.assert_close(found, functional.adaptive_avg_pool1d(pooled, dimensions))
 
 
 def test_levels_meet_on_one_grid_after_they_are_pooled():
@@ -121,9 +132,9 @@ def test_levels_meet_on_one_grid_after_they_are_pooled():
     features = [torch.randn(1, 2, side, side, generator=torch.Generator().manual_seed(0)) for side in (8, 4, 2)]
     (patches,) = MemoryBank((2, 2, 2), (4, 4), settings).patches(features)
     assert patches.shape == (16, 6)
-    torch.testing.assert_close(patches[:, 2:4], locally_aware(features[1], 3)[0].flatten(1).T)
-    finer = locally_aware(features[0], 3)[0]
-    torch.testing.assert_close(patches[5, :2], finer[:, 2:4, 2:4].mean((1, 2)))
+    finest, same, _ = (functional.avg_pool2d(level, 3, 1, 1)[0] for level in features)
+    torch.testing.assert_close(patches[:, 2:4], same.flatten(1).T)
+    torch.testing.assert_close(patches[5, :2], finest[:, 2:4, 2:4].mean((1, 2)))
 
 
 @pytest.mark.parametrize("changes", [{}, {"combination": "product"}, {"dimensions": "4"}, {"coreset": "random"}])
@@ -220,8 +231,9 @@ def test_all_that_a_pass_makes_lies_on_the_models_device(monkeypatch):
     ("settings", "said"),
     [
         ({"levels": ""}, "levels is empty"),
-        ({"levels": "3"}, "at strides .*, not at"),
+        ({"levels": "1"}, "at strides .*, not at"),
         ({"pool": "2"}, "pool 2 has no middle"),
+        ({"stride": "20"}, "stride 20 is neither a multiple nor a part of level 8"),
         ({"smoothing": "20"}, "smoothing 20.0 reaches over 80 pixels"),
         ({"image_size": "68"}, "not a multiple of the coarsest stride"),
         ({"bank_share": "0"}, "setting bank_share = 0"),
