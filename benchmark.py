@@ -102,8 +102,8 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     run: Annotated[Path, typer.Option(help="Folder of the run; a finished one is not done again.")] = Path("runs/demo"),
 ) -> None:
-    """Train UniAS and UniAD on the embedded data set, as `make demo` does; keep scores, tables and a figure."""
-    _aseg_bench("run", "--methods", "uni_as,uniad", "--dataset", "demo", "--out", run)
+    """Run what `make demo` runs on the embedded data set; keep scores, tables and a figure."""
+    _aseg_bench("run", "--methods", "uni_as,uniad,patchcore", "--dataset", "demo", "--out", run)
     report = ("report/tables.md", "report/tables.tex", "report/figures/inflation_demo.png")
     _keep(run, out / "demo", "scores.csv", "run.json", *report)
 

@@ -18,7 +18,7 @@ from aseg_bench.training.tiles import Tiling
 
 MEMORY_LIMIT = 4 << 30  # bytes of images kept in memory; more go to a memory map on disk
 FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed again in every step
-_FEATURE_BATCH = 16
+FEATURE_BATCH = 16  # images whose features are extracted at a time
 
 
 def load_images(samples: Sequence[Sample], tiling: Tiling, quiet: bool = False) -> NDArray[np.uint8]:
@@ -135,8 +135,8 @@ class FeatureSource:
     def unchanged(self, most: int = 512) -> Iterator[list[Tensor]]:
         """Features of up to ``most`` evenly spaced images without augmentation, in batches."""
         indices = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
-        for start in range(0, len(indices), _FEATURE_BATCH):
-            yield self._extract(torch.from_numpy(self._images[indices[start : start + _FEATURE_BATCH]]))
+        for start in range(0, len(indices), FEATURE_BATCH):
+            yield self._extract(torch.from_numpy(self._images[indices[start : start + FEATURE_BATCH]]))
 
     def _extract(self, images: Tensor) -> list[Tensor]:
         return [level.float() for level in self._backbone(images.to(self._backbone.mean.device))]
@@ -153,9 +153,9 @@ class FeatureSource:
         if sum(level.numel() for level in sample) * 2 * len(self) > FEATURE_LIMIT:
             return []
         kept = [torch.empty((len(self), *level.shape[1:]), dtype=torch.float16) for level in sample]
-        starts: Iterable[int] = range(0, len(self), _FEATURE_BATCH)
-        for start in track(starts, "features", -(-len(self) // _FEATURE_BATCH), self._quiet):
-            features = self._extract(torch.from_numpy(self._images[start : start + _FEATURE_BATCH]))
+        starts: Iterable[int] = range(0, len(self), FEATURE_BATCH)
+        for start in track(starts, "features", -(-len(self) // FEATURE_BATCH), self._quiet):
+            features = self._extract(torch.from_numpy(self._images[start : start + FEATURE_BATCH]))
             for level, values in zip(kept, features, strict=True):
-                level[start : start + _FEATURE_BATCH] = values
+                level[start : start + FEATURE_BATCH] = values
         return kept

@@ -24,6 +24,7 @@ from aseg_bench.training.learned import Learned, learned_of, not_learned
 from aseg_bench.training.log import write_log
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import TrainingSettings, plain
+from aseg_bench.training.tiles import Tiling
 
 _PREDICT_BATCH = 16
 
@@ -118,14 +119,7 @@ class TrainedMethod:
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
         """Yield one map per sample, in order, of the setting ``image_size``, or of the size of all tiles together."""
         self.model.to(self._fabric.device)
-        tiling = self._settings.tiling
-        for start in range(0, len(samples), _PREDICT_BATCH):
-            batch = samples[start : start + _PREDICT_BATCH]
-            images = load_images(batch, tiling, quiet=True)
-            with self._fabric.autocast():
-                maps = tiling.mapped(images, partial(predict_maps, self.model))
-            for sample, scores in zip(batch, maps, strict=True):
-                yield AnomalyMap(sample, scores)
+        return maps_of(self.model, samples, self._settings.tiling, self._fabric)
 
 
 @dataclass(frozen=True)
@@ -165,6 +159,19 @@ def _fit_silently(fabric: Fabric, model: FeatureReconstruction, data: TrainingDa
     fit_model(fabric, model, data, job)  # Fabric looks into arguments and results, and refuses frozen records
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()  # else a thread of it may outlive the process's end, which aborts then
+
+
+def maps_of(
+    model: FeatureReconstruction, samples: Sequence[Sample], tiling: Tiling, fabric: Fabric
+) -> Iterator[AnomalyMap]:
+    """Yield one map per sample, in order, of the size of all tiles together; the model is on the fabric's device."""
+    for start in range(0, len(samples), _PREDICT_BATCH):
+        batch = samples[start : start + _PREDICT_BATCH]
+        images = load_images(batch, tiling, quiet=True)
+        with fabric.autocast():
+            maps = tiling.mapped(images, partial(predict_maps, model))
+        for sample, scores in zip(batch, maps, strict=True):
+            yield AnomalyMap(sample, scores)
 
 
 @torch.inference_mode()

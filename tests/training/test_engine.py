@@ -104,16 +104,6 @@ def test_a_checkpoint_from_before_a_setting_was_added_goes_on_with_its_default(m
         make({"n_steps": "1", "compile": "true"}).fit(samples)
 
 
-def test_the_seed_settles_everything_and_another_gives_another_model(make, samples):
-    maps = []
-    for seed in (5, 5, 6):
-        method = make(seed=seed, folder=None)
-        method.fit(samples)
-        maps.append(next(method.predict(samples[:1])).scores)
-    assert (maps[0] == maps[1]).all()
-    assert (maps[0] != maps[2]).any()
-
-
 def test_training_lowers_the_loss_and_logs_every_level(make, samples, options):
     make({"n_steps": "40", "learning_rate": "3e-3"}).fit(samples)
     rows = list(csv.DictReader((options.folder / "log.csv").open()))

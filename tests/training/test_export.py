@@ -21,6 +21,7 @@ runtime = pytest.importorskip("onnxruntime", reason="the comparison needs onnxru
 LIVE = {name: facts for name, facts in find_methods().items() if facts.model}
 TOLERANCE = 2e-5
 SMALL = {
+    "patchcore": {"image_size": 64, "backbone": "test_efficientnet"},
     "uni_as": {"image_size": 64, "backbone": "test_efficientnet", "channels": 16, "ffn_channels": 16, "n_heads": 2},
     "uniad": {"image_size": 64, "backbone": "test_efficientnet", "channels": 16, "ffn_channels": 16, "n_heads": 2},
 }
@@ -41,6 +42,8 @@ CHOICES = [
     ("uniad", {"neighbour_size": 3, "n_layers": 1}),
     ("uniad", {"image_size": "64x96", "neighbour_size": 3}),
     ("uniad", {"neighbour_size": 0}),
+    ("patchcore", {"levels": (4, 8), "combination": "product"}),
+    ("patchcore", {"image_size": "64x96", "dimensions": 7, "smoothing": 2.0}),
 ]
 
 
@@ -61,6 +64,8 @@ def trained(name, settings):
     torch.manual_seed(0)
     model = LIVE[name].model(settings)
     model.scaler.fit([[2 + 3 * torch.randn(2, channels, 4, 4) for channels in model.backbone.channels]])
+    if name == "patchcore":
+        model.decoder.fill([torch.randn(5000, bank.shape[1]) for bank in model.decoder.banks])
     return TrainedModel(model, settings.tiling, torch.device("cpu"))
 
 
