@@ -10,7 +10,7 @@ help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 demo: .venv/models ## install, run UniAS, UniAD and PatchCore on the embedded data set, print the tables and where the report is
-	$(BIN)/aseg-bench run --methods uni_as,uniad,patchcore --dataset demo --out $(OUT)
+	$(BIN)/aseg-bench run --methods uni_as,uniad,patchcore --preset quick --dataset demo --out $(OUT)
 
 test: .venv/dev ## install and run all tests
 	$(BIN)/python -m pytest

@@ -86,11 +86,13 @@ class MemoryBank(nn.Module):
             setattr(self, f"bank_{number}", bank)
 
     def locally_aware(self, number: int, level: Tensor) -> Tensor:
-        """Features of a level averaged over their neighbourhood, beyond whose border they are zero, (B, D, H, W)."""
+        """Features of a level averaged over their neighbourhood, (B, D, H, W)."""
         pool = self.settings.pool
+        mode = "constant" if self.settings.borders == "zeros" else "reflect"
+        padded = functional.pad(level, (pool // 2,) * 4, mode)
         if self.settings.dimensions:
-            return functional.conv2d(level, self.get_buffer(f"kernel_{number}"), padding=pool // 2)
-        return functional.avg_pool2d(level, pool, 1, pool // 2)
+            return functional.conv2d(padded, self.get_buffer(f"kernel_{number}"))
+        return functional.avg_pool2d(padded, pool, 1)
 
     def patches(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Locally aware patches (B * rows * columns, D) for each bank, of scaled features (B, C_i, H_i, W_i)."""

@@ -7,7 +7,7 @@ import tifffile
 import timm
 import torch
 from PIL import Image
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import gaussian_filter, uniform_filter
 from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 from torch.nn import functional
@@ -68,6 +68,14 @@ def test_the_distance_to_the_nearest_entry_is_that_of_scipy_and_of_scikit_learn(
 def test_an_entry_of_the_bank_lies_at_no_distance_from_itself_however_far_from_zero():
     bank = torch.randn(500, 48, generator=torch.Generator().manual_seed(0)) + 1000
     assert torch.equal(nearest_distance(bank, bank), torch.zeros(500))
+
+
+@pytest.mark.parametrize(("borders", "mode"), [("zeros", "constant"), ("mirrored", "mirror")])
+def test_a_neighbourhood_ends_in_zeros_as_the_authors_have_it_or_in_a_mirror(borders, mode):
+    settings = replace(PRESETS["cpu"], borders=borders)
+    level = torch.randn(2, 5, 7, 9, generator=torch.Generator().manual_seed(0))
+    found = MemoryBank([5], (7, 9), settings).locally_aware(0, level).numpy()
+    np.testing.assert_allclose(found, uniform_filter(level.numpy(), (1, 1, 3, 3), mode=mode), atol=1e-6)
 
 
 def slow_k_centre(patches, first, size):

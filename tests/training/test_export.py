@@ -49,7 +49,7 @@ CHOICES = [
 
 def presets():
     """One preset of each network: those that differ only in how they train have the same one."""
-    training = {"flip_horizontal", "flip_vertical", "rotate"}
+    training = {"flip_horizontal", "flip_vertical", "rotate", "n_steps", "learning_rate"}
     seen = []
     for name, facts in LIVE.items():
         for preset, settings in facts.presets().items():
