@@ -36,7 +36,7 @@ NEIGHBOURS: Mapping[str, tuple[str, Mapping[str, str]]] = {
     ),
 }
 MIRRORED = ("neighbours: the first, borders mirrored", {"borders": "mirrored"})
-OTHERS = ("uniad", "rd4ad", "simplenet")
+OTHERS = ("uniad",)
 LINES = (
     "plain transformer, fused features",
     "+ levels",
@@ -66,7 +66,7 @@ removes false alarms. With a mirror in the place of the zeros the same bank has 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is trained: seeds of UniAS and PatchCore, and settings of every method that has them."""
+    """How much is trained: seeds of UniAS, and settings of every method that has them."""
 
     seeds: Sequence[int]
     settings: Mapping[str, str]
@@ -112,8 +112,7 @@ def write_report(out: Path, work: Path, roots: Sequence[Path], quick: bool = Fal
 
     for seed in scale.seeds:
         run(plan(f"seed{seed}", ("uni_as",), seed))
-        run(plan(f"neighbours/seed{seed}", ("patchcore",), seed))
-    for name, (_, settings) in (*list(NEIGHBOURS.items())[1:], ("mirrored", MIRRORED)):
+    for name, (_, settings) in {**NEIGHBOURS, "mirrored": MIRRORED}.items():
         run(plan(f"{name}/seed0", ("patchcore",), settings=settings))
     for name in OTHERS:
         run(plan("others/seed0", (name,)))
@@ -141,10 +140,7 @@ def _text(work: Path, scale: Scale, roots: Sequence[Path], quick: bool) -> str:
     seeds = [work / f"seed{seed}" for seed in scale.seeds]
     uni_as = system_of(labels["uni_as"], seeds, "uni_as")
     others = [system_of(labels[name], [work / "others/seed0"], name) for name in OTHERS]
-    neighbours = []
-    for name, (label, _) in NEIGHBOURS.items():
-        own = scale.seeds if name == "neighbours" else (0,)
-        neighbours.append(system_of(label, [work / name / f"seed{seed}" for seed in own], "patchcore"))
+    neighbours = [system_of(label, [work / name / "seed0"], "patchcore") for name, (label, _) in NEIGHBOURS.items()]
     mirrored = system_of(MIRRORED[0], [work / "mirrored/seed0"], "patchcore")
     lines = [system_of(text, [work / f"components/line{n}/seed0"], "uni_as") for n, text in enumerate(LINES, 1)]
     *parts, whole = _level_systems(work / "levels/seed0")
