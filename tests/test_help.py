@@ -65,6 +65,7 @@ WORKS = (
     f"export --checkpoint {ONE_MAP} --out uniad.onnx",
     "methods",
     "methods --show uni_as",
+    "backbones",
     "datasets",
     "readers",
     "protocols",
