@@ -94,7 +94,8 @@ def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:
         for metric in (RATE, *RANKED):
             result = row.results[metric]
             rank = by_metric.get(metric, {}).get(index)
-            note = notes.letters(result or Result({}, "not scored"))
+            shown = result or Result({}, "not scored")
+            note = notes.letter(shown.note) if metric == RATE else notes.letters(shown)  # the rate is the data's
             numbers.append(Cell(result_text(result, metric), notes=note, aside=str(rank) if rank else ""))
         lift = DASH if row.lift is None else f"{row.lift:.1f}"
         alarms = DASH if row.false_alarms is None else f"{row.false_alarms:,.0f}"

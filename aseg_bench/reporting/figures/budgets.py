@@ -9,7 +9,7 @@ from aseg_bench.reporting.figures.style import COLUMN, looks, new_figure, printe
 
 
 def budgets_figure(trainings: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    """One point per trained method and run.
+    """One point per method and run.
 
     Args:
         trainings: ``method``, ``minutes`` and ``pixel_ap`` (a fraction), one row per point.
@@ -22,6 +22,6 @@ def budgets_figure(trainings: pd.DataFrame, labels: Mapping[str, str]) -> Figure
             own = trainings[trainings["method"] == method]
             label = printed(labels.get(method, method))
             axes.plot(own["minutes"], 100 * own["pixel_ap"], look.marker, color=look.colour, label=label)
-        axes.set(xlabel="training (minutes)", ylabel="pixel AP (%)", xlim=(0, None))
+        axes.set(xlabel="training (minutes)", ylabel="pixel AP (%)", xlim=(0, None), ylim=(0, None))
         axes.legend()
     return figure
