@@ -18,6 +18,7 @@ from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.records import AnomalyMap, Finding, Sample
 from aseg_bench.training.checkpoints import CHECKPOINT, TrainingJob, TrainingState, load_weights_into, read_checkpoint
+from aseg_bench.training.costs import costs_of, cut_short, restart_peak
 from aseg_bench.training.data import Augmentation, FeatureSource, load_images
 from aseg_bench.training.engine import make_fabric, train
 from aseg_bench.training.learned import Learned, learned_of, not_learned
@@ -41,7 +42,7 @@ class TrainedMethod:
 
     Attributes:
         learned: by category, what ``fit`` has achieved on normal images.
-        findings: which categories it has not learned.
+        findings: which categories it has not learned, and whether its training was cut short.
 
     Raises:
         InputError: a setting does not fit the others or the backbone.
@@ -59,6 +60,7 @@ class TrainedMethod:
         self.name = name
         self.learned: dict[str, Learned] = {}
         self.findings: list[Finding] = []
+        self._training: dict[str, Any] = {}
         self._settings, self._options, self._augmentation = settings, options, augmentation
         self._fabric = make_fabric(options)
         with torch.random.fork_rng([]):  # models are built on the CPU
@@ -67,10 +69,14 @@ class TrainedMethod:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the record of a run keeps: the device, every setting with its value, and what was learned."""
-        learned = {category: found._asdict() for category, found in self.learned.items()}
-        device = str(self.model.backbone.mean.device)
-        return {"device": device, "all_settings": plain(self._settings), "learned": learned}
+        """What the record of a run keeps: the device, every setting with its value, what was learned, and the costs."""
+        return {
+            "device": str(self.model.backbone.mean.device),
+            "all_settings": plain(self._settings),
+            "learned": {category: found._asdict() for category, found in self.learned.items()},
+            "training": self._training,
+            **costs_of(self.model, self._fabric.device),
+        }
 
     def fit(self, train_samples: Sequence[Sample]) -> None:
         """Train on normal images, or go on from the checkpoint in the options' folder.
@@ -81,6 +87,7 @@ class TrainedMethod:
         """
         if not train_samples:
             raise InputError(f"{self.name} needs training images and there are none; look into <category>/train/good")
+        restart_peak(self._fabric.device)
         tiling = self._settings.tiling
         images = load_images(train_samples, tiling, self._options.quiet)
         job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
@@ -95,7 +102,11 @@ class TrainedMethod:
             write_log(state, job.options.folder)
         self.model.to(self._fabric.device)
         self.learned = learned_of(self.model, images, categories)
-        self.findings = not_learned(self.learned, self.name, train_samples[0].dataset)
+        n_steps = self._settings.steps(len(images), self._fabric.world_size)
+        self._training = {"steps": state.step, "of": n_steps, "seconds": round(state.seconds, 1)}
+        dataset = train_samples[0].dataset
+        self.findings = cut_short(self._training, self.name, dataset)
+        self.findings += not_learned(self.learned, self.name, dataset)
 
     def _fit_in_processes(self, data: "TrainingData", job: TrainingJob) -> TrainingState:
         """Train in separate processes; only the checkpoint comes back from them."""
