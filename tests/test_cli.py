@@ -27,7 +27,11 @@ def test_a_run_prints_the_papers_tables_and_where_the_rest_is(call: Call, instal
     place = ("--dataset", "mvtec_ad", "--data-root", tiny, "--categories", "nut", "--out", out)
     outcome = call("run", "--methods", "near,far", *place)
     assert outcome.code == 0
-    assert [outcome.out.count(title) for title in ("Pixel AUROC (%) by", "Pixel AP (%) by", "DSC (%) by")] == [1, 1, 1]
+    assert [outcome.out.count(title) for title in ("Pixel AUROC (%) by", "Pixel AP (%) by", "Best F1 (%) by")] == [
+        1,
+        1,
+        1,
+    ]
     assert all(str(out / name) in outcome.out.splitlines() for name in ("scores.csv", "report/report.html"))
     files = {"tables.md", "tables.tex", "tables.html", "tables.csv", "figures", "report.html"}
     assert {path.name for path in (out / "report").iterdir()} >= files

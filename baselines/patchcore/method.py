@@ -13,6 +13,7 @@ from aseg_bench.methods import MethodOptions
 from aseg_bench.progress import track
 from aseg_bench.records import AnomalyMap, Sample
 from aseg_bench.training.checkpoints import TrainingJob, TrainingState, restore, write_checkpoint
+from aseg_bench.training.costs import costs_of, restart_peak
 from aseg_bench.training.data import FEATURE_BATCH, FeatureSource, load_images
 from aseg_bench.training.engine import make_fabric
 from aseg_bench.training.method import maps_of
@@ -55,9 +56,11 @@ class PatchCore:
     def about(self) -> dict[str, Any]:
         """What the record of a run keeps: the device, every setting with its value, and the size of the bank."""
         banks = self._memory.banks
+        device = self.model.backbone.mean.device
         return {
-            "device": str(self.model.backbone.mean.device),
+            "device": str(device),
             "all_settings": plain(self._settings),
+            **costs_of(self.model, device),
             "bank_entries": len(banks[0]) if len(banks) == 1 else [len(bank) for bank in banks],
             "bank_bytes": sum(bank.nbytes for bank in banks),
         }
@@ -74,6 +77,7 @@ class PatchCore:
             raise InputError(f"{NAME} needs training images and there are none; look into <category>/train/good")
         n_patches = len(train_samples) * tiling.n_tiles * math.prod(self._memory.grid)
         self._check_memory(n_patches)
+        restart_peak(self._fabric.device)
         images = load_images(train_samples, tiling, options.quiet)
         job = TrainingJob(NAME, settings, options, f"{crc32(images.data):08x}")
         self.model.to(self._fabric.device)

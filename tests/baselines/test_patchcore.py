@@ -168,7 +168,11 @@ def test_a_map_is_smoothed_as_scipy_smooths_it(options, samples):
 
 
 def test_the_bank_has_the_share_or_the_number_of_patches_asked_for(options, samples):
-    assert made(options, samples).about["bank_entries"] == 26  # 10 % of 4 images of 8 x 8 patches
+    method = made(options, samples)
+    assert method.about["bank_entries"] == 26  # 10 % of 4 images of 8 x 8 patches
+    assert method.about["parameters"]["trained"] == 0
+    saved = method.model.state_dict().values()
+    assert method.about["model_bytes"] == sum(values.nbytes for values in saved) > method.about["bank_bytes"]
     assert made(options, samples, {"bank_size": "7", "coreset": "random"}).about["bank_entries"] == 7
     about = made(options, samples, {"bank_size": "7000", "combination": "product", "levels": "8,16"}).about
     assert about["bank_entries"] == [256, 256]
