@@ -1,4 +1,4 @@
-"""A method that trains a FeatureReconstruction: what UniAS, UniAD and their kin do alike."""
+"""A method that trains a Network: what UniAS, UniAD and their kin do alike."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,10 +18,11 @@ from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.records import AnomalyMap, Finding, Sample
 from aseg_bench.training.checkpoints import CHECKPOINT, TrainingJob, TrainingState, load_weights_into, read_checkpoint
-from aseg_bench.training.data import Augmentation, FeatureSource, load_images
+from aseg_bench.training.data import Augmentation, FeatureSource, ImageSource, Source, load_images
 from aseg_bench.training.engine import make_fabric, train
 from aseg_bench.training.learned import Learned, learned_of, not_learned
 from aseg_bench.training.log import write_log
+from aseg_bench.training.network import Network
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import TrainingSettings, plain
 
@@ -50,7 +51,7 @@ class TrainedMethod:
     def __init__(
         self,
         name: str,
-        build: Callable[[], FeatureReconstruction],
+        build: Callable[[], Network],
         settings: TrainingSettings,
         options: MethodOptions,
         augmentation: Augmentation | None = None,
@@ -59,17 +60,17 @@ class TrainedMethod:
         self.learned: dict[str, Learned] = {}
         self.findings: list[Finding] = []
         self._settings, self._options, self._augmentation = settings, options, augmentation
-        self._fabric = make_fabric(options)
         with torch.random.fork_rng([]):  # models are built on the CPU
             torch.manual_seed(options.seed)
             self.model = build()
+        self._fabric = make_fabric(options, self.model.learns_in_turns)
 
     @property
     def about(self) -> dict[str, Any]:
         """What the record of a run keeps: the device, every setting with its value, and what was learned."""
         learned = {category: found._asdict() for category, found in self.learned.items()}
         device = str(self.model.backbone.mean.device)
-        return {"device": device, "all_settings": plain(self._settings), "learned": learned}
+        return {"device": device, "all_settings": plain(self._settings), "learned": learned, **self.model.about}
 
     def fit(self, train_samples: Sequence[Sample]) -> None:
         """Train on normal images, or go on from the checkpoint in the options' folder.
@@ -143,8 +144,8 @@ class TrainingData:
     augmentation: Augmentation | None = None
 
 
-def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> TrainingState:
-    """Fit the scaler and train the decoder, in each process of ``fabric``.
+def fit_model(fabric: Fabric, model: Network, data: TrainingData, job: TrainingJob) -> TrainingState:
+    """Fit the scaler, if there is one, and train what learns, in each process of ``fabric``.
 
     Raises:
         TrainingError: for the reasons that ``train`` gives.
@@ -152,23 +153,30 @@ def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, 
     if fabric.device.type != "cpu":
         model.to(memory_format=torch.channels_last)
     model.to(fabric.device)
-    is_quiet = job.options.quiet or fabric.global_rank > 0
-    source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, is_quiet)
-    if job.settings.feature_scaling == "z_score":
-        model.scaler.fit(source.unchanged())
+    source: Source
+    if model.sees_images:
+        source = ImageSource(fabric.device, data.categories, data.images, data.augmentation)
+    else:
+        is_quiet = job.options.quiet or fabric.global_rank > 0
+        source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, is_quiet)
+        if job.settings.feature_scaling == "z_score":
+            assert isinstance(model, FeatureReconstruction), "no other network has a scaler"
+            model.scaler.fit(source.unchanged())
     if job.settings.compile:
-        model.decoder.compile()
+        for part in model.children():
+            if any(parameter.requires_grad for parameter in part.parameters()):
+                part.compile()
     return train(model, source, job, fabric)
 
 
-def _fit_silently(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> None:
+def _fit_silently(fabric: Fabric, model: Network, data: TrainingData, job: TrainingJob) -> None:
     fit_model(fabric, model, data, job)  # Fabric looks into arguments and results, and refuses frozen records
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()  # else a thread of it may outlive the process's end, which aborts then
 
 
 @torch.inference_mode()
-def predict_maps(model: FeatureReconstruction, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def predict_maps(model: Network, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Maps (B, H, W) of images (B, 3, H, W), on the model's device."""
     model.eval()
     maps: NDArray[np.float32] = model(torch.from_numpy(images).to(model.backbone.mean.device)).float().cpu().numpy()
