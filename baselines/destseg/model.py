@@ -1,6 +1,6 @@
 """DeSTSeg, written from the paper and from facts of the authors' release (commit f6ea31f); no code is taken from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from torch.nn import functional
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.backbone import Backbone
+from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.data import Augmentation
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.network import Network
@@ -21,6 +22,24 @@ from baselines.destseg.settings import PRESETS, DeSTSegSettings
 from baselines.destseg.student import StudentNet
 
 STRIDES = (4, 8, 16)  # layers 1 to 3 of a ResNet
+_OFFICIAL = {
+    "teacher_net.encoder.": "backbone.network.",
+    "student_net.": "student.",
+    "student.decoder_layer3.": "student.decoder_layers.0.",
+    "student.decoder_layer2.": "student.decoder_layers.1.",
+    "student.decoder_layer1.": "student.decoder_layers.2.",
+    "segmentation_net.": "segmentation.",
+    "head.1.": "head.1.0.",
+    "head.2.": "head.1.1.",
+    "head.4.": "head.2.",
+    "aspp_feature_extractors.0.1.": "whole.",
+    "aspp_feature_extractors.1.": "paths.0.",
+    "aspp_feature_extractors.2.": "paths.1.",
+    "aspp_feature_extractors.3.": "paths.2.",
+    "aspp_fusion_layer.": "fusion.",
+    ".conv.": ".0.",
+    ".norm.": ".1.",
+}
 
 
 class DeSTSeg(Network):
@@ -153,6 +172,19 @@ def build_destseg(
     student = StudentNet(teacher.channels, settings.encoder_channels, settings.encoder_blocks, settings.rectified)
     segmentation = SegmentationNet(sum(teacher.channels), settings.channels, settings.dilations)
     return DeSTSeg(teacher, student, segmentation, SyntheticAnomalies(textures), settings)
+
+
+def load_official(model: DeSTSeg, state: Mapping[str, Tensor]) -> None:
+    """Load what the authors' ``train.py`` saves, for the preset ``paper``.
+
+    Raises:
+        InputError: an entry has no place here, has another shape, or is missing.
+    """
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, values in state.items():
+        part, _, entry = name.partition(".")
+        parts.setdefault(part, {})[entry] = values
+    load_renamed(model, parts, _OFFICIAL)
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:

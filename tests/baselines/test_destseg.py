@@ -19,7 +19,7 @@ from baselines.destseg.anomalies import (
     perlin_noise,
 )
 from baselines.destseg.blocks import BasicBlock
-from baselines.destseg.model import build_destseg, make_method
+from baselines.destseg.model import build_destseg, load_official, make_method
 from baselines.destseg.segmentation import SegmentationNet
 from baselines.destseg.settings import PRESETS
 from baselines.destseg.student import StudentNet
@@ -323,6 +323,61 @@ def test_the_anomalies_take_the_users_textures_and_the_record_says_so(tmp_path, 
     (tmp_path / "red.png").rename(folder / "red.png")
     method, _, _ = fit_tiny(make_method, {"n_steps": "2", "textures": str(folder), **SMALL}, smoothing=None)
     assert method.about["textures"] == f"1 pictures of {folder}"
+
+
+def official():
+    """Names and shapes of the authors' ``DeSTSeg_MVTec_5000_<category>.pckl``."""
+    shapes = {}
+
+    def convolution(name, norm, into, out, side):
+        shapes[f"{name}.weight"] = (out, into, side, side)
+        shapes.update({f"{norm}.{entry}": (out,) for entry in ("weight", "bias", "running_mean", "running_var")})
+        shapes[f"{norm}.num_batches_tracked"] = ()
+
+    def block(name, into, out):
+        convolution(f"{name}.conv1", f"{name}.bn1", into, out, 3)
+        convolution(f"{name}.conv2", f"{name}.bn2", out, out, 3)
+        if into != out:
+            convolution(f"{name}.downsample.0", f"{name}.downsample.1", into, out, 1)
+
+    for net, depth in (("teacher_net", 3), ("student_net", 4)):
+        convolution(f"{net}.encoder.conv1", f"{net}.encoder.bn1", 3, 64, 7)
+        for layer, (into, out) in enumerate([(64, 64), (64, 128), (128, 256), (256, 512)][:depth], start=1):
+            block(f"{net}.encoder.layer{layer}.0", into, out)
+            block(f"{net}.encoder.layer{layer}.1", out, out)
+    for layer, (into, out) in {4: (512, 512), 3: (512, 256), 2: (256, 128), 1: (128, 64)}.items():
+        block(f"student_net.decoder_layer{layer}.0", into, out)
+        block(f"student_net.decoder_layer{layer}.1", out, out)
+    block("segmentation_net.res.0", 448, 256)
+    block("segmentation_net.res.1", 256, 256)
+    pooling = "segmentation_net.head.0.aspp_"
+    for path in ("feature_extractors.0.1", "feature_extractors.1", "feature_extractors.2", "feature_extractors.3"):
+        side = 1 if path.endswith("0.1") else 3
+        convolution(f"{pooling}{path}.conv", f"{pooling}{path}.norm", 256, 256, side)
+    convolution(f"{pooling}fusion_layer.conv", f"{pooling}fusion_layer.norm", 1024, 256, 3)
+    convolution("segmentation_net.head.1", "segmentation_net.head.2", 256, 256, 3)
+    shapes |= {"segmentation_net.head.4.weight": (1, 256, 1, 1), "segmentation_net.head.4.bias": (1,)}
+    return {name: torch.rand(shape) for name, shape in shapes.items()}
+
+
+def test_official_weights_load_whole_and_are_refused_where_they_do_not_fit(paper):
+    state, before = official(), {name: values.clone() for name, values in paper.state_dict().items()}
+    load_official(paper, state)
+    pooling = paper.segmentation.head[0]
+    for ours, theirs in (
+        (paper.backbone.network.layer3[1].conv2, "teacher_net.encoder.layer3.1.conv2"),
+        (paper.student.decoder_layers[0][0].conv1, "student_net.decoder_layer3.0.conv1"),
+        (paper.student.decoder_layers[2][1].bn2, "student_net.decoder_layer1.1.bn2"),
+        (pooling.paths[2][1], "segmentation_net.head.0.aspp_feature_extractors.3.norm"),
+        (pooling.whole[0], "segmentation_net.head.0.aspp_feature_extractors.0.1.conv"),
+        (paper.segmentation.head[1][1], "segmentation_net.head.2"),
+        (paper.segmentation.head[2], "segmentation_net.head.4"),
+    ):
+        assert torch.equal(ours.weight, state[f"{theirs}.weight"])
+    del state["student_net.encoder.conv1.weight"]
+    with pytest.raises(InputError, match=r"in 1 entries, first student.encoder.conv1.weight is missing"):
+        load_official(paper, state)
+    paper.load_state_dict(before)
 
 
 @pytest.mark.parametrize(
