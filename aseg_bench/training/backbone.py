@@ -76,8 +76,12 @@ class Backbone(nn.Module):
         Returns:
             One tensor (B, channels[i], H / strides[i], W / strides[i]) per stride.
         """
+        return list(self.network(self.normalised(images)))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 255] as the network's weights expect them."""
         normalised = (images.to(self.mean.dtype) - self.mean) / self.std
-        return list(self.network(normalised.contiguous(memory_format=torch.channels_last)))
+        return normalised.contiguous(memory_format=torch.channels_last)
 
 
 def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:

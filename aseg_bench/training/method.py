@@ -1,4 +1,4 @@
-"""A method that trains a FeatureReconstruction: what UniAS, UniAD and their kin do alike."""
+"""A method that trains a Network: what UniAS, UniAD and their kin do alike."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +19,11 @@ from aseg_bench.methods import MethodOptions
 from aseg_bench.records import AnomalyMap, Finding, Sample
 from aseg_bench.training.checkpoints import CHECKPOINT, TrainingJob, TrainingState, load_weights_into, read_checkpoint
 from aseg_bench.training.costs import costs_of, cut_short, restart_peak
-from aseg_bench.training.data import Augmentation, FeatureSource, load_images
+from aseg_bench.training.data import Augmentation, FeatureSource, ImageSource, Source, load_images
 from aseg_bench.training.engine import make_fabric, train
 from aseg_bench.training.learned import Learned, learned_of, not_learned
 from aseg_bench.training.log import write_log
+from aseg_bench.training.network import Network
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import TrainingSettings, plain
 from aseg_bench.training.tiles import Tiling
@@ -52,7 +53,7 @@ class TrainedMethod:
     def __init__(
         self,
         name: str,
-        build: Callable[[], FeatureReconstruction],
+        build: Callable[[], Network],
         settings: TrainingSettings,
         options: MethodOptions,
         augmentation: Augmentation | None = None,
@@ -62,10 +63,10 @@ class TrainedMethod:
         self.findings: list[Finding] = []
         self._training: dict[str, Any] = {}
         self._settings, self._options, self._augmentation = settings, options, augmentation
-        self._fabric = make_fabric(options)
         with torch.random.fork_rng([]):  # models are built on the CPU
             torch.manual_seed(options.seed)
             self.model = build()
+        self._fabric = make_fabric(options, self.model.learns_in_turns)
 
     @property
     def about(self) -> dict[str, Any]:
@@ -76,6 +77,7 @@ class TrainedMethod:
             "learned": {category: found._asdict() for category, found in self.learned.items()},
             "training": self._training,
             **costs_of(self.model, self._fabric.device),
+            **self.model.about,
         }
 
     def fit(self, train_samples: Sequence[Sample]) -> None:
@@ -148,8 +150,8 @@ class TrainingData:
     augmentation: Augmentation | None = None
 
 
-def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> TrainingState:
-    """Fit the scaler and train the decoder, in each process of ``fabric``.
+def fit_model(fabric: Fabric, model: Network, data: TrainingData, job: TrainingJob) -> TrainingState:
+    """Fit the scaler, if there is one, and train what learns, in each process of ``fabric``.
 
     Raises:
         TrainingError: for the reasons that ``train`` gives.
@@ -157,24 +159,29 @@ def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, 
     if fabric.device.type != "cpu":
         model.to(memory_format=torch.channels_last)
     model.to(fabric.device)
-    is_quiet = job.options.quiet or fabric.global_rank > 0
-    source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, is_quiet)
-    if job.settings.feature_scaling == "z_score":
-        model.scaler.fit(source.unchanged())
+    source: Source
+    if model.sees_images:
+        source = ImageSource(fabric.device, data.categories, data.images, data.augmentation)
+    else:
+        is_quiet = job.options.quiet or fabric.global_rank > 0
+        source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, is_quiet)
+        if job.settings.feature_scaling == "z_score":
+            assert isinstance(model, FeatureReconstruction), "no other network has a scaler"
+            model.scaler.fit(source.unchanged())
     if job.settings.compile:
-        model.decoder.compile()
+        for part in model.children():
+            if any(parameter.requires_grad for parameter in part.parameters()):
+                part.compile()
     return train(model, source, job, fabric)
 
 
-def _fit_silently(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> None:
+def _fit_silently(fabric: Fabric, model: Network, data: TrainingData, job: TrainingJob) -> None:
     fit_model(fabric, model, data, job)  # Fabric looks into arguments and results, and refuses frozen records
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()  # else a thread of it may outlive the process's end, which aborts then
 
 
-def maps_of(
-    model: FeatureReconstruction, samples: Sequence[Sample], tiling: Tiling, fabric: Fabric
-) -> Iterator[AnomalyMap]:
+def maps_of(model: Network, samples: Sequence[Sample], tiling: Tiling, fabric: Fabric) -> Iterator[AnomalyMap]:
     """Yield one map per sample, in order, of the size of all tiles together; the model is on the fabric's device."""
     for start in range(0, len(samples), _PREDICT_BATCH):
         batch = samples[start : start + _PREDICT_BATCH]
@@ -186,7 +193,7 @@ def maps_of(
 
 
 @torch.inference_mode()
-def predict_maps(model: FeatureReconstruction, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def predict_maps(model: Network, images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Maps (B, H, W) of images (B, 3, H, W), on the model's device."""
     model.eval()
     maps: NDArray[np.float32] = model(torch.from_numpy(images).to(model.backbone.mean.device)).float().cpu().numpy()

@@ -105,20 +105,22 @@ class TrainingSettings(FeatureSettings):
         n_steps: gradient steps; 0 takes ``n_epochs``.
         n_epochs: passes over the training images, used where ``n_steps`` is 0.
         batch_size: images per step and process.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-        beta_1: decay of AdamW's mean of gradients.
+        optimiser: ``adamw``, or ``sgd`` with momentum.
+        learning_rate: of the optimiser.
+        weight_decay: of the optimiser.
+        beta_1: decay of AdamW's mean of gradients; the momentum of SGD.
         schedule: ``step`` multiplies the rate by 0.1 after each ``step_share`` of the training;
             ``one_cycle`` warms up over 30 % of it and falls to zero along a cosine.
         step_share: share of the training after which the rate falls; 0.4 in UniAS (400 of 1000 epochs).
         clip_norm: largest norm of the gradient; 0 does not limit it.
-        compile: let torch.compile translate the decoder; worth its minutes on accelerators and long trainings.
+        compile: let torch.compile translate what learns; worth its minutes on accelerators and long trainings.
     """
 
     sampling: Literal["uniform", "balanced"] = "uniform"
     n_steps: NonNegativeInt = 0
     n_epochs: PositiveInt = 1000
     batch_size: PositiveInt = 64
+    optimiser: Literal["adamw", "sgd"] = "adamw"
     learning_rate: PositiveFloat = 1e-4
     weight_decay: NonNegativeFloat = 1e-4
     beta_1: Share = 0.9

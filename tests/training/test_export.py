@@ -60,10 +60,18 @@ def presets():
 
 
 def trained(name, settings):
-    """A model with random weights, and a scaler that does something."""
+    """A model with random weights, and a scaler or batch statistics that do something."""
     torch.manual_seed(0)
     model = LIVE[name].model(settings)
-    model.scaler.fit([[2 + 3 * torch.randn(2, channels, 4, 4) for channels in model.backbone.channels]])
+    if model.sees_images:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        model.train()
+        for progress in (0.0, 1.0):  # the parts learn in turns
+            model.losses(255 * torch.rand(2, 3, 64, 64), progress)
+    else:
+        model.scaler.fit([[2 + 3 * torch.randn(2, channels, 4, 4) for channels in model.backbone.channels]])
     if name == "patchcore":
         model.decoder.fill([torch.randn(5000, bank.shape[1]) for bank in model.decoder.banks])
     return TrainedModel(model, settings.tiling, torch.device("cpu"))
