@@ -168,9 +168,9 @@ def _take_gradients(
     size = settings.batch_size * fabric.world_size
     own = slice(fabric.global_rank * settings.batch_size, (fabric.global_rank + 1) * settings.batch_size)
     with fabric.autocast():
-        order = image_order(source.categories, seed, step * size, size, settings.sampling == "balanced")
-        features = source.batch(order[own], draws)
-    terms: dict[str, Tensor] = model.losses(features)
+        order = image_order(source.categories, seed, step * size, size, settings.sampling == "balanced")[own]
+        features = source.batch(order, draws)
+    terms: dict[str, Tensor] = model.losses(features, [source.categories[index] for index in order])
     loss = torch.stack(list(terms.values())).sum()
     optimiser.zero_grad()
     fabric.backward(loss)

@@ -90,15 +90,15 @@ def learned_of(
             for start in range(0, len(own), _BATCH)
         )
         tells_apart = hasattr(model.decoder, "judged")
-        found[category] = _told_apart(model, batches) if tells_apart else _reconstructed(model, batches)
+        found[category] = _told_apart(model, batches) if tells_apart else _reconstructed(model, batches, category)
     model.train(was_training)
     return found
 
 
-def _reconstructed(model: FeatureReconstruction, batches: Iterable[list[Tensor]]) -> Learned:
+def _reconstructed(model: FeatureReconstruction, batches: Iterable[list[Tensor]], category: str) -> Learned:
     sums: list[_Sums] = []
     for features in batches:
-        pairs = model.pairs(features)
+        pairs = model.pairs(features, [category] * len(features[0]))
         sums = sums or [_Sums() for _ in pairs]
         for level, pair in zip(sums, pairs, strict=True):
             level.add(*pair)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from aseg_bench.errors import InputError
@@ -17,6 +18,10 @@ class Decoder(Protocol):
     features and of the same features spoilt, higher is more normal, 0 undecided; what it draws comes from torch's
     generator. One may also have ``level_maps``, and ``parameter_groups`` for the optimiser, each with a ``rate_share``
     of the learning rate.
+
+    One that must be told the category of every image has ``categories``, the names that it knows, and
+    ``set_categories``, which a training calls before anything else; its other methods take ``labels`` as well, (B,)
+    places in ``categories``.
     """
 
     def pairs(self, features: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
@@ -42,20 +47,27 @@ class FeatureReconstruction(nn.Module):
         super().__init__()
         self.backbone, self.scaler, self.decoder = backbone, scaler, decoder
 
-    def forward(self, images: Tensor) -> Tensor:
+    @property
+    def needs_categories(self) -> bool:
+        """Whether the decoder must be told the category of every image; then all methods that take one need them."""
+        return hasattr(self.decoder, "set_categories")
+
+    def forward(self, images: Tensor, categories: Sequence[str] = ()) -> Tensor:
         """Anomaly maps (B, H, W) of images (B, 3, H, W), RGB in [0, 255]."""
         height, width = images.shape[-2:]
         size = int(height), int(width)  # numbers, where an exporter that traces the model would have tensors
-        return self.anomaly_map(self.backbone(images), size)
+        return self.anomaly_map(self.backbone(images), size, categories)
 
-    def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
+    def losses(self, features: Sequence[Tensor], categories: Sequence[str] = ()) -> dict[str, Tensor]:
         """The decoder's losses on features as the backbone gives them."""
-        terms: dict[str, Tensor] = self.decoder.losses(self.scaler(features))  # type: ignore[operator]
+        told = self._labels(categories)
+        terms: dict[str, Tensor] = self.decoder.losses(self.scaler(features), **told)  # type: ignore[operator]
         return terms
 
-    def pairs(self, features: Sequence[Tensor]) -> Sequence[tuple[Tensor, Tensor]]:
+    def pairs(self, features: Sequence[Tensor], categories: Sequence[str] = ()) -> Sequence[tuple[Tensor, Tensor]]:
         """The decoder's targets and reconstructions of features as the backbone gives them."""
-        found: Sequence[tuple[Tensor, Tensor]] = self.decoder.pairs(self.scaler(features))  # type: ignore[operator]
+        found: Sequence[tuple[Tensor, Tensor]]
+        found = self.decoder.pairs(self.scaler(features), **self._labels(categories))  # type: ignore[operator]
         return found
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -65,9 +77,10 @@ class FeatureReconstruction(nn.Module):
             return groups
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
-    def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int]) -> Tensor:
+    def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int], categories: Sequence[str] = ()) -> Tensor:
         """The decoder's maps (B, height, width) on features as the backbone gives them."""
-        maps: Tensor = self.decoder.anomaly_map(self.scaler(features), size)  # type: ignore[operator]
+        told = self._labels(categories)
+        maps: Tensor = self.decoder.anomaly_map(self.scaler(features), size, **told)  # type: ignore[operator]
         return maps
 
     def level_maps(self, images: Tensor) -> Tensor:
@@ -80,3 +93,22 @@ class FeatureReconstruction(nn.Module):
             raise InputError("this model has one map per image, not one per level")
         by_level: Callable[..., Tensor] = self.decoder.level_maps  # type: ignore[assignment]
         return by_level(self.scaler(self.backbone(images)), images.shape[-2:])
+
+    def _labels(self, categories: Sequence[str]) -> dict[str, Tensor]:
+        """What the decoder is told beside features: nothing, or the places of these categories among those it knows.
+
+        Raises:
+            InputError: it must be told and is not, or does not know one.
+        """
+        if not self.needs_categories:
+            return {}
+        known: Sequence[str] = self.decoder.categories  # type: ignore[assignment]
+        if not categories:
+            raise InputError(f"this model must be told the category of every image; it knows {', '.join(known)}")
+        unknown = sorted(set(categories) - set(known))
+        if unknown:
+            raise InputError(
+                f"this model knows only the categories that it was trained on, {', '.join(known)}, and not "
+                f"{', '.join(unknown)}; train it on normal images of these too, or leave them out with --categories"
+            )
+        return {"labels": torch.tensor([known.index(name) for name in categories], device=self.backbone.mean.device)}

@@ -31,7 +31,8 @@ def fit_tiny(tmp_path):
 
     def fit(make_method, settings):
         folder = tmp_path / f"training_{next(runs)}"
-        method = make_method(replace(options, settings=common | settings, folder=folder))
+        given = {name: value for name, value in (common | settings).items() if value is not None}
+        method = make_method(replace(options, settings=given, folder=folder))
         method.fit(samples)
         with (folder / LOG).open() as file:
             log = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]

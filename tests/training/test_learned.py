@@ -32,7 +32,7 @@ class Model(nn.Module):
         super().__init__()
         self.backbone, self.decoder, self.reconstruct = Backbone(), None, reconstruct
 
-    def pairs(self, features):
+    def pairs(self, features, categories):
         return [(values, self.reconstruct(values)) for values in features]
 
 
