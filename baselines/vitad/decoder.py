@@ -23,7 +23,8 @@ class ViTDecoder(nn.Module):
         self, grid: tuple[int, int], channels: int, n_heads: int, n_layers: int, level_channels: Sequence[int]
     ) -> None:
         super().__init__()
-        self.grid, self.every = grid, n_layers // len(level_channels)
+        self.shapes = [(own, *grid) for own in reversed(level_channels)]
+        self.every = n_layers // len(level_channels)
         self.position = nn.Parameter(torch.empty(1, grid[0] * grid[1], channels))
         self.blocks = nn.ModuleList(Block(channels, n_heads, qkv_bias=True) for _ in range(n_layers))
         self.heads = nn.ModuleList(
@@ -42,8 +43,6 @@ class ViTDecoder(nn.Module):
         for number, block in enumerate(self.blocks, start=1):
             tokens = block(tokens)
             if number % self.every == 0:
-                level: Tensor = self.heads[len(levels)](tokens)
-                levels.append(
-                    level.transpose(1, 2).reshape(len(level), -1, *self.grid)
-                )  # (B, N, C) -> (B, C, rows, columns)
+                level, shape = self.heads[len(levels)](tokens), self.shapes[len(levels)]
+                levels.append(level.transpose(1, 2).reshape(-1, *shape))  # (B, N, C) -> (B, C, rows, columns)
         return levels[::-1]

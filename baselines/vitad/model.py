@@ -25,12 +25,16 @@ class ViTAD(nn.Module):
 
     Args:
         level_channels: channels of the encoder's features, shallowest first; the last are what the decoder starts from.
+        strides: of the same features; tokens have that of the last that is rebuilt.
         grid: rows and columns of tokens.
         settings: the other numbers.
     """
 
-    def __init__(self, level_channels: Sequence[int], grid: tuple[int, int], settings: ViTADSettings) -> None:
+    def __init__(
+        self, level_channels: Sequence[int], strides: Sequence[int], grid: tuple[int, int], settings: ViTADSettings
+    ) -> None:
         super().__init__()
+        self.scales = [strides[-2] / stride for stride in strides]  # cells per token along an axis
         self.grid, self.smoothing = grid, settings.smoothing
         *rebuilt, last = level_channels
         self.fuser = Fuser(last, settings.channels)
@@ -38,13 +42,13 @@ class ViTAD(nn.Module):
 
     def forward(self, features: Sequence[Tensor]) -> list[tuple[Tensor, Tensor]]:
         """The encoder's features and what the decoder makes of them, (B, C_k, rows, columns) per level."""
-        *targets, last = (self._on_grid(values) for values in features)
+        *targets, last = map(self._on_grid, features, self.scales)
         return list(zip(targets, self.decoder(self.fuser(last)), strict=True))
 
-    def _on_grid(self, values: Tensor) -> Tensor:
+    def _on_grid(self, values: Tensor, scale: float) -> Tensor:
         """Means of cells where there are more than tokens, and values between cells where there are fewer."""
-        if values.shape[2] > self.grid[0]:
-            return functional.adaptive_avg_pool2d(values, self.grid)
+        if scale >= 1:
+            return functional.avg_pool2d(values, int(scale)) if scale > 1 else values
         return functional.interpolate(values, self.grid, mode="bilinear", align_corners=False)
 
     def losses(self, features: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -109,10 +113,10 @@ def build_vitad(settings: ViTADSettings, weights: Path | None = None, pretrained
         raise InputError(f"channels {settings.channels} is not a multiple of n_heads {settings.n_heads}")
     places: dict[str, Any] = {"blocks": settings.blocks} if plain else {"strides": settings.strides}
     backbone = Backbone(settings.backbone, weights=weights, pretrained=pretrained, image_size=settings.size, **places)
-    settings.grid(backbone.strides)
-    height, width = settings.size
-    grid = height // backbone.strides[-2], width // backbone.strides[-2]
-    return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), ViTAD(backbone.channels, grid, settings))
+    rows, columns = settings.grid(backbone.strides)
+    finer = max(backbone.strides) // backbone.strides[-2]
+    decoder = ViTAD(backbone.channels, backbone.strides, (rows * finer, columns * finer), settings)
+    return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:

@@ -22,7 +22,7 @@ TINY = {"channels": "32", "n_heads": "2", "n_steps": "30"}
 @pytest.fixture
 def net():
     torch.manual_seed(0)
-    return ViTAD(CHANNELS, GRID, SETTINGS).eval()
+    return ViTAD(CHANNELS, (16,) * 4, GRID, SETTINGS).eval()
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_the_decoder_gives_the_deepest_level_first():
 
 def test_features_of_a_convolutional_backbone_meet_on_the_grid_of_the_last_that_is_rebuilt():
     torch.manual_seed(0)
-    net = ViTAD((3, 5, 7, 9), (4, 6), SETTINGS)
+    net = ViTAD((3, 5, 7, 9), (4, 8, 16, 32), (4, 6), SETTINGS)
     given = [torch.randn(2, n, 16 // 2**level, 24 // 2**level) for level, n in enumerate((3, 5, 7, 9))]
     pairs = net(given)
     assert [target.shape for target, _ in pairs] == [(2, n, 4, 6) for n in (3, 5, 7)]
