@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -27,31 +28,44 @@ class Backbone(nn.Module):
     Args:
         name: timm model, for instance ``tf_efficientnet_b4`` (the paper's) or ``tf_efficientnet_lite0``.
         strides: strides of the wanted features, ascending; each must be one of the network's.
+        blocks: in the place of strides, of a plain transformer, which has one stride: the blocks, numbered from 1,
+            after which features are wanted, ascending; they are not normalised, and the class token is left out.
+        image_size: height and width of the images, to which a plain transformer's positions are resampled.
         weights: a state dict on disk; None takes those of an installed package (see ``BACKBONES``) or of timm's hub.
         pretrained: False leaves the network random, for a checkpoint that brings its weights.
 
     Attributes:
-        channels: channels per feature, in the order of ``strides``.
+        channels: channels per feature, in the order of ``strides`` or ``blocks``.
+        strides: strides of the features, in that order.
 
     Raises:
-        InputError: timm has no such network, it lacks a stride, or the file does not fit it.
+        InputError: timm has no such network, it lacks a stride or block, or the file does not fit it.
         MissingWeightsError: no weights can be found.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, name: str, strides: Sequence[int], weights: Path | None = None, pretrained: bool = True) -> None:
+    def __init__(
+        self,
+        name: str,
+        strides: Sequence[int] = (),
+        weights: Path | None = None,
+        pretrained: bool = True,
+        blocks: Sequence[int] = (),
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
-        if not timm.is_model(name.split(".")[0]):
-            raise InputError(f"timm has no model {name}: {near_matches(name, timm.list_models())[:200]}")
-        indices = _indices(name, strides)
-        self.name, self.strides = name, tuple(strides)
+        indices = _block_indices(name, blocks) if blocks else _stride_indices(name, strides)
         self.network = timm.create_model(name, features_only=True, out_indices=indices, pretrained=False)
-        self.channels: tuple[int, ...] = tuple(self.network.feature_info.channels())  # type: ignore[union-attr,operator]
+        info: Any = self.network.feature_info
+        self.name, self.strides = name, tuple(info.reduction())
+        self.channels: tuple[int, ...] = tuple(info.channels())
         config = timm.models.get_pretrained_cfg(name)
         if pretrained:
             load_into(self.network, load_weights(name, weights), name, weights)
+        if blocks and image_size:
+            self.network.model.set_input_size(image_size)  # type: ignore[union-attr,operator]
         self.register_buffer(
             "mean", torch.tensor(config.mean if config else (0.5,) * 3).view(1, 3, 1, 1) * 255, persistent=False
         )
@@ -190,16 +204,42 @@ def _no_waiting_for_the_hub() -> Iterator[None]:
         hub.HF_HUB_OFFLINE = before
 
 
-def _indices(name: str, strides: Sequence[int]) -> tuple[int, ...]:
+def is_plain(name: str) -> bool:
+    """Whether a network is a plain one, with features of one stride after each of its blocks, as a ViT is.
+
+    Raises:
+        InputError: timm has no such network, or it gives no features.
+    """
+    strides = [entry["reduction"] for entry in _features(name).info]
+    return len(strides) > 1 and len(set(strides)) == 1
+
+
+def _features(name: str) -> Any:
+    """What timm knows of the features that a network can give."""
+    if not timm.is_model(name.split(".")[0]):
+        raise InputError(f"timm has no model {name}: {near_matches(name, timm.list_models())[:200]}")
     try:
-        network = timm.create_model(name, features_only=True, pretrained=False)
-        reductions = network.feature_info.reduction()  # type: ignore[union-attr,operator]
+        return timm.create_model(name, features_only=True, pretrained=False).feature_info
     except (RuntimeError, AttributeError) as error:
-        raise InputError(f"{name} gives no feature pyramid; choose a convolutional timm model") from error
+        raise InputError(f"{name} gives no features of single layers; choose another timm model") from error
+
+
+def _stride_indices(name: str, strides: Sequence[int]) -> tuple[int, ...]:
+    reductions = _features(name).reduction()
     lacking = [stride for stride in strides if stride not in reductions]
     if lacking:
         raise InputError(f"{name} has features at strides {reductions}, not at {lacking}; choose another backbone")
     return tuple(reductions.index(stride) for stride in strides)
+
+
+def _block_indices(name: str, blocks: Sequence[int]) -> tuple[int, ...]:
+    n_blocks = len(_features(name).info)
+    if not is_plain(name) or any(not 1 <= block <= n_blocks for block in blocks) or sorted(set(blocks)) != list(blocks):
+        raise InputError(
+            f"features after the blocks {list(blocks)} need a plain transformer that has them, in ascending order; "
+            f"{name} has {n_blocks} of {'one stride' if is_plain(name) else 'several strides'}"
+        )
+    return tuple(block - 1 for block in blocks)
 
 
 def _read_state(file: Path) -> Mapping[str, Tensor]:
@@ -223,13 +263,13 @@ def _size(tensor: Tensor) -> str:
 
 
 def _flatten(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """Rename ``layer1.0.x`` to ``layer1_0_x``-style keys where timm flattened the network for feature extraction."""
+    """Rename keys as timm does for feature extraction: ``layer1.0.x`` to ``layer1_0_x``, or ``x`` to ``model.x``."""
     wanted = network.state_dict()
     renamed = {}
     for key, value in state.items():
         parts = key.split(".")
         flat = "_".join(parts[:2]) + "." + ".".join(parts[2:])
-        renamed[key if key in wanted or flat not in wanted else flat] = value
+        renamed[next((name for name in (key, flat, f"model.{key}") if name in wanted), key)] = value
     return renamed
 
 

@@ -178,9 +178,10 @@ def _take_gradients(
     size = settings.batch_size * fabric.world_size
     own = slice(fabric.global_rank * settings.batch_size, (fabric.global_rank + 1) * settings.batch_size)
     with fabric.autocast():
-        order = image_order(source.categories, seed, step * size, size, settings.sampling == "balanced")
-        batch = source.batch(order[own], draws)
-    terms: dict[str, Tensor] = model.losses(batch, progress)
+        order = image_order(source.categories, seed, step * size, size, settings.sampling == "balanced")[own]
+        batch = source.batch(order, draws)
+    told = {"categories": [source.categories[index] for index in order]} if model.needs_categories else {}
+    terms: dict[str, Tensor] = model.losses(batch, progress, **told)
     loss = torch.stack(list(terms.values())).sum()
     optimiser.zero_grad()
     fabric.backward(loss)

@@ -88,15 +88,16 @@ def learned_of(model: Network, images: NDArray[np.uint8], categories: Sequence[s
             for start in range(0, len(own), _BATCH)
         )
         seen = batches if model.sees_images else map(model.backbone, batches)
-        found[category] = _told_apart(model, seen) if model.tells_apart else _reconstructed(model, seen)
+        found[category] = _told_apart(model, seen) if model.tells_apart else _reconstructed(model, seen, category)
     model.train(was_training)
     return found
 
 
-def _reconstructed(model: Network, batches: Iterable[Any]) -> Learned:
+def _reconstructed(model: Network, batches: Iterable[Any], category: str) -> Learned:
     sums: list[_Sums] = []
     for batch in batches:
-        pairs = model.pairs(batch)
+        told = {"categories": [category] * len(batch[0])} if model.needs_categories else {}
+        pairs = model.pairs(batch, **told)
         sums = sums or [_Sums() for _ in pairs]
         for level, pair in zip(sums, pairs, strict=True):
             level.add(*pair)

@@ -1,8 +1,11 @@
 """A method that trains a Network: what UniAS, UniAD and their kin do alike."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +19,7 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
-from aseg_bench.records import AnomalyMap, Finding, Sample
+from aseg_bench.records import AnomalyMap, Case, Finding, Sample
 from aseg_bench.training.checkpoints import CHECKPOINT, TrainingJob, TrainingState, load_weights_into, read_checkpoint
 from aseg_bench.training.costs import costs_of, cut_short, restart_peak
 from aseg_bench.training.data import Augmentation, FeatureSource, ImageSource, Source, load_images
@@ -29,6 +32,10 @@ from aseg_bench.training.settings import TrainingSettings, plain
 from aseg_bench.training.tiles import Tiling
 
 _PREDICT_BATCH = 16
+_TOLD = (
+    "is told the category of every test image, which the other methods are not: it is one model for all categories in "
+    "its weights only, and cannot map an image of unknown category"
+)
 
 
 class TrainedMethod:
@@ -63,10 +70,15 @@ class TrainedMethod:
         self.findings: list[Finding] = []
         self._training: dict[str, Any] = {}
         self._settings, self._options, self._augmentation = settings, options, augmentation
-        with torch.random.fork_rng([]):  # models are built on the CPU
-            torch.manual_seed(options.seed)
+        with self._seeded():
             self.model = build()
         self._fabric = make_fabric(options, self.model.learns_in_turns)
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        with torch.random.fork_rng([]):  # models are built on the CPU
+            torch.manual_seed(self._options.seed)
+            yield
 
     @property
     def about(self) -> dict[str, Any]:
@@ -94,6 +106,9 @@ class TrainedMethod:
         images = load_images(train_samples, tiling, self._options.quiet)
         job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
         categories = tuple(sample.category for sample in train_samples for _ in range(tiling.n_tiles))
+        if self.model.needs_categories:
+            with self._seeded():
+                self.model.set_categories(sorted(set(categories)))
         data = TrainingData(images, categories, self._augmentation)
         if self._fabric.strategy.launcher and not torch.distributed.is_torchelastic_launched():
             state = self._fit_in_processes(data, job)
@@ -109,6 +124,8 @@ class TrainedMethod:
         dataset = train_samples[0].dataset
         self.findings = cut_short(self._training, self.name, dataset)
         self.findings += not_learned(self.learned, self.name, dataset)
+        if self.model.needs_categories:
+            self.findings.append(Finding("told", _TOLD, Case(self.name, dataset, "")))
 
     def _fit_in_processes(self, data: "TrainingData", job: TrainingJob) -> TrainingState:
         """Train in separate processes; only the checkpoint comes back from them."""
@@ -130,7 +147,11 @@ class TrainedMethod:
         return TrainingState(**content["state"])
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
-        """Yield one map per sample, in order, of the setting ``image_size``, or of the size of all tiles together."""
+        """Yield one map per sample, in order, of the setting ``image_size``, or of the size of all tiles together.
+
+        Raises:
+            InputError: an image cannot be read, or the model must be told a category that it does not know.
+        """
         self.model.to(self._fabric.device)
         return maps_of(self.model, samples, self._settings.tiling, self._fabric)
 
@@ -183,18 +204,27 @@ def _fit_silently(fabric: Fabric, model: Network, data: TrainingData, job: Train
 
 def maps_of(model: Network, samples: Sequence[Sample], tiling: Tiling, fabric: Fabric) -> Iterator[AnomalyMap]:
     """Yield one map per sample, in order, of the size of all tiles together; the model is on the fabric's device."""
-    for start in range(0, len(samples), _PREDICT_BATCH):
-        batch = samples[start : start + _PREDICT_BATCH]
+    for batch in _batches(samples, model.needs_categories):
         images = load_images(batch, tiling, quiet=True)
         with fabric.autocast():
-            maps = tiling.mapped(images, partial(predict_maps, model))
+            maps = tiling.mapped(images, partial(predict_maps, model, category=batch[0].category))
         for sample, scores in zip(batch, maps, strict=True):
             yield AnomalyMap(sample, scores)
 
 
+def _batches(samples: Sequence[Sample], of_one_category: bool) -> Iterator[Sequence[Sample]]:
+    """Samples in order, those of a batch of one category where the model is told which."""
+    runs = [list(run) for _, run in groupby(samples, attrgetter("category"))] if of_one_category else [samples]
+    for run in runs:
+        for start in range(0, len(run), _PREDICT_BATCH):
+            yield run[start : start + _PREDICT_BATCH]
+
+
 @torch.inference_mode()
-def predict_maps(model: Network, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Maps (B, H, W) of images (B, 3, H, W), on the model's device."""
+def predict_maps(model: Network, images: NDArray[np.uint8], category: str = "") -> NDArray[np.float32]:
+    """Maps (B, H, W) of images (B, 3, H, W), on the model's device; the category is for a model that must be told."""
     model.eval()
-    maps: NDArray[np.float32] = model(torch.from_numpy(images).to(model.backbone.mean.device)).float().cpu().numpy()
+    batch = torch.from_numpy(images).to(model.backbone.mean.device)
+    found = model(batch, categories=[category] * len(batch)) if model.needs_categories else model(batch)
+    maps: NDArray[np.float32] = found.float().cpu().numpy()
     return maps

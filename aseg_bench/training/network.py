@@ -1,6 +1,6 @@
 """What the engine trains: a frozen backbone, and parts that learn from its features or from images."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from torch import Tensor, nn
@@ -19,12 +19,15 @@ class Network(nn.Module):
         sees_images: a batch is images (B, 3, H, W) as above; else features as the backbone gives them, a tensor
             (B, C, H, W) per level.
         learns_in_turns: not all parts learn in every step.
+        needs_categories: it must be told the category of every image, as ``categories`` of its call, ``losses`` and
+            ``pairs``.
         tells_apart: it has ``judged``; else ``pairs``, the targets and reconstructions (B, C, ...positions) of a batch.
         about: plain values that the record of a run keeps.
     """
 
     sees_images: ClassVar[bool] = False
     learns_in_turns: ClassVar[bool] = False
+    needs_categories: bool = False
     tells_apart: bool = False
 
     def __init__(self, backbone: Backbone) -> None:
@@ -42,6 +45,10 @@ class Network(nn.Module):
 
     def judged(self, batch: Any) -> tuple[Tensor, Tensor]:
         """Scores of what is normal and of what was spoilt: higher is more normal, 0 undecided."""
+        raise NotImplementedError
+
+    def set_categories(self, names: Sequence[str]) -> None:
+        """Tell a model that needs categories which there are, before it is trained."""
         raise NotImplementedError
 
     def parameter_groups(self) -> list[dict[str, Any]]:

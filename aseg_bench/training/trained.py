@@ -34,11 +34,19 @@ class TrainedModel:
         tiling: as given.
         size: height and width of all tiles together: that of pictures as they go in, and of maps as they come out.
         method: key of the method whose checkpoints are taken; empty takes those of all.
+
+    Raises:
+        InputError: the model must be told the category of every picture, as HVQ-Trans must.
     """
 
     method: ClassVar[str] = ""
 
     def __init__(self, model: Network, tiling: Tiling, device: torch.device) -> None:
+        if model.needs_categories:
+            raise InputError(
+                "this model must be told the category of every picture, and pictures alone do not say it; let "
+                "`aseg-bench run` map test images of the categories that it was trained on, or train another method"
+            )
         self.model, self.tiling = model.eval().to(device), tiling
         self.size, self._device = tiling.size, device
 
@@ -51,7 +59,7 @@ class TrainedModel:
             device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
 
         Raises:
-            InputError: the method of the checkpoint is not installed, or cannot be loaded from one.
+            InputError: the method of the checkpoint is not installed, cannot be loaded from one, or needs categories.
             TrainingError: the file is missing, truncated or of another method, or there is no such device.
         """
         file = Path(file)

@@ -1,4 +1,4 @@
-"""ViTAD, and every other method of the ADer toolbox.
+"""ViTAD (Zhang et al., CVIU 2025): a plain ViT decoder rebuilds a plain ViT's features; and the maps of all of ADer.
 
 ADer writes ``tmp/<i>/<rank>.pth`` when it runs distributed, without the images' paths. To name them, add to the
 trainer's ``test`` ``img_paths.append(self.img_path)`` and to its results ``img_paths=img_paths``. On a single device
@@ -9,7 +9,7 @@ save the concatenated results instead::
 Without paths the maps are scored with the masks in the same file, and no data set may be named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,29 @@ import numpy as np
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import files_below
-from aseg_bench.methods import MethodFacts
+from aseg_bench.methods import Method, MethodFacts, MethodOptions
 from aseg_bench.predictions.loading import as_text, flattened, mentions, read_torch
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
 from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
+
+
+def _build(options: MethodOptions) -> Method:
+    from baselines.vitad.model import make_method  # torch is imported when a model is made, not when methods are listed
+
+    return make_method(options)
+
+
+def _presets() -> Mapping[str, Any]:
+    from baselines.vitad.settings import PRESETS
+
+    return PRESETS
+
+
+def _model(settings: Any) -> Any:
+    from baselines.vitad.model import build_vitad
+
+    return build_vitad(settings, pretrained=False)
+
 
 METHOD = MethodFacts(
     name="vitad",
@@ -34,6 +53,9 @@ METHOD = MethodFacts(
     reader="ader",
     published="ViTAD",
     dump=__doc__ or "",
+    presets=_presets,
+    build=_build,
+    model=_model,
 )
 
 
