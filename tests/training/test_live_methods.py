@@ -32,3 +32,10 @@ def test_the_seed_settles_everything_and_another_gives_other_maps(
         found.append(np.stack([anomaly_map.scores for anomaly_map in method.predict(samples)]))
     assert (found[0] == found[1]).all()
     assert (found[0] != found[2]).any()
+
+
+@pytest.mark.parametrize("name", LIVE)
+def test_every_method_has_the_presets_that_one_command_may_ask_of_all(name: str) -> None:
+    presets = LIVE[name].presets
+    assert presets is not None
+    assert {"cpu", "quick", "paper"} <= presets().keys()
