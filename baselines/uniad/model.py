@@ -1,15 +1,17 @@
 """UniAD, written from the paper and from facts of the authors' release (commit a5b9d9d); no code is taken from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.backbone import Backbone
+from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, jitter, neighbour_mask
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
@@ -18,6 +20,33 @@ from baselines.uniad.settings import PRESETS, UniADSettings
 
 Norms = Literal["after", "before"]
 STRIDES = (2, 4, 8, 16)  # blocks 1, 5, 9 and 21 of EfficientNet-B4
+
+
+# names in the authors' code, and here
+_OFFICIAL = {
+    "learned.": "",
+    "official.reconstruction.": "",
+    "pos_embed.row_embed.weight": "rows",
+    "pos_embed.col_embed.weight": "columns",
+    "input_proj.": "project.",
+    "output_proj.": "restore.",
+    "transformer.encoder.norm.": "encoded.",
+    "transformer.decoder.norm.": "decoded.",
+}
+_OFFICIAL_LAYERS = {
+    "transformer.encoder.layers.{}.self_attn.": "encode.{}.attend.",
+    "transformer.encoder.layers.{}.norm1.": "encode.{}.norm.",
+    "transformer.encoder.layers.{}.linear1.": "encode_ffn.{}.layers.0.",
+    "transformer.encoder.layers.{}.linear2.": "encode_ffn.{}.layers.3.",
+    "transformer.encoder.layers.{}.norm2.": "encode_ffn.{}.norm.",
+    "transformer.decoder.layers.{}.self_attn.": "ask_memory.{}.attend.",
+    "transformer.decoder.layers.{}.norm1.": "ask_memory.{}.norm.",
+    "transformer.decoder.layers.{}.multihead_attn.": "ask_previous.{}.attend.",
+    "transformer.decoder.layers.{}.norm2.": "ask_previous.{}.norm.",
+    "transformer.decoder.layers.{}.linear1.": "decode_ffn.{}.layers.0.",
+    "transformer.decoder.layers.{}.linear2.": "decode_ffn.{}.layers.3.",
+    "transformer.decoder.layers.{}.norm3.": "decode_ffn.{}.norm.",
+}
 
 
 class Attention(nn.Module):
@@ -155,6 +184,30 @@ def build_uniad(settings: UniADSettings, weights: Path | None = None, pretrained
     backbone = Backbone(settings.backbone, STRIDES, weights, pretrained)
     decoder = UniADDecoder(backbone.channels, grid, settings)
     return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
+
+
+def load_official(model: FeatureReconstruction, state: Mapping[str, Tensor]) -> None:
+    """Load the ``state_dict`` of the authors' ``ckpt.pth.tar``, for the preset ``paper``.
+
+    Their backbone is never trained; its entries are passed over, since ours is timm's of the same ImageNet weights.
+
+    Args:
+        model: gets the weights.
+        state: entries by name, with or without the ``module.`` of distributed training.
+
+    Raises:
+        InputError: an entry has no place here, has another shape, or is missing.
+    """
+    entries = {name.removeprefix("module."): values for name, values in state.items()}
+    decoder = cast(UniADDecoder, model.decoder)
+    layers = range(len(decoder.encode))
+    name = "reconstruction.transformer.decoder.layers.{}.learned_embed.weight"
+    if any(name.format(layer) not in entries for layer in layers):
+        raise InputError(f"the official weights lack {name.format(layers[-1])}; they go with the preset paper")
+    queries = torch.stack([entries.pop(name.format(layer)) for layer in layers])
+    names = {old.format(layer): new.format(layer) for layer in layers for old, new in _OFFICIAL_LAYERS.items()}
+    parts = {"official": entries, "learned": {"queries": queries}}
+    load_renamed(decoder, parts, _OFFICIAL | names, unused=["official.backbone."])
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:

@@ -5,10 +5,12 @@ import pytest
 import tifffile
 import torch
 from PIL import Image
+from torch import nn
 
+from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.checkpoints import TrainingJob, TrainingState, write_checkpoint
-from baselines.uniad.model import UniADDecoder, build_uniad
+from baselines.uniad.model import UniADDecoder, build_uniad, load_official
 from baselines.uniad.settings import PRESETS, UniADSettings
 
 CHANNELS = (4, 6)
@@ -126,3 +128,74 @@ def test_onnx_gives_the_maps_of_torch_for_any_number_of_images(call, trained, tm
         (maps,) = session.run(None, {"images": images.numpy()})
         with torch.inference_mode():
             np.testing.assert_allclose(maps, model(images).numpy(), rtol=1e-4, atol=1e-4)
+
+
+class Official(nn.Module):
+    """The modules of the authors' reconstruction by their names; torch's own layers are named as theirs are."""
+
+    def __init__(self, n_features, width, hidden, n_layers, grid):
+        super().__init__()
+        sizes = {"d_model": width, "nhead": 2, "dim_feedforward": hidden, "dropout": 0.0, "batch_first": True}
+        self.input_proj, self.output_proj = nn.Linear(n_features, width), nn.Linear(width, n_features)
+        self.pos_embed = nn.ModuleDict(
+            {name: nn.Embedding(side, width // 2) for name, side in zip(("row_embed", "col_embed"), grid, strict=True)}
+        )
+        encoder = nn.ModuleDict({"layers": nn.ModuleList(nn.TransformerEncoderLayer(**sizes) for _ in range(n_layers))})
+        decoder = nn.ModuleDict(
+            {
+                "layers": nn.ModuleList(nn.TransformerDecoderLayer(**sizes) for _ in range(n_layers)),
+                "norm": nn.LayerNorm(width),
+            }
+        )
+        for layer in decoder["layers"]:
+            layer.learned_embed = nn.Embedding(grid[0] * grid[1], width)
+        self.transformer = nn.ModuleDict({"encoder": encoder, "decoder": decoder})
+
+    def forward(self, tokens, mask):
+        rows, columns = self.pos_embed["row_embed"].weight, self.pos_embed["col_embed"].weight
+        place = torch.stack([torch.cat([column, row]) for row in rows for column in columns])
+
+        def found(attend, query, memory):
+            return attend(query + place, memory + place, memory, attn_mask=mask)[0]
+
+        def fed(layer, values):
+            return layer.linear2(layer.linear1(values).relu())
+
+        memory = self.input_proj(tokens)
+        for layer in self.transformer["encoder"]["layers"]:
+            memory = layer.norm1(memory + found(layer.self_attn, memory, memory))
+            memory = layer.norm2(memory + fed(layer, memory))
+        last = memory
+        for layer in self.transformer["decoder"]["layers"]:
+            query = layer.learned_embed.weight.expand(len(tokens), -1, -1)
+            query = layer.norm1(query + found(layer.self_attn, query, memory))
+            query = layer.norm2(query + found(layer.multihead_attn, query, last))
+            last = layer.norm3(query + fed(layer, query))
+        return self.output_proj(self.transformer["decoder"]["norm"](last))
+
+
+def test_an_official_checkpoint_loads_whole_and_reconstructs_as_the_authors_layers_do():
+    torch.manual_seed(0)
+    settings = replace(SETTINGS, backbone="test_efficientnet", image_size="64x96")
+    model = build_uniad(settings, pretrained=False).eval()
+    n_features = sum(model.backbone.channels)
+    official = Official(n_features, 16, 16, 2, (4, 6)).eval()
+    for parameter in official.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    state = {f"module.reconstruction.{name}": values for name, values in official.state_dict().items()}
+    state["module.backbone._conv_stem.weight"] = torch.zeros(3)
+    load_official(model, state)
+    sizes = [(side[0] // stride, side[1] // stride) for side, stride in zip([(64, 96)] * 4, (2, 4, 8, 16), strict=True)]
+    features = [torch.randn(2, c, *size) for c, size in zip(model.backbone.channels, sizes, strict=True)]
+    with torch.inference_mode():
+        target, reconstructed = model.decoder(features)
+        torch.testing.assert_close(reconstructed, official(target, model.decoder.mask), atol=1e-5, rtol=1e-5)
+    for change, text in (
+        (lambda entries: entries.pop("module.reconstruction.input_proj.bias"), "project.bias is missing"),
+        (lambda entries: entries.update({"module.neck.a": torch.zeros(1)}), "official.neck.a has no place"),
+        (lambda entries: entries.pop(next(n for n in entries if "learned_embed" in n)), "the official weights lack"),
+    ):
+        changed = dict(state)
+        change(changed)
+        with pytest.raises(InputError, match=text):
+            load_official(model, changed)
