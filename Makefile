@@ -9,8 +9,8 @@ OUT ?= runs/demo
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-demo: .venv/models ## install, train UniAS and UniAD on the embedded data set, print the tables and where the report is
-	$(BIN)/aseg-bench run --methods uni_as,uniad --dataset demo --out $(OUT)
+demo: .venv/models ## install, run UniAS, UniAD and PatchCore on the embedded data set, print the tables and where the report is
+	$(BIN)/aseg-bench run --methods uni_as,uniad,patchcore --preset quick --dataset demo --out $(OUT)
 
 test: .venv/dev ## install and run all tests
 	$(BIN)/python -m pytest

@@ -83,6 +83,22 @@ def coverage(
 
 
 @app.command()
+def claims(
+    data_root: Annotated[
+        list[Path] | None, typer.Option(help="Folder of categories as MVTec-AD has them; may be repeated. None: demo.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="The file to write.")] = Path("docs/claims.md"),
+    work: Annotated[Path, typer.Option(help="Keeps runs; finished ones are not done again.")] = Path("runs/claims"),
+    quick: Annotated[bool, typer.Option("--quick", help="Two steps of training, to try this program.")] = False,
+) -> None:
+    """Test the claims of the source paper on your categories, UniAS against nearest neighbours among them."""
+    from benchmarks.claims import write_report
+
+    write_report(out, work, data_root or [], quick)
+    print(f"wrote {out}")
+
+
+@app.command()
 def paper(out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports")) -> None:
     """Print the source paper's tables with recomputed means, and draw the inflation of published numbers."""
     with tempfile.TemporaryDirectory() as work:
@@ -102,8 +118,9 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     run: Annotated[Path, typer.Option(help="Folder of the run; a finished one is not done again.")] = Path("runs/demo"),
 ) -> None:
-    """Train UniAS and UniAD on the embedded data set, as `make demo` does; keep scores, tables and a figure."""
-    _aseg_bench("run", "--methods", "uni_as,uniad", "--dataset", "demo", "--out", run)
+    """Run what `make demo` runs on the embedded data set; keep scores, tables and a figure."""
+    methods = ("--methods", "uni_as,uniad,patchcore", "--preset", "quick")
+    _aseg_bench("run", *methods, "--dataset", "demo", "--out", run)
     report = ("report/tables.md", "report/tables.tex", "report/figures/inflation_demo.png")
     _keep(run, out / "demo", "scores.csv", "run.json", *report)
 

@@ -1,7 +1,16 @@
 """Every error that a user can cause. The text says what is wrong, where, and how to fix it."""
 
+import re
 from collections.abc import Sequence
 from difflib import get_close_matches
+from importlib.metadata import requires
+
+_DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
+    "sklearn": "scikit-learn",
+}
 
 
 class AsegBenchError(Exception):
@@ -34,3 +43,18 @@ def near_matches(name: str, known: Sequence[str]) -> str:
 def first_few(names: Sequence[str], n: int = 5) -> str:
     """The first few of some names, and how many more there are: ``a, b, c, d, e and 7 more``."""
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
+
+
+def how_to_install(module: str) -> str:
+    """The command that brings a missing module: the extra that has it, else its own package.
+
+    Args:
+        module: as it is imported, for instance ``torch.nn``.
+    """
+    top = module.split(".")[0]
+    package = _DISTRIBUTIONS.get(top, top).replace("_", "-")
+    for requirement in requires("aseg-bench") or ():
+        name, extra = re.match(r"[\w.-]+", requirement), re.search(r"extra == .([\w-]+)", requirement)
+        if extra and name and name[0].lower().replace("_", "-") == package.lower():
+            return f"pip install 'aseg-bench[{extra[1]}]'"
+    return f"pip install {package}"

@@ -13,13 +13,16 @@ from aseg_bench.errors import InputError, near_matches
 from aseg_bench.records import AnomalyMap, Sample
 
 NOT_LEARNED, MEAN_PICTURE = "not_learned", "mean_picture"  # findings on categories that a training has hardly learned
+CUT_SHORT = "cut_short"  # finding on a training that --max-minutes has ended
+DISQUALIFYING = frozenset({NOT_LEARNED, CUT_SHORT})  # what is so found is neither best nor ranked
 ENTRY_POINTS = "aseg_bench.methods"
 
 
 class Method(Protocol):
     """A method to benchmark. ``fit`` gets the normal training images of all categories at once (one-for-all).
 
-    A method may also have ``about``, a mapping of plain values that the record of a run keeps after ``predict``.
+    A method may also have ``about``, a mapping of plain values that the record of a run keeps after ``predict``; the
+    README lists the keys that Table "cost" shows (``aseg_bench.training.costs`` finds those of a torch module).
     """
 
     name: str

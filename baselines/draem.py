@@ -1,4 +1,4 @@
-"""DRAEM, by its official code.
+"""DRAEM, by its official code; as a live model it is ``anomalib:Draem``.
 
 To save its maps, put this into ``test_DRAEM.py``, right after the line that cuts the flat scores to length::
 

@@ -1,12 +1,18 @@
+import csv
 import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from aseg_bench.analysis.resampling import Resampled
+from aseg_bench.errors import InputError
+from benchmarks import claims, differences
 from benchmarks.browser import why_not
 from benchmarks.coverage import KINDS
 from benchmarks.coverage import write_report as write_coverage
@@ -95,3 +101,69 @@ def test_a_peer_that_is_not_there_or_too_slow_is_left_out(monkeypatch):
 
 def test_the_full_race_has_the_promised_sizes():
     assert [round(n * FULL.side**2 / 1e6) for n in FULL.n_images] == [5, 20, 80]
+
+
+def numbers_of(estimates, rng, spread=0.01):
+    """Resampled metrics of categories that have these values."""
+    return {
+        ("set", f"category {index}"): {
+            metric: Resampled(value, value + spread * rng.standard_normal(400), None, 0.0)
+            for metric in ("pixel_auroc", "pixel_ap")
+        }
+        for index, value in enumerate(estimates)
+    }
+
+
+def test_a_difference_counts_images_that_both_systems_share_once_and_the_spread_over_seeds():
+    rng = np.random.default_rng(0)
+    noise = numbers_of([0.5, 0.6], rng)
+    lower = {
+        place: {metric: replace(number, estimate=number.estimate - 0.1, replicates=number.replicates - 0.1)}
+        for place, by in noise.items()
+        for metric, number in by.items()
+        if metric == "pixel_ap"
+    }
+    first, second = differences.System("a", [noise, noise]), differences.System("b", [lower, lower])
+    apart = differences.difference(first, second, spread_of=first)
+    assert (apart.estimate, apart.low, apart.high) == pytest.approx((0.1, 0.1, 0.1))  # all noise is of shared images
+    assert apart.verdict == "supported"
+    assert differences.difference(second, first, spread_of=first).verdict == "not supported"
+    values = rng.normal(0.5, 0.04, 6)
+    seeds = differences.System("c", [numbers_of([value], rng, 0.0) for value in values])
+    fixed = differences.System("d", [numbers_of([0.5], rng, 0.0)] * 2)
+    apart = differences.difference(seeds, fixed, spread_of=seeds)
+    low, high = stats.ttest_1samp(values - 0.5, 0).confidence_interval(0.95)  # the one source of spread
+    assert (apart.low, apart.high) == pytest.approx((low, high))
+    assert apart.verdict == "not decidable here"
+
+
+@pytest.mark.parametrize(("ap", "verdict"), [(0.3, "supported"), (0.7, "not supported")])
+def test_auroc_inflates_where_it_is_high_and_pixel_ap_is_low(ap, verdict):
+    high, low = (numbers_of([value] * 3, np.random.default_rng(0)) for value in (0.96, ap))
+    numbers = {
+        place: {"pixel_auroc": high[place]["pixel_auroc"], "pixel_ap": by["pixel_ap"]} for place, by in low.items()
+    }
+    assert claims._inflation([differences.System("a", [numbers])] * 2).verdict == verdict
+
+
+def test_a_quick_look_at_the_claims_has_a_verdict_on_each(tiny, tmp_path):
+    out = tmp_path / "claims.md"
+    claims.write_report(out, tmp_path / "work", [tiny], quick=True)
+    text = out.read_text()
+    rows = [line.split("|") for line in text.splitlines() if line.startswith("| ")]
+    verdicts = [row[3].strip() for row in rows if len(row) == 5]
+    assert len(verdicts) == 1 + 2 + 1 + 2 + 6 + 1
+    assert set(verdicts[1:]) <= {"supported", "not supported", "not decidable here"}
+    assert "python benchmark.py claims --data-root tiny --quick" in text
+    systems = {row[1].strip(): row for row in rows if len(row) == 9}
+    assert systems["UniAS"][2].strip() == "2"
+    (score, *_) = [
+        row
+        for row in csv.DictReader((tmp_path / "work/others/seed0/scores.csv").open())
+        if (row["method"], row["category"], row["metric"]) == ("uniad", "bolt", "pixel_ap")
+    ]
+    assert systems["UniAD"][6].strip() == f"{100 * float(score['value']):.1f}"  # the runner's own score
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "bolt").mkdir(parents=True)
+    with pytest.raises(InputError, match="have one name; rename one"):
+        claims.write_report(out, tmp_path / "work", [tiny, elsewhere], quick=True)

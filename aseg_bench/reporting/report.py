@@ -20,6 +20,7 @@ from aseg_bench.methods import MethodFacts, find_methods
 from aseg_bench.progress import working
 from aseg_bench.records import Case, Place, Score
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
+from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, paper_tables
@@ -31,7 +32,7 @@ CATEGORIES = "categories"
 FINDINGS = "findings.txt"
 WRITTEN = ".written"  # in the folder of a report: of what it was made, and the files that it wrote
 _N_SHOWN = 3  # categories named in a sentence
-TABLES = (*map(str, PAPER_TABLES), CATEGORIES)
+TABLES = (*map(str, PAPER_TABLES), COST, CATEGORIES)
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,20 @@ def _write_page(
     }
     scores = merged_scores([run.scores for run in runs])
     conditions = {str(run.folder.out): run.folder.content for run in runs}
-    odd = findings_of(runs)
-    figures = write_figures(out / "figures", scores, maps, logs=logs, labels=labels, datasets=datasets)
+    results, odd = marked(merge_runs([run.scores for run in runs]), runs), findings_of(runs)
+    figures = write_figures(
+        out / "figures",
+        scores,
+        maps,
+        logs=logs,
+        trainings=training_points(runs),
+        unranked={Case(key.method, key.dataset, key.category) for key, one in results.items() if one.is_disqualified},
+        labels=labels,
+        datasets=datasets,
+    )
     written = write_page(
         out,
-        merge_runs([run.scores for run in runs]),
+        results,
         maps,
         tables=made.tables,
         figures=figures,
@@ -181,6 +191,8 @@ def _made(
     beside = beside_published(results, methods, datasets)
     chosen = [*paper_tables(results, methods, datasets), *published_tables(beside, results, methods, datasets)]
     chosen = [table for table in chosen if table.key.removeprefix("table")[0] in wanted]
+    if COST in wanted:
+        chosen += filter(None, [cost_table(results, runs, methods, datasets)])
     if CATEGORIES in wanted:
         chosen += category_tables(results, methods, datasets)
     diagnoses = [] if mixed else diagnose(results, methods, datasets, alarms)

@@ -96,6 +96,10 @@ class Footnotes:
         letter = ascii_lowercase[number % 26] * (1 + number // 26)
         return self._letters.setdefault(text, letter)
 
+    def letters(self, result: Result) -> str:
+        """The letters of a result's note and mark, separated by a comma."""
+        return ",".join(filter(None, (self.letter(result.note), self.letter(result.mark))))
+
     def by_letter(self) -> dict[str, str]:
         """Texts by letter, for ``Table.notes``."""
         return {letter: text for text, letter in self._letters.items()}
@@ -278,9 +282,12 @@ def _mean(results: Mapping[str, Result | None]) -> Result:
         notes.insert(0, f"mean of {len(defined)} of {len(results)} data sets")
     note = "; ".join(notes)
     mark = "; ".join(dict.fromkeys(result.mark for result in defined if result.mark))
+    is_disqualified = any(result.is_disqualified for result in defined)
     if any(result.by_run.keys() != defined[0].by_run.keys() for result in defined):
-        return Result({1: fmean(result.value or 0.0 for result in defined)}, note, mark)  # no spread: runs differ
-    return Result({run: fmean(result.by_run[run] for result in defined) for run in defined[0].by_run}, note, mark)
+        by_run = {1: fmean(result.value or 0.0 for result in defined)}  # no spread: runs differ
+    else:
+        by_run = {run: fmean(result.by_run[run] for result in defined) for run in defined[0].by_run}
+    return Result(by_run, note, mark, is_disqualified)
 
 
 def _with_mean(entry: Entry, places: Mapping[str, str]) -> Entry:
@@ -289,16 +296,18 @@ def _with_mean(entry: Entry, places: Mapping[str, str]) -> Entry:
 
 
 def _cells(entries: Sequence[Entry], place: str, metric: str, notes: Footnotes) -> list[Cell]:
-    """The cells of all entries at one place, ranked among those that cover the same ground."""
+    """The cells of all entries at one place, ranked among those that cover the same ground and may be ranked."""
     results = [entry.results.get(place) or Result({}, "not scored") for entry in entries]
-    covers = {result.note for result in results if result.value is not None}
+    covers = {result.note for result in results if result.value is not None and not result.is_disqualified}
     cover = "" if "" in covers else covers.pop() if len(covers) == 1 else None
     texts = [result_text(result, metric) for result in results]
-    rivals = [text if result.note == cover else DASH for text, result in zip(texts, results, strict=True)]
+    rivals = [
+        text if result.note == cover and not result.is_disqualified else DASH
+        for text, result in zip(texts, results, strict=True)
+    ]
     medals = ranks(rivals, METRICS[metric].higher_is_better)
     return [
-        Cell(text, medal, notes.letter(result.note) + notes.letter(result.mark))
-        for text, medal, result in zip(texts, medals, results, strict=True)
+        Cell(text, medal, notes.letters(result)) for text, medal, result in zip(texts, medals, results, strict=True)
     ]
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 from aseg_bench.analysis.scored_maps import ScoredMaps, by_category
 from aseg_bench.datasets import DATASETS, checksum
 from aseg_bench.errors import InputError, first_few, near_matches
-from aseg_bench.methods import MEAN_PICTURE, NOT_LEARNED, find_methods
+from aseg_bench.methods import CUT_SHORT, DISQUALIFYING, MEAN_PICTURE, NOT_LEARNED, find_methods
 from aseg_bench.protocols import Protocol, protocol_stamped
 from aseg_bench.records import MEAN, Case, Finding, Place, Sample, Score, grouped
 from aseg_bench.runs.folder import CaseRecord, Record, RunFolder
@@ -19,6 +19,7 @@ from aseg_bench.runs.scores import Key, Result, frame_of
 from aseg_bench.scoring.categories import SCORING
 
 OLDER = "scored by another version, whose scores differ; the command of the run scores its maps again"
+_MARKS = {NOT_LEARNED: ":", MEAN_PICTURE: ":", CUT_SHORT: ";"}  # kinds that mark cells, and what ends their first words
 _REPEATED = ("seed", "maps", "maps_checksum")  # what differs between runs that may be merged
 _BY_THE_WAY = ("precision",)  # conditions in which runs that are merged may differ
 
@@ -194,25 +195,27 @@ def findings_of(results: Sequence[Results]) -> list[str]:
 
 
 def marked(results: Mapping[Key, Result], runs: Sequence[Results]) -> dict[Key, Result]:
-    """Merged results with a mark where a method has not learned a category, and on the means over such categories."""
-    unlearned: dict[tuple[str, str], dict[str, str]] = {}
-    for finding in (finding for run in runs for finding in run.folder.record.findings):
-        if finding.kind in {NOT_LEARNED, MEAN_PICTURE}:
-            texts = unlearned.setdefault((finding.case.method, finding.case.dataset), {})
-            texts[finding.case.category] = finding.text.split(":")[0]
+    """Merged results with a mark where a training was cut short or has hardly learned, and on the means over such."""
+    found = [one for run in runs for one in run.folder.record.findings if one.kind in _MARKS]
     made = dict(results)
     for key, result in results.items():
-        texts = unlearned.get((key.method, key.dataset), {})
-        if key.category in texts:
-            made[key] = replace(result, mark=texts[key.category])
-        elif texts and key.category == MEAN:
-            said = "; ".join(f"{first_few(names)}: {text}" for text, names in _by_text(texts).items())
-            made[key] = replace(result, mark=said)
+        is_mean = key.category == MEAN
+        own = [one for one in found if (one.case.method, one.case.dataset) == (key.method, key.dataset)]
+        here = [one for one in own if is_mean or one.case.category in ("", key.category)]
+        if here:
+            is_disqualified = any(one.kind in DISQUALIFYING for one in here)
+            made[key] = replace(result, mark=_mark(here, is_mean), is_disqualified=is_disqualified)
     return made
 
 
-def _by_text(texts: Mapping[str, str]) -> dict[str, list[str]]:
-    return {text: [name for name, own in texts.items() if own == text] for text in dict.fromkeys(texts.values())}
+def _mark(findings: Sequence[Finding], of_mean: bool) -> str:
+    """What findings say in a few words; in the mark of a mean behind the names of their categories."""
+    by_text: dict[str, dict[str, None]] = {}
+    for one in findings:
+        by_text.setdefault(one.text.split(_MARKS[one.kind])[0], {})[one.case.category] = None
+    return "; ".join(
+        f"{first_few(list(names))}: {text}" if of_mean and "" not in names else text for text, names in by_text.items()
+    )
 
 
 def check_together(results: Sequence[Results], mixed: bool = False) -> None:

@@ -31,6 +31,7 @@ from aseg_bench.protocols.meeting import check_known
 from aseg_bench.records import AnomalyMap, Case, Finding, Sample, Score
 from aseg_bench.runs.admission import check_data, check_tables, data_facts
 from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, RunFolder
+from aseg_bench.runs.memory import peak_bytes, restart_peak
 from aseg_bench.runs.results import Results
 from aseg_bench.scoring.categories import SCORING, score_meeting
 
@@ -304,7 +305,7 @@ def _train(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> tuple[
 
 def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
     """Fit and predict."""
-    started = time.monotonic()
+    started, is_measured = time.monotonic(), name not in plan.maps and restart_peak()
     method, case = _train(plan, folder, ready, name)
     fitted = time.monotonic()
     for anomaly_map in track(method.predict(ready.test), f"maps of {name}", len(ready.test), plan.options.quiet):
@@ -319,7 +320,7 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
     seconds = {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
     made = replace(
         case,
-        about=getattr(method, "about", {}),
+        about={**getattr(method, "about", {}), **({"peak_bytes": peak_bytes()} if is_measured else {})},
         seconds=seconds,
         findings=_halving(plan, folder, name),
         of_maps=tuple(getattr(method, "findings", ())),

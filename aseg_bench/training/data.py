@@ -4,10 +4,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from tempfile import TemporaryFile
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from aseg_bench.images import read_image
@@ -18,7 +20,8 @@ from aseg_bench.training.tiles import Tiling
 
 MEMORY_LIMIT = 4 << 30  # bytes of images kept in memory; more go to a memory map on disk
 FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed again in every step
-_FEATURE_BATCH = 16
+FEATURE_BATCH = 16  # images whose features are extracted at a time
+_TILT, _TILT_FILL = 5.0, (114, 114, 114)  # degrees and colour of the official code of DeSTSeg
 
 
 def load_images(samples: Sequence[Sample], tiling: Tiling, quiet: bool = False) -> NDArray[np.uint8]:
@@ -57,23 +60,25 @@ def _on_disk(shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Flips and quarter turns, for the categories that look the same afterwards (UniAS, the authors' configuration).
+    """Flips and turns, for the categories that look the same afterwards (UniAS and DeSTSeg, the authors' code).
 
     Attributes:
         flip_horizontal: categories mirrored left to right with ``flip_probability``.
         flip_vertical: categories mirrored top to bottom with ``flip_probability``.
         rotate: categories turned by 0, 90, 180 or 270 degrees, equally likely; by 0 or 180 where images are not square,
             since a quarter turn would change their size.
+        tilt: categories turned by up to 5 degrees to either side, what is then empty filled with grey (DeSTSeg).
         flip_probability: chance of either flip.
     """
 
     flip_horizontal: frozenset[str] = field(default_factory=frozenset)
     flip_vertical: frozenset[str] = field(default_factory=frozenset)
     rotate: frozenset[str] = field(default_factory=frozenset)
+    tilt: frozenset[str] = field(default_factory=frozenset)
     flip_probability: float = 0.3
 
     def __bool__(self) -> bool:
-        return bool(self.flip_horizontal or self.flip_vertical or self.rotate)
+        return bool(self.flip_horizontal or self.flip_vertical or self.rotate or self.tilt)
 
     def apply(self, image: Tensor, category: str, random: np.random.Generator) -> Tensor:
         """Change one image (3, H, W) at random; its size stays."""
@@ -85,7 +90,69 @@ class Augmentation:
         if category in self.rotate:
             is_square = image.shape[1] == image.shape[2]
             image = image.rot90(turns if is_square else turns - turns % 2, (1, 2))
+        if category in self.tilt:
+            picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+            degrees = random.uniform(-_TILT, _TILT)
+            tilted = picture.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=_TILT_FILL)
+            image = torch.from_numpy(np.array(tilted)).permute(2, 0, 1)
         return image
+
+
+class Source(Protocol):
+    """What a model is trained on, by index of the training images.
+
+    Attributes:
+        categories: of the images, one each.
+    """
+
+    categories: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """How many images there are."""
+
+    def prepare(self) -> None:
+        """Whatever is done once, before the clock of a training starts."""
+
+    def batch(self, indices: Sequence[int], seed: int) -> Any:
+        """What the model's ``losses`` gets of the images at ``indices``; augmented by ``seed``."""
+
+
+class ImageSource:
+    """The images themselves, by index.
+
+    Args:
+        device: where they will go.
+        categories: of the images, one each.
+        images: (images, 3, H, W) uint8.
+        augmentation: changes of the images in training; None for none.
+    """
+
+    def __init__(
+        self,
+        device: torch.device,
+        categories: Sequence[str],
+        images: NDArray[np.uint8],
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self._device, self._images = device, images
+        self.categories = tuple(categories)
+        self._augmentation = augmentation or Augmentation()
+
+    def __len__(self) -> int:
+        return len(self.categories)
+
+    def prepare(self) -> None:
+        """Nothing is left to be done: the images are decoded."""
+
+    def batch(self, indices: Sequence[int], seed: int) -> Tensor:
+        """RGB (B, 3, H, W) float32 in [0, 255]; augmented by ``seed``."""
+        chosen = torch.from_numpy(self._images[list(indices)])
+        if self._augmentation:
+            random = np.random.default_rng(seed)
+            categories = [self.categories[index] for index in indices]
+            pairs = zip(chosen, categories, strict=True)
+            chosen = torch.stack([self._augmentation.apply(image, category, random) for image, category in pairs])
+        return chosen.to(self._device).float()
 
 
 class FeatureSource:
@@ -111,7 +178,7 @@ class FeatureSource:
     ) -> None:
         self._backbone, self._images, self._quiet = backbone, images, quiet
         self.categories = tuple(categories)
-        self._augmentation = augmentation or Augmentation()
+        self._changed = ImageSource(backbone.mean.device, categories, images, augmentation) if augmentation else None
         self._kept: list[Tensor] | None = None
 
     def __len__(self) -> int:
@@ -119,13 +186,13 @@ class FeatureSource:
 
     def prepare(self) -> None:
         """Extract the features that are kept, which ``batch`` does otherwise when it is first asked."""
-        if not self._augmentation and self._kept is None:
+        if self._changed is None and self._kept is None:
             self._kept = self._keep()
 
     def batch(self, indices: Sequence[int], seed: int) -> list[Tensor]:
         """Features of the images at ``indices``, a tensor (B, C, H, W) float32 per stride; augmented by ``seed``."""
-        if self._augmentation:
-            return self._augmented(indices, np.random.default_rng(seed))
+        if self._changed is not None:
+            return self._extract(self._changed.batch(indices, seed))
         self.prepare()
         device = self._backbone.mean.device
         if not self._kept:
@@ -135,27 +202,20 @@ class FeatureSource:
     def unchanged(self, most: int = 512) -> Iterator[list[Tensor]]:
         """Features of up to ``most`` evenly spaced images without augmentation, in batches."""
         indices = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
-        for start in range(0, len(indices), _FEATURE_BATCH):
-            yield self._extract(torch.from_numpy(self._images[indices[start : start + _FEATURE_BATCH]]))
+        for start in range(0, len(indices), FEATURE_BATCH):
+            yield self._extract(torch.from_numpy(self._images[indices[start : start + FEATURE_BATCH]]))
 
     def _extract(self, images: Tensor) -> list[Tensor]:
         return [level.float() for level in self._backbone(images.to(self._backbone.mean.device))]
-
-    def _augmented(self, indices: Sequence[int], random: np.random.Generator) -> list[Tensor]:
-        changed = [
-            self._augmentation.apply(torch.from_numpy(self._images[index]), self.categories[index], random)
-            for index in indices
-        ]
-        return self._extract(torch.stack(changed))
 
     def _keep(self) -> list[Tensor]:
         sample = self._extract(torch.from_numpy(self._images[:1]))
         if sum(level.numel() for level in sample) * 2 * len(self) > FEATURE_LIMIT:
             return []
         kept = [torch.empty((len(self), *level.shape[1:]), dtype=torch.float16) for level in sample]
-        starts: Iterable[int] = range(0, len(self), _FEATURE_BATCH)
-        for start in track(starts, "features", -(-len(self) // _FEATURE_BATCH), self._quiet):
-            features = self._extract(torch.from_numpy(self._images[start : start + _FEATURE_BATCH]))
+        starts: Iterable[int] = range(0, len(self), FEATURE_BATCH)
+        for start in track(starts, "features", -(-len(self) // FEATURE_BATCH), self._quiet):
+            features = self._extract(torch.from_numpy(self._images[start : start + FEATURE_BATCH]))
             for level, values in zip(kept, features, strict=True):
-                level[start : start + _FEATURE_BATCH] = values
+                level[start : start + FEATURE_BATCH] = values
         return kept

@@ -18,14 +18,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
 from aseg_bench.errors import InputError, TrainingError, near_matches
 from aseg_bench.methods import MethodOptions
 from aseg_bench.progress import progress_bar
 from aseg_bench.training.checkpoints import TrainingJob, TrainingState, restore, write_checkpoint
-from aseg_bench.training.data import FeatureSource
-from aseg_bench.training.reconstruction import FeatureReconstruction
+from aseg_bench.training.data import Source
+from aseg_bench.training.network import Network
 
 BOARD = "tensorboard"
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -36,11 +37,12 @@ _STEPS_PER_LOG_ROW = 10
 _NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")  # of CUDA and MPS, Linux, Windows
 
 
-def make_fabric(options: MethodOptions) -> Fabric:
+def make_fabric(options: MethodOptions, learns_in_turns: bool = False) -> Fabric:
     """Lightning Fabric on the device, in the precision and with the processes that the user asked for.
 
     Under ``torchrun`` its processes are joined; else ``n_devices`` above 1 start processes of their own when
-    ``launch`` is called. Precision ``auto`` is bfloat16 where a CUDA device computes in it, else single.
+    ``launch`` is called. Precision ``auto`` is bfloat16 where a CUDA device computes in it, else single. Processes
+    wait for the gradients of all parts, unless they are told that a model ``learns_in_turns``.
 
     Raises:
         InputError: an unknown device or precision, or TensorBoard is asked for and not installed.
@@ -62,7 +64,9 @@ def make_fabric(options: MethodOptions) -> Fabric:
             accelerator=options.device,
             devices=int(os.environ["LOCAL_WORLD_SIZE"]) if joins else options.n_devices,
             num_nodes=int(os.environ["GROUP_WORLD_SIZE"]) if joins else 1,
-            strategy="ddp" if joins else "ddp_spawn" if options.n_devices > 1 else "auto",
+            strategy=DDPStrategy(start_method="popen" if joins else "spawn", find_unused_parameters=learns_in_turns)
+            if joins or options.n_devices > 1
+            else "auto",
             precision=cast(Any, precision),
             loggers=loggers,
         )
@@ -77,12 +81,12 @@ def _board(folder: Path) -> TensorBoardLogger:
         raise InputError("--tensorboard needs a package of its own: pip install tensorboard") from error
 
 
-def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob, fabric: Fabric) -> TrainingState:
+def train(model: Network, source: Source, job: TrainingJob, fabric: Fabric) -> TrainingState:
     """Train to the last step or of the job's ``max_minutes``, going on from its checkpoint if there is one.
 
     Args:
         model: on the device of ``fabric``; trained in place.
-        source: features of the training images.
+        source: features of the training images, or the images.
         job: settings, seed, budget and folder; a checkpoint of another job is refused.
         fabric: devices and precision, launched.
 
@@ -91,12 +95,11 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
             last whole checkpoint is kept.
     """
     settings, options, n_processes = job.settings, job.options, fabric.world_size
-    optimiser: Any = torch.optim.AdamW(
-        model.parameter_groups(),
-        lr=settings.learning_rate,
-        betas=(settings.beta_1, 0.999),
-        weight_decay=settings.weight_decay,
-        fused=True,
+    numbers: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay, "fused": True}
+    optimiser: Any = (
+        torch.optim.SGD(model.parameter_groups(), momentum=settings.beta_1, **numbers)
+        if settings.optimiser == "sgd"
+        else torch.optim.AdamW(model.parameter_groups(), betas=(settings.beta_1, 0.999), **numbers)
     )
     state = TrainingState()
     fabric.barrier()  # --overwrite removes an older checkpoint in the first process
@@ -126,8 +129,9 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
         is_whole = True
         try:
             while state.step < n_steps and state.seconds < budget:
-                rate = settings.rate(max(state.step / n_steps, state.seconds / budget))
-                terms = _take_gradients(wrapped, optimiser, source, job, fabric, state.step)
+                progress = max(state.step / n_steps, state.seconds / budget)
+                rate = settings.rate(progress)
+                terms = _take_gradients(wrapped, optimiser, source, job, fabric, state.step, progress)
                 for group in optimiser.param_groups:
                     group["lr"] = rate * group.get("rate_share", 1.0)  # checkpoints of 0.1 have none
                 is_whole = False
@@ -160,7 +164,13 @@ def train(model: FeatureReconstruction, source: FeatureSource, job: TrainingJob,
 
 
 def _take_gradients(
-    model: Any, optimiser: torch.optim.Optimizer, source: FeatureSource, job: TrainingJob, fabric: Fabric, step: int
+    model: Any,
+    optimiser: torch.optim.Optimizer,
+    source: Source,
+    job: TrainingJob,
+    fabric: Fabric,
+    step: int,
+    progress: float,
 ) -> dict[str, Tensor]:
     settings, seed = job.settings, job.options.seed
     draws = int(np.random.SeedSequence([seed, step, fabric.global_rank]).generate_state(1)[0])
@@ -169,8 +179,9 @@ def _take_gradients(
     own = slice(fabric.global_rank * settings.batch_size, (fabric.global_rank + 1) * settings.batch_size)
     with fabric.autocast():
         order = image_order(source.categories, seed, step * size, size, settings.sampling == "balanced")[own]
-        features = source.batch(order, draws)
-    terms: dict[str, Tensor] = model.losses(features, [source.categories[index] for index in order])
+        batch = source.batch(order, draws)
+    told = model.told([source.categories[index] for index in order])
+    terms: dict[str, Tensor] = model.losses(batch, progress, **told)
     loss = torch.stack(list(terms.values())).sum()
     optimiser.zero_grad()
     fabric.backward(loss)

@@ -11,13 +11,13 @@ import torch
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
-from aseg_bench.training.reconstruction import FeatureReconstruction
+from aseg_bench.training.network import Network
 from aseg_bench.training.tiles import Tiling
 
 _OPSET = 17
 
 
-def write_onnx(model: FeatureReconstruction, tiling: Tiling, file: Path) -> None:
+def write_onnx(model: Network, tiling: Tiling, file: Path) -> None:
     """Write a model as ONNX: ``images`` (batch, 3, height, width) to ``maps`` (batch, height, width) of the same size.
 
     The file's ``metadata_props`` say what the numbers are and how pictures become them.

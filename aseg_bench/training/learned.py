@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from aseg_bench.methods import MEAN_PICTURE, NOT_LEARNED
 from aseg_bench.records import Case, Finding
-from aseg_bench.training.reconstruction import FeatureReconstruction
+from aseg_bench.training.network import Network
 
 N_IMAGES = 16  # of a category are enough to tell
 _BATCH = 8
@@ -23,8 +23,8 @@ _TEXTS = {
     "at each position does, so a longer training may change its scores",
 }
 _AT_CHANCE = (
-    "has not learned: it tells normal features from the same with noise no better than a coin does, so its scores are "
-    "those of a training that is too short or has collapsed"
+    "has not learned: it tells what is normal from the same spoilt no better than a coin does, so its scores are those "
+    "of a training that is too short or has collapsed"
 )
 
 
@@ -70,9 +70,7 @@ class _Sums:
 
 
 @torch.inference_mode()
-def learned_of(
-    model: FeatureReconstruction, images: NDArray[np.uint8], categories: Sequence[str]
-) -> dict[str, Learned]:
+def learned_of(model: Network, images: NDArray[np.uint8], categories: Sequence[str]) -> dict[str, Learned]:
     """How well a model reconstructs, or tells from spoilt ones, the first images of each category.
 
     Args:
@@ -86,30 +84,30 @@ def learned_of(
     for category in dict.fromkeys(categories):
         own = [index for index, name in enumerate(categories) if name == category][:N_IMAGES]
         batches = (
-            model.backbone(torch.from_numpy(images[own[start : start + _BATCH]]).to(model.backbone.mean.device))
+            torch.from_numpy(images[own[start : start + _BATCH]]).to(model.backbone.mean.device).float()
             for start in range(0, len(own), _BATCH)
         )
-        tells_apart = hasattr(model.decoder, "judged")
-        found[category] = _told_apart(model, batches) if tells_apart else _reconstructed(model, batches, category)
+        seen = batches if model.sees_images else map(model.backbone, batches)
+        found[category] = _told_apart(model, seen) if model.tells_apart else _reconstructed(model, seen, category)
     model.train(was_training)
     return found
 
 
-def _reconstructed(model: FeatureReconstruction, batches: Iterable[list[Tensor]], category: str) -> Learned:
+def _reconstructed(model: Network, batches: Iterable[Any], category: str) -> Learned:
     sums: list[_Sums] = []
-    for features in batches:
-        pairs = model.pairs(features, [category] * len(features[0]))
+    for batch in batches:
+        pairs = model.pairs(batch, **model.told([category] * len(batch[0])))
         sums = sums or [_Sums() for _ in pairs]
         for level, pair in zip(sums, pairs, strict=True):
             level.add(*pair)
     return Learned(*np.mean(np.array([level.learned() for level in sums]), axis=0).tolist())
 
 
-def _told_apart(model: FeatureReconstruction, batches: Iterable[list[Tensor]]) -> Learned:
+def _told_apart(model: Network, batches: Iterable[Any]) -> Learned:
     device = model.backbone.mean.device
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(0)
-        judged = [model.decoder.judged(model.scaler(features)) for features in batches]  # type: ignore[operator]
+        judged = [model.judged(batch) for batch in batches]
     normal, spoilt = (torch.cat([scores.flatten() for scores in part]) for part in zip(*judged, strict=True))
     mistakes = (normal <= 0).double().mean() + (spoilt >= 0).double().mean()  # a coin makes a half of each
     return Learned(float(mistakes))

@@ -10,10 +10,11 @@ LOG = "log.csv"
 
 
 def write_log(state: TrainingState, folder: Path) -> None:
-    """Write ``log.csv``: losses, learning rate and seconds per logged step."""
+    """Write ``log.csv``: losses, learning rate and seconds per logged step; empty where a step has no such loss."""
     if not state.log:
         return
+    names = list(dict.fromkeys(name for row in state.log for name in row))
     with written_whole(folder / LOG) as temporary, temporary.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, list(state.log[0]))
+        writer = csv.DictWriter(stream, names)
         writer.writeheader()
         writer.writerows(state.log)

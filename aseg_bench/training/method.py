@@ -1,4 +1,4 @@
-"""A method that trains a FeatureReconstruction: what UniAS, UniAD and their kin do alike."""
+"""A method that trains a Network: what UniAS, UniAD and their kin do alike."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,12 +20,15 @@ from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.records import AnomalyMap, Case, Finding, Sample
 from aseg_bench.training.checkpoints import CHECKPOINT, TrainingJob, TrainingState, load_weights_into, read_checkpoint
-from aseg_bench.training.data import Augmentation, FeatureSource, load_images
+from aseg_bench.training.costs import costs_of, cut_short, restart_peak
+from aseg_bench.training.data import Augmentation, FeatureSource, ImageSource, Source, load_images
 from aseg_bench.training.engine import make_fabric, train
 from aseg_bench.training.learned import Learned, learned_of, not_learned
 from aseg_bench.training.log import write_log
+from aseg_bench.training.network import Network
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import TrainingSettings, plain
+from aseg_bench.training.tiles import Tiling
 
 _PREDICT_BATCH = 16
 _TOLD = (
@@ -46,7 +49,7 @@ class TrainedMethod:
 
     Attributes:
         learned: by category, what ``fit`` has achieved on normal images.
-        findings: which categories it has not learned.
+        findings: which categories it has not learned, and whether its training was cut short.
 
     Raises:
         InputError: a setting does not fit the others or the backbone.
@@ -56,7 +59,7 @@ class TrainedMethod:
     def __init__(
         self,
         name: str,
-        build: Callable[[], FeatureReconstruction],
+        build: Callable[[], Network],
         settings: TrainingSettings,
         options: MethodOptions,
         augmentation: Augmentation | None = None,
@@ -64,10 +67,11 @@ class TrainedMethod:
         self.name = name
         self.learned: dict[str, Learned] = {}
         self.findings: list[Finding] = []
+        self._training: dict[str, Any] = {}
         self._settings, self._options, self._augmentation = settings, options, augmentation
-        self._fabric = make_fabric(options)
         with self._seeded():
             self.model = build()
+        self._fabric = make_fabric(options, self.model.learns_in_turns)
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:
@@ -77,10 +81,15 @@ class TrainedMethod:
 
     @property
     def about(self) -> dict[str, Any]:
-        """What the record of a run keeps: the device, every setting with its value, and what was learned."""
-        learned = {category: found._asdict() for category, found in self.learned.items()}
-        device = str(self.model.backbone.mean.device)
-        return {"device": device, "all_settings": plain(self._settings), "learned": learned}
+        """What the record of a run keeps: the device, every setting with its value, what was learned, and the costs."""
+        return {
+            "device": str(self.model.backbone.mean.device),
+            "all_settings": plain(self._settings),
+            "learned": {category: found._asdict() for category, found in self.learned.items()},
+            "training": self._training,
+            **costs_of(self.model, self._fabric.device),
+            **self.model.about,
+        }
 
     def fit(self, train_samples: Sequence[Sample]) -> None:
         """Train on normal images, or go on from the checkpoint in the options' folder.
@@ -91,11 +100,13 @@ class TrainedMethod:
         """
         if not train_samples:
             raise InputError(f"{self.name} needs training images and there are none; look into <category>/train/good")
+        restart_peak(self._fabric.device)
         tiling = self._settings.tiling
         images = load_images(train_samples, tiling, self._options.quiet)
         job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
         categories = tuple(sample.category for sample in train_samples for _ in range(tiling.n_tiles))
         if self.model.needs_categories:
+            assert isinstance(self.model, FeatureReconstruction), "no other network needs them"
             with self._seeded():
                 self.model.decoder.set_categories(sorted(set(categories)))  # type: ignore[operator]
         data = TrainingData(images, categories, self._augmentation)
@@ -108,8 +119,11 @@ class TrainedMethod:
             write_log(state, job.options.folder)
         self.model.to(self._fabric.device)
         self.learned = learned_of(self.model, images, categories)
+        n_steps = self._settings.steps(len(images), self._fabric.world_size)
+        self._training = {"steps": state.step, "of": n_steps, "seconds": round(state.seconds, 1)}
         dataset = train_samples[0].dataset
-        self.findings = not_learned(self.learned, self.name, dataset)
+        self.findings = cut_short(self._training, self.name, dataset)
+        self.findings += not_learned(self.learned, self.name, dataset)
         if self.model.needs_categories:
             self.findings.append(Finding("told", _TOLD, Case(self.name, dataset, "")))
 
@@ -139,22 +153,7 @@ class TrainedMethod:
             InputError: an image cannot be read, or the model must be told a category that it does not know.
         """
         self.model.to(self._fabric.device)
-        tiling = self._settings.tiling
-        for batch in self._batches(samples):
-            images = load_images(batch, tiling, quiet=True)
-            with self._fabric.autocast():
-                maps = tiling.mapped(images, partial(predict_maps, self.model, category=batch[0].category))
-            for sample, scores in zip(batch, maps, strict=True):
-                yield AnomalyMap(sample, scores)
-
-    def _batches(self, samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
-        """Samples in order, those of a batch of one category where the model is told which."""
-        runs = [samples]
-        if self.model.needs_categories:
-            runs = [list(run) for _, run in groupby(samples, lambda sample: sample.category)]
-        for run in runs:
-            for start in range(0, len(run), _PREDICT_BATCH):
-                yield run[start : start + _PREDICT_BATCH]
+        return maps_of(self.model, samples, self._settings.tiling, self._fabric)
 
 
 @dataclass(frozen=True)
@@ -172,8 +171,8 @@ class TrainingData:
     augmentation: Augmentation | None = None
 
 
-def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> TrainingState:
-    """Fit the scaler and train the decoder, in each process of ``fabric``.
+def fit_model(fabric: Fabric, model: Network, data: TrainingData, job: TrainingJob) -> TrainingState:
+    """Fit the scaler, if there is one, and train what learns, in each process of ``fabric``.
 
     Raises:
         TrainingError: for the reasons that ``train`` gives.
@@ -181,25 +180,47 @@ def fit_model(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, 
     if fabric.device.type != "cpu":
         model.to(memory_format=torch.channels_last)
     model.to(fabric.device)
-    is_quiet = job.options.quiet or fabric.global_rank > 0
-    source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, is_quiet)
-    if job.settings.feature_scaling == "z_score":
-        model.scaler.fit(source.unchanged())
+    source: Source
+    if model.sees_images:
+        source = ImageSource(fabric.device, data.categories, data.images, data.augmentation)
+    else:
+        is_quiet = job.options.quiet or fabric.global_rank > 0
+        source = FeatureSource(model.backbone, data.categories, data.images, data.augmentation, is_quiet)
+        if job.settings.feature_scaling == "z_score":
+            assert isinstance(model, FeatureReconstruction), "no other network has a scaler"
+            model.scaler.fit(source.unchanged())
     if job.settings.compile:
-        model.decoder.compile()
+        for part in model.children():
+            if any(parameter.requires_grad for parameter in part.parameters()):
+                part.compile()
     return train(model, source, job, fabric)
 
 
-def _fit_silently(fabric: Fabric, model: FeatureReconstruction, data: TrainingData, job: TrainingJob) -> None:
+def _fit_silently(fabric: Fabric, model: Network, data: TrainingData, job: TrainingJob) -> None:
     fit_model(fabric, model, data, job)  # Fabric looks into arguments and results, and refuses frozen records
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()  # else a thread of it may outlive the process's end, which aborts then
 
 
+def maps_of(model: Network, samples: Sequence[Sample], tiling: Tiling, fabric: Fabric) -> Iterator[AnomalyMap]:
+    """Yield one map per sample, in order, of the size of all tiles together; the model is on the fabric's device."""
+    runs = [samples]
+    if model.needs_categories:  # then all images of a batch are of one
+        runs = [list(run) for _, run in groupby(samples, lambda sample: sample.category)]
+    for run in runs:
+        for start in range(0, len(run), _PREDICT_BATCH):
+            batch = run[start : start + _PREDICT_BATCH]
+            images = load_images(batch, tiling, quiet=True)
+            with fabric.autocast():
+                maps = tiling.mapped(images, partial(predict_maps, model, category=batch[0].category))
+            for sample, scores in zip(batch, maps, strict=True):
+                yield AnomalyMap(sample, scores)
+
+
 @torch.inference_mode()
-def predict_maps(model: FeatureReconstruction, images: NDArray[np.uint8], category: str) -> NDArray[np.float32]:
+def predict_maps(model: Network, images: NDArray[np.uint8], category: str) -> NDArray[np.float32]:
     """Maps (B, H, W) of images (B, 3, H, W), on the model's device; the category is for a model that must be told."""
     model.eval()
     batch = torch.from_numpy(images).to(model.backbone.mean.device)
-    maps: NDArray[np.float32] = model(batch, [category] * len(batch)).float().cpu().numpy()
+    maps: NDArray[np.float32] = model(batch, **model.told([category] * len(batch))).float().cpu().numpy()
     return maps

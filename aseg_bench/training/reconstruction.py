@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from aseg_bench.errors import InputError
 from aseg_bench.training.backbone import Backbone
 from aseg_bench.training.features import FeatureScaler
+from aseg_bench.training.network import Network
 
 
 class Decoder(Protocol):
@@ -34,7 +35,7 @@ class Decoder(Protocol):
         """Anomaly score per pixel, (B, height, width), at the size given."""
 
 
-class FeatureReconstruction(nn.Module):
+class FeatureReconstruction(Network):
     """Backbone, scaler and decoder as one module.
 
     Args:
@@ -44,38 +45,47 @@ class FeatureReconstruction(nn.Module):
     """
 
     def __init__(self, backbone: Backbone, scaler: FeatureScaler, decoder: nn.Module) -> None:
-        super().__init__()
-        self.backbone, self.scaler, self.decoder = backbone, scaler, decoder
-
-    @property
-    def needs_categories(self) -> bool:
-        """Whether the decoder must be told the category of every image; then all methods that take one need them."""
-        return hasattr(self.decoder, "set_categories")
+        super().__init__(backbone)
+        self.scaler, self.decoder = scaler, decoder
+        self.tells_apart = hasattr(decoder, "judged")
+        self.needs_categories = hasattr(decoder, "set_categories")
 
     def forward(self, images: Tensor, categories: Sequence[str] = ()) -> Tensor:
-        """Anomaly maps (B, H, W) of images (B, 3, H, W), RGB in [0, 255]."""
+        """Anomaly maps (B, H, W) of images (B, 3, H, W), RGB in [0, 255].
+
+        Raises:
+            InputError: the decoder must be told the categories and is not, or does not know one.
+        """
         height, width = images.shape[-2:]
         size = int(height), int(width)  # numbers, where an exporter that traces the model would have tensors
         return self.anomaly_map(self.backbone(images), size, categories)
 
-    def losses(self, features: Sequence[Tensor], categories: Sequence[str] = ()) -> dict[str, Tensor]:
-        """The decoder's losses on features as the backbone gives them."""
-        told = self._labels(categories)
-        terms: dict[str, Tensor] = self.decoder.losses(self.scaler(features), **told)  # type: ignore[operator]
+    def losses(
+        self, batch: Sequence[Tensor], progress: float = 0.0, categories: Sequence[str] = ()
+    ) -> dict[str, Tensor]:
+        """The decoder's losses on features as the backbone gives them, alike through the whole training."""
+        del progress
+        terms: dict[str, Tensor]
+        terms = self.decoder.losses(self.scaler(batch), **self._labels(categories))  # type: ignore[operator]
         return terms
 
-    def pairs(self, features: Sequence[Tensor], categories: Sequence[str] = ()) -> Sequence[tuple[Tensor, Tensor]]:
+    def pairs(self, batch: Sequence[Tensor], categories: Sequence[str] = ()) -> Sequence[tuple[Tensor, Tensor]]:
         """The decoder's targets and reconstructions of features as the backbone gives them."""
         found: Sequence[tuple[Tensor, Tensor]]
-        found = self.decoder.pairs(self.scaler(features), **self._labels(categories))  # type: ignore[operator]
+        found = self.decoder.pairs(self.scaler(batch), **self._labels(categories))  # type: ignore[operator]
         return found
+
+    def judged(self, batch: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The decoder's scores of features as the backbone gives them, and of the same spoilt."""
+        scores: tuple[Tensor, Tensor] = self.decoder.judged(self.scaler(batch))  # type: ignore[operator]
+        return scores
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """What the optimiser trains: the decoder's own groups, or all its parameters in one."""
         if hasattr(self.decoder, "parameter_groups"):
             groups: list[dict[str, Any]] = self.decoder.parameter_groups()  # type: ignore[operator]
             return groups
-        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+        return super().parameter_groups()
 
     def anomaly_map(self, features: Sequence[Tensor], size: Sequence[int], categories: Sequence[str] = ()) -> Tensor:
         """The decoder's maps (B, height, width) on features as the backbone gives them."""
@@ -84,13 +94,9 @@ class FeatureReconstruction(nn.Module):
         return maps
 
     def level_maps(self, images: Tensor) -> Tensor:
-        """Maps of the single levels (B, levels, H, W) of images (B, 3, H, W), shallowest first.
-
-        Raises:
-            InputError: the decoder knows no levels.
-        """
+        """The decoder's maps of the single levels, where it has them."""
         if not hasattr(self.decoder, "level_maps"):
-            raise InputError("this model has one map per image, not one per level")
+            return super().level_maps(images)
         by_level: Callable[..., Tensor] = self.decoder.level_maps  # type: ignore[assignment]
         return by_level(self.scaler(self.backbone(images)), images.shape[-2:])
 

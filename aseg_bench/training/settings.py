@@ -1,4 +1,4 @@
-"""Settings of a trained method: a frozen dataclass, presets by name, single fields replaced by the user's words."""
+"""Settings of a live method: a frozen dataclass, presets by name, single fields replaced by the user's words."""
 
 import math
 import re
@@ -54,8 +54,8 @@ Tiles = Annotated[str, PlainValidator(_tiles)]
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """What every trained method can be told: input, length and rates of the training.
+class FeatureSettings:
+    """What every method on frozen features can be told: its input.
 
     Attributes:
         image_size: pixels to which images are resized: the side of a square, or height x width, ``256x384``.
@@ -63,39 +63,12 @@ class TrainingSettings:
             defects stay large enough to be seen; not in the papers.
         backbone: timm name of the frozen feature extractor.
         feature_scaling: ``z_score`` standardises each feature channel with training statistics; not in the papers.
-        sampling: ``balanced`` shows every category equally often, however many images it has; not in the papers.
-        n_steps: gradient steps; 0 takes ``n_epochs``.
-        n_epochs: passes over the training images, used where ``n_steps`` is 0.
-        batch_size: images per step and process.
-        learning_rate: of AdamW.
-        weight_decay: of AdamW.
-        beta_1: decay of AdamW's mean of gradients.
-        schedule: ``step`` multiplies the rate by 0.1 after each ``step_share`` of the training;
-            ``one_cycle`` warms up over 30 % of it and falls to zero along a cosine.
-        step_share: share of the training after which the rate falls; 0.4 in UniAS (400 of 1000 epochs).
-        clip_norm: largest norm of the gradient; 0 does not limit it.
-        compile: let torch.compile translate the decoder; worth its minutes on accelerators and long trainings.
     """
 
     image_size: ImageSize = 224
     tiles: Tiles = "1x1"
     backbone: str = "tf_efficientnet_b4"
     feature_scaling: Literal["none", "z_score"] = "none"
-    sampling: Literal["uniform", "balanced"] = "uniform"
-    n_steps: NonNegativeInt = 0
-    n_epochs: PositiveInt = 1000
-    batch_size: PositiveInt = 64
-    learning_rate: PositiveFloat = 1e-4
-    weight_decay: NonNegativeFloat = 1e-4
-    beta_1: Share = 0.9
-    schedule: Literal["step", "one_cycle"] = "step"
-    step_share: PositiveFloat = 0.4
-    clip_norm: NonNegativeFloat = 0.1
-    compile: bool = False
-
-    def steps(self, n_images: int, n_processes: int = 1) -> int:
-        """Gradient steps on this many training images."""
-        return self.n_steps or math.ceil(self.n_epochs * n_images / (self.batch_size * n_processes))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -122,6 +95,44 @@ class TrainingSettings:
             )
         return height // coarsest, width // coarsest
 
+
+@dataclass(frozen=True)
+class TrainingSettings(FeatureSettings):
+    """What every trained method can be told besides: length and rates of the training.
+
+    Attributes:
+        sampling: ``balanced`` shows every category equally often, however many images it has; not in the papers.
+        n_steps: gradient steps; 0 takes ``n_epochs``.
+        n_epochs: passes over the training images, used where ``n_steps`` is 0.
+        batch_size: images per step and process.
+        optimiser: ``adamw``, or ``sgd`` with momentum.
+        learning_rate: of the optimiser.
+        weight_decay: of the optimiser.
+        beta_1: decay of AdamW's mean of gradients; the momentum of SGD.
+        schedule: ``step`` multiplies the rate by 0.1 after each ``step_share`` of the training;
+            ``one_cycle`` warms up over 30 % of it and falls to zero along a cosine.
+        step_share: share of the training after which the rate falls; 0.4 in UniAS (400 of 1000 epochs).
+        clip_norm: largest norm of the gradient; 0 does not limit it.
+        compile: let torch.compile translate what learns; worth its minutes on accelerators and long trainings.
+    """
+
+    sampling: Literal["uniform", "balanced"] = "uniform"
+    n_steps: NonNegativeInt = 0
+    n_epochs: PositiveInt = 1000
+    batch_size: PositiveInt = 64
+    optimiser: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: PositiveFloat = 1e-4
+    weight_decay: NonNegativeFloat = 1e-4
+    beta_1: Share = 0.9
+    schedule: Literal["step", "one_cycle"] = "step"
+    step_share: PositiveFloat = 0.4
+    clip_norm: NonNegativeFloat = 0.1
+    compile: bool = False
+
+    def steps(self, n_images: int, n_processes: int = 1) -> int:
+        """Gradient steps on this many training images."""
+        return self.n_steps or math.ceil(self.n_epochs * n_images / (self.batch_size * n_processes))
+
     def rate(self, progress: float) -> float:
         """Learning rate after a share of the training in [0, 1]."""
         if self.schedule == "step":
@@ -132,7 +143,7 @@ class TrainingSettings:
         return self.learning_rate * (1 + math.cos(math.pi * (progress - warm) / (1 - warm))) / 2
 
 
-Settings = TypeVar("Settings", bound=TrainingSettings)
+Settings = TypeVar("Settings", bound=FeatureSettings)
 
 
 def choose_settings(presets: Mapping[str, Settings], preset: str, changes: Mapping[str, str]) -> Settings:
@@ -167,7 +178,7 @@ def choose_settings(presets: Mapping[str, Settings], preset: str, changes: Mappi
     return replace(settings, **values)
 
 
-def plain(settings: TrainingSettings) -> dict[str, Any]:
+def plain(settings: FeatureSettings) -> dict[str, Any]:
     """The settings by name in plain types, as JSON has them: tuples become lists, sets sorted lists."""
     values: dict[str, Any] = TypeAdapter(type(settings)).dump_python(settings, mode="json")
     sets = [name for name in values if isinstance(getattr(settings, name), frozenset)]

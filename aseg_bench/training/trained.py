@@ -15,7 +15,7 @@ from aseg_bench.methods import MethodOptions, find_method
 from aseg_bench.training.checkpoints import load_weights_into, read_checkpoint
 from aseg_bench.training.engine import make_fabric
 from aseg_bench.training.export import write_onnx
-from aseg_bench.training.reconstruction import FeatureReconstruction
+from aseg_bench.training.network import Network
 from aseg_bench.training.tiles import Tiling
 
 _BATCH = 16
@@ -41,7 +41,7 @@ class TrainedModel:
 
     method: ClassVar[str] = ""
 
-    def __init__(self, model: FeatureReconstruction, tiling: Tiling, device: torch.device) -> None:
+    def __init__(self, model: Network, tiling: Tiling, device: torch.device) -> None:
         if model.needs_categories:
             raise InputError(
                 "this model must be told the category of every picture, and pictures alone do not say it; let "

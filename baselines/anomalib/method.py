@@ -32,6 +32,7 @@ from aseg_bench.progress import progress_bar
 from aseg_bench.records import AnomalyMap, Case, Finding, Sample
 from aseg_bench.training.backbone import is_reachable
 from aseg_bench.training.checkpoints import TrainingState
+from aseg_bench.training.costs import costs_of, cut_short, restart_peak
 from aseg_bench.training.data import load_images
 from aseg_bench.training.engine import make_fabric
 from aseg_bench.training.log import write_log
@@ -71,7 +72,7 @@ class AnomalibMethod:
 
     Attributes:
         model: the LightningModule, without post-processor, so that its maps are raw.
-        findings: random weights.
+        findings: random weights, and a training that was cut short.
 
     Raises:
         InputError: an option cannot be followed, an argument is unknown, or the model does not take it.
@@ -109,6 +110,7 @@ class AnomalibMethod:
             "weights": self._weights.used,
             "departures": self._departures,
             "training": self._progress,
+            **costs_of(self.model, self._fabric.device),
         }
 
     def fit(self, train_samples: Sequence[Sample]) -> None:
@@ -120,6 +122,7 @@ class AnomalibMethod:
         """
         if not train_samples:
             raise InputError(f"{self.name} needs training images and there are none; look into <category>/train/good")
+        restart_peak(self._fabric.device)
         images = load_images(train_samples, self._settings.tiling, self._options.quiet)
         if self._weights.used and self._settings.weights == "random":
             text = (
@@ -142,6 +145,8 @@ class AnomalibMethod:
             with _quiet(self._options.quiet), isolate_rng(), self._weights.served():
                 seed_everything(self._options.seed, verbose=False)
                 self._train(images, conditions, file)
+        if self._options.max_minutes and self._progress:
+            self.findings += cut_short(self._progress, self.name, train_samples[0].dataset)
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
         """Yield one raw map per sample, in order, float32, of the size that all tiles have together."""

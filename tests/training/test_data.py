@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.records import Sample
 from aseg_bench.training import data
 from aseg_bench.training.backbone import Backbone
-from aseg_bench.training.data import Augmentation, FeatureSource, load_images
+from aseg_bench.training.data import Augmentation, FeatureSource, ImageSource, load_images
 from aseg_bench.training.tiles import Tiling
 
 from .conftest import TINY
@@ -98,12 +100,37 @@ def test_flips_come_three_times_in_ten_and_turns_equally_often():
     assert torch.equal(upside_down, PICTURE.flip(1)) or torch.equal(upside_down, PICTURE)
 
 
+def test_tilted_images_keep_their_middle_and_are_grey_where_they_were_not():
+    random, image = np.random.default_rng(0), torch.full((3, 40, 60), 255, dtype=torch.uint8)
+    tilted = [Augmentation(tilt=ALL).apply(image, "screw", random) for _ in range(50)]
+    assert all(found.shape == image.shape and (found[:, 10:30, 10:50] == 255).all() for found in tilted)
+    assert {int(found.min()) for found in tilted} >= {114}
+    assert min(int(found.min()) for found in tilted) == 114
+    bare = max(float((found[0] < 255).double().mean()) for found in tilted)
+    assert 0.02 < bare < math.tan(math.radians(5))  # four triangles at the edges, and a rim of mixed pixels
+    assert torch.equal(Augmentation(tilt=ALL).apply(image, "cable", random), image)
+
+
 def test_images_that_are_not_square_are_turned_by_halves_only():
     random, image = np.random.default_rng(0), PICTURE[:, :2]
     turned = [Augmentation(rotate=ALL).apply(image, "screw", random) for _ in range(1000)]
     upside_down = [torch.equal(found, image.rot90(2, (1, 2))) for found in turned]
     assert all(halved or torch.equal(found, image) for halved, found in zip(upside_down, turned, strict=True))
     assert np.mean(upside_down) == pytest.approx(0.5, abs=0.06)
+
+
+def test_images_go_to_the_model_as_they_are_in_float(images):
+    found = ImageSource(torch.device("cpu"), "ababab", images).batch([5, 2], seed=0)
+    assert found.dtype == torch.float32
+    assert np.array_equal(found.numpy(), images[[5, 2]])
+
+
+def test_features_of_changed_images_are_those_of_the_images_that_others_see(backbone, images):
+    turned = Augmentation(rotate=frozenset("ab"))
+    seen = ImageSource(torch.device("cpu"), "ababab", images, turned).batch([0, 1, 2], seed=1)
+    assert not np.array_equal(seen.numpy(), images[:3])
+    features = FeatureSource(backbone, "ababab", images, turned, quiet=True).batch([0, 1, 2], seed=1)
+    assert all(torch.equal(*pair) for pair in zip(features, backbone(seen), strict=True))
 
 
 def test_augmented_batches_depend_on_the_seed_alone(backbone, images):

@@ -7,7 +7,7 @@ from PIL import Image
 from torch.multiprocessing.spawn import ProcessExitedException
 
 from aseg_bench.errors import InputError, TrainingError
-from aseg_bench.methods import MethodOptions
+from aseg_bench.methods import CUT_SHORT, MethodOptions
 from aseg_bench.training import checkpoints, engine
 from aseg_bench.training.checkpoints import CHECKPOINT, read_checkpoint
 from aseg_bench.training.data import FeatureSource
@@ -104,16 +104,6 @@ def test_a_checkpoint_from_before_a_setting_was_added_goes_on_with_its_default(m
         make({"n_steps": "1", "compile": "true"}).fit(samples)
 
 
-def test_the_seed_settles_everything_and_another_gives_another_model(make, samples):
-    maps = []
-    for seed in (5, 5, 6):
-        method = make(seed=seed, folder=None)
-        method.fit(samples)
-        maps.append(next(method.predict(samples[:1])).scores)
-    assert (maps[0] == maps[1]).all()
-    assert (maps[0] != maps[2]).any()
-
-
 def test_training_lowers_the_loss_and_logs_every_level(make, samples, options):
     make({"n_steps": "40", "learning_rate": "3e-3"}).fit(samples)
     rows = list(csv.DictReader((options.folder / "log.csv").open()))
@@ -187,6 +177,24 @@ def test_the_budget_ends_the_training_and_the_last_state_counts(make, samples, o
     assert state["step"] == 1
     assert state["finished"]
     assert [row["step"] for row in state["log"]] == [1]
+
+
+def test_the_record_tells_the_costs_and_a_training_that_was_cut_short(make, samples, tmp_path):
+    method = make({"n_steps": "3"})
+    method.fit(samples)
+    about, model = method.about, method.model
+    assert (about["training"]["steps"], about["training"]["of"]) == (3, 3)
+    assert not [finding for finding in method.findings if finding.kind == CUT_SHORT]
+    backbone, rest = (sum(p.numel() for p in part.parameters()) for part in (model.backbone, model))
+    assert about["parameters"] == {"trained": rest - backbone, "all": rest}
+    assert about["model_bytes"] == sum(values.nbytes for values in model.state_dict().values())
+    assert "gpu_peak_bytes" not in about
+    for _ in range(2):  # as it ends, and as it is taken from its checkpoint
+        method = make({"n_steps": "5"}, max_minutes=1e-6, folder=tmp_path / "cut")
+        method.fit(samples)
+        finding = next(finding for finding in method.findings if finding.kind == CUT_SHORT)
+        assert finding.text.startswith("training cut short: 1 of 5 steps; ")
+        assert (finding.case.dataset, finding.case.category) == ("tiny", "")
 
 
 @pytest.mark.parametrize(

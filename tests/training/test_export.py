@@ -22,6 +22,7 @@ NEEDS_CATEGORIES = {"hvq_trans"}  # so a file that takes pictures alone cannot h
 LIVE = {name: facts for name, facts in find_methods().items() if facts.model and name not in NEEDS_CATEGORIES}
 TOLERANCE = 2e-5
 SMALL = {
+    "patchcore": {"image_size": 64, "backbone": "test_efficientnet"},
     "uni_as": {"image_size": 64, "backbone": "test_efficientnet", "channels": 16, "ffn_channels": 16, "n_heads": 2},
     "uniad": {"image_size": 64, "backbone": "test_efficientnet", "channels": 16, "ffn_channels": 16, "n_heads": 2},
 }
@@ -42,12 +43,14 @@ CHOICES = [
     ("uniad", {"neighbour_size": 3, "n_layers": 1}),
     ("uniad", {"image_size": "64x96", "neighbour_size": 3}),
     ("uniad", {"neighbour_size": 0}),
+    ("patchcore", {"levels": (4, 8), "combination": "product"}),
+    ("patchcore", {"image_size": "64x96", "dimensions": 7, "smoothing": 2.0}),
 ]
 
 
 def presets():
     """One preset of each network: those that differ only in how they train have the same one."""
-    training = {"flip_horizontal", "flip_vertical", "rotate", "n_steps"}
+    training = {"flip_horizontal", "flip_vertical", "rotate", "n_steps", "learning_rate"}
     seen = []
     for name, facts in LIVE.items():
         for preset, settings in facts.presets().items():
@@ -58,10 +61,20 @@ def presets():
 
 
 def trained(name, settings):
-    """A model with random weights, and a scaler that does something."""
+    """A model with random weights, and a scaler or batch statistics that do something."""
     torch.manual_seed(0)
     model = LIVE[name].model(settings)
-    model.scaler.fit([[2 + 3 * torch.randn(2, channels, 4, 4) for channels in model.backbone.channels]])
+    if model.sees_images:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        model.train()
+        for progress in (0.0, 1.0):  # the parts learn in turns
+            model.losses(255 * torch.rand(2, 3, 64, 64), progress)
+    else:
+        model.scaler.fit([[2 + 3 * torch.randn(2, channels, 4, 4) for channels in model.backbone.channels]])
+    if name == "patchcore":
+        model.decoder.fill([torch.randn(5000, bank.shape[1]) for bank in model.decoder.banks])
     return TrainedModel(model, settings.tiling, torch.device("cpu"))
 
 

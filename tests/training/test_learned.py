@@ -7,6 +7,7 @@ from torch import nn
 
 from aseg_bench.methods import MEAN_PICTURE, NOT_LEARNED
 from aseg_bench.training.learned import learned_of, not_learned
+from aseg_bench.training.network import Network
 
 RNG = np.random.default_rng(0)
 TEMPLATES = RNG.integers(0, 200, (2, 3, 6, 8))
@@ -25,14 +26,14 @@ class Backbone(nn.Module):
         return [images.float(), nn.functional.avg_pool2d(images.float(), 2)]
 
 
-class Model(nn.Module):
+class Model(Network):
     """Reconstructs each level by a function of it."""
 
     def __init__(self, reconstruct):
-        super().__init__()
-        self.backbone, self.decoder, self.reconstruct = Backbone(), None, reconstruct
+        super().__init__(Backbone())
+        self.reconstruct = reconstruct
 
-    def pairs(self, features, categories):
+    def pairs(self, features):
         return [(values, self.reconstruct(values)) for values in features]
 
 
@@ -91,21 +92,18 @@ def test_one_picture_for_all_is_no_better_than_the_mean_picture():
     assert finding.kind == MEAN_PICTURE
 
 
-class Judge(nn.Module):
+class Judge(Network):
     """Scores each image by a function of a draw and of whether the image is spoilt."""
 
+    tells_apart = True
+
     def __init__(self, score):
-        super().__init__()
-        self.backbone, self.scaler, self.decoder = Backbone(), nn.Identity(), self.Decoder(score)
+        super().__init__(Backbone())
+        self.score = score
 
-    class Decoder(nn.Module):
-        def __init__(self, score):
-            super().__init__()
-            self.score = score
-
-        def judged(self, features):
-            draws = torch.randn(2, 1000 * len(features[0]))
-            return self.score(draws[0], 1), self.score(draws[1], -1)
+    def judged(self, batch):
+        draws = torch.randn(2, 1000 * len(batch[0]))
+        return self.score(draws[0], 1), self.score(draws[1], -1)
 
 
 @pytest.mark.parametrize(

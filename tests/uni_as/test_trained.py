@@ -95,8 +95,8 @@ def test_checkpoints_of_other_methods_and_versions_are_refused(checkpoint, tmp_p
         UniAS.from_checkpoint(changed("conditions", "method", "uniad"))
     with pytest.raises(InputError, match="no method mine"):
         TrainedModel.from_checkpoint(changed("conditions", "method", "mine"))
-    with pytest.raises(InputError, match="PatchCore cannot be loaded"):
-        TrainedModel.from_checkpoint(changed("conditions", "method", "patchcore"))
+    with pytest.raises(InputError, match="OmniAL cannot be loaded"):
+        TrainedModel.from_checkpoint(changed("conditions", "method", "omnial"))
     with pytest.raises(TrainingError, match="of another version of uni_as"):
         UniAS.from_checkpoint(changed("settings", "local", "swin"))
     with pytest.raises(TrainingError, match="there is no checkpoint"):

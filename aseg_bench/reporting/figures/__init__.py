@@ -1,6 +1,6 @@
 """Figures in print and on screen: each function takes scores or scored maps and returns a matplotlib figure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from aseg_bench.analysis.scored_maps import ScoredMaps, in_processes
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
-from aseg_bench.records import Score
+from aseg_bench.records import Case, Score
+from aseg_bench.reporting.figures.budgets import budgets_figure
 from aseg_bench.reporting.figures.curves import curves_figure, distributions_figure
 from aseg_bench.reporting.figures.inflation import agreement, inflation_figure, published_points, score_points
 from aseg_bench.reporting.figures.losses import losses_figure
@@ -51,6 +52,8 @@ def write_figures(
     categories: Sequence[Sequence[ScoredMaps]] = (),
     *,
     logs: Mapping[tuple[str, str], pd.DataFrame] | None = None,
+    trainings: pd.DataFrame | None = None,
+    unranked: Collection[Case] = (),
     labels: Mapping[str, str] | None = None,
     datasets: Mapping[str, str] | None = None,
     formats: Sequence[str] = FORMATS,
@@ -62,6 +65,8 @@ def write_figures(
         scores: all scores of the run; no category is needed twice.
         categories: per category, the maps of every method; without them only the figures of scores are written.
         logs: the losses of trainings by method and data set.
+        trainings: from ``training_points``.
+        unranked: cases whose scores take no part in ranks.
         labels: names of methods in print; a missing one prints as it is.
         datasets: names of data sets in print; a missing one prints as it is.
         formats: endings, of ``png``, ``svg`` and ``pdf``; figures of a single category are PNG.
@@ -70,7 +75,7 @@ def write_figures(
     cases = [score.case for score in scores] + [maps.case for category in categories for maps in category]
     method_looks = looks([case.method for case in cases])
     jobs = [
-        partial(_score_figures, folder, scores, logs or {}, labels, datasets or {}, formats),
+        partial(_score_figures, folder, scores, logs or {}, trainings, unranked, labels, datasets or {}, formats),
         *(partial(_category_figures, folder, category, method_looks, labels) for category in categories),
     ]
     return [figure for figure in chain.from_iterable(in_processes(jobs)) if figure is not None]
@@ -80,6 +85,8 @@ def _score_figures(
     folder: Path,
     scores: Sequence[Score],
     logs: Mapping[tuple[str, str], pd.DataFrame],
+    trainings: pd.DataFrame | None,
+    unranked: Collection[Case],
     labels: Mapping[str, str],
     datasets: Mapping[str, str],
     formats: Sequence[str],
@@ -93,11 +100,14 @@ def _score_figures(
         figure = inflation_figure(some, datasets.get(name, name), labels)
         written.append(_write(folder, formats, "Inflation of AUROC", name, "", ["inflation", name], figure))
     for dataset in dict.fromkeys(score.case.dataset for score in scores):
-        here = [score for score in scores if score.case.dataset == dataset]
+        here = [score for score in scores if score.case.dataset == dataset and score.case not in unranked]
         for metric in RANKED:
             ranks = ranks_figure(here, metric, labels)
             title = f"Mean ranks by {METRICS[metric].label}"
             written.append(_write(folder, formats, title, dataset, "", ["ranks", dataset, metric], ranks))
+    for dataset, some in trainings.groupby("dataset", sort=False) if trainings is not None else ():
+        name, title = str(dataset), "Pixel AP over minutes of training"
+        written.append(_write(folder, formats, title, name, "", ["budgets", name], budgets_figure(some, labels)))
     for (method, dataset), log in logs.items():
         title = f"Losses of {labels.get(method, method)}"
         written.append(_write(folder, formats, title, dataset, "", ["losses", method, dataset], losses_figure(log)))
