@@ -32,8 +32,8 @@ from aseg_bench.training.tiles import Tiling
 
 _PREDICT_BATCH = 16
 _TOLD = (
-    "is told the category of every test image, which the other methods are not: it is one model for all categories in "
-    "its weights only, and cannot map an image of unknown category"
+    "is told the category of every test image, which other methods are not: parts of it are of one category each, so it "
+    "cannot map an image of unknown category"
 )
 
 
