@@ -32,8 +32,8 @@ from aseg_bench.training.tiles import Tiling
 
 _PREDICT_BATCH = 16
 _TOLD = (
-    "is told the category of every test image, which other methods are not: parts of it are of one category each, so it "
-    "cannot map an image of unknown category"
+    "is told the category of every test image, which other methods are not: parts of it are of one category each, so "
+    "it cannot map an image of unknown category"
 )
 
 
