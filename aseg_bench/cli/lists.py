@@ -67,7 +67,7 @@ def backbones_command() -> None:
     print(
         f"\nDownloads are kept in {HF_HUB_CACHE}. `--backbone NAME` takes other convolutional networks of timm as well,"
     )
-    print("`--backbone-weights FILE` a network's state dict from anywhere.")
+    print("vitad also its plain ViTs; `--backbone-weights FILE` takes a network's state dict from anywhere.")
 
 
 def datasets_command() -> None:

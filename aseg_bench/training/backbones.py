@@ -38,6 +38,7 @@ BACKBONES = {
         BackboneFacts("tf_efficientnet_b4", "Apache-2.0", 77_868_032),
         BackboneFacts("wide_resnet50_2.tv_in1k", "BSD-3-Clause", 275_806_280),
         BackboneFacts("resnet18.tv_in1k", "BSD-3-Clause", 46_796_608),
+        BackboneFacts("vit_small_patch16_224.dino", "Apache-2.0", 86_662_656),
     )
 }
 """By timm's name; any other network of timm can be named as well."""

@@ -180,7 +180,7 @@ def _take_gradients(
     with fabric.autocast():
         order = image_order(source.categories, seed, step * size, size, settings.sampling == "balanced")[own]
         batch = source.batch(order, draws)
-    told = {"categories": [source.categories[index] for index in order]} if model.needs_categories else {}
+    told = model.told([source.categories[index] for index in order])
     terms: dict[str, Tensor] = model.losses(batch, progress, **told)
     loss = torch.stack(list(terms.values())).sum()
     optimiser.zero_grad()

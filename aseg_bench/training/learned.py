@@ -96,8 +96,7 @@ def learned_of(model: Network, images: NDArray[np.uint8], categories: Sequence[s
 def _reconstructed(model: Network, batches: Iterable[Any], category: str) -> Learned:
     sums: list[_Sums] = []
     for batch in batches:
-        told = {"categories": [category] * len(batch[0])} if model.needs_categories else {}
-        pairs = model.pairs(batch, **told)
+        pairs = model.pairs(batch, **model.told([category] * len(batch[0])))
         sums = sums or [_Sums() for _ in pairs]
         for level, pair in zip(sums, pairs, strict=True):
             level.add(*pair)

@@ -33,8 +33,8 @@ from aseg_bench.training.tiles import Tiling
 
 _PREDICT_BATCH = 16
 _TOLD = (
-    "is told the category of every test image, which the other methods are not: it is one model for all categories in "
-    "its weights only, and cannot map an image of unknown category"
+    "is told the category of every test image, which other methods are not: parts of it are of one category each, so "
+    "it cannot map an image of unknown category"
 )
 
 
@@ -107,6 +107,7 @@ class TrainedMethod:
         job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
         categories = tuple(sample.category for sample in train_samples for _ in range(tiling.n_tiles))
         if self.model.needs_categories:
+            assert isinstance(self.model, FeatureReconstruction), "no other network needs them"
             with self._seeded():
                 self.model.set_categories(sorted(set(categories)))
         data = TrainingData(images, categories, self._augmentation)
@@ -204,12 +205,17 @@ def _fit_silently(fabric: Fabric, model: Network, data: TrainingData, job: Train
 
 def maps_of(model: Network, samples: Sequence[Sample], tiling: Tiling, fabric: Fabric) -> Iterator[AnomalyMap]:
     """Yield one map per sample, in order, of the size of all tiles together; the model is on the fabric's device."""
-    for batch in _batches(samples, model.needs_categories):
-        images = load_images(batch, tiling, quiet=True)
-        with fabric.autocast():
-            maps = tiling.mapped(images, partial(predict_maps, model, category=batch[0].category))
-        for sample, scores in zip(batch, maps, strict=True):
-            yield AnomalyMap(sample, scores)
+    runs = [samples]
+    if model.needs_categories:  # then all images of a batch are of one
+        runs = [list(run) for _, run in groupby(samples, lambda sample: sample.category)]
+    for run in runs:
+        for start in range(0, len(run), _PREDICT_BATCH):
+            batch = run[start : start + _PREDICT_BATCH]
+            images = load_images(batch, tiling, quiet=True)
+            with fabric.autocast():
+                maps = tiling.mapped(images, partial(predict_maps, model, category=batch[0].category))
+            for sample, scores in zip(batch, maps, strict=True):
+                yield AnomalyMap(sample, scores)
 
 
 def _batches(samples: Sequence[Sample], of_one_category: bool) -> Iterator[Sequence[Sample]]:
@@ -221,10 +227,9 @@ def _batches(samples: Sequence[Sample], of_one_category: bool) -> Iterator[Seque
 
 
 @torch.inference_mode()
-def predict_maps(model: Network, images: NDArray[np.uint8], category: str = "") -> NDArray[np.float32]:
+def predict_maps(model: Network, images: NDArray[np.uint8], category: str) -> NDArray[np.float32]:
     """Maps (B, H, W) of images (B, 3, H, W), on the model's device; the category is for a model that must be told."""
     model.eval()
     batch = torch.from_numpy(images).to(model.backbone.mean.device)
-    found = model(batch, categories=[category] * len(batch)) if model.needs_categories else model(batch)
-    maps: NDArray[np.float32] = found.float().cpu().numpy()
+    maps: NDArray[np.float32] = model(batch, **model.told([category] * len(batch))).float().cpu().numpy()
     return maps

@@ -19,8 +19,7 @@ class Network(nn.Module):
         sees_images: a batch is images (B, 3, H, W) as above; else features as the backbone gives them, a tensor
             (B, C, H, W) per level.
         learns_in_turns: not all parts learn in every step.
-        needs_categories: it must be told the category of every image, as ``categories`` of its call, ``losses`` and
-            ``pairs``.
+        needs_categories: its call, ``losses`` and ``pairs`` also take ``categories``, one for each image of the batch.
         tells_apart: it has ``judged``; else ``pairs``, the targets and reconstructions (B, C, ...positions) of a batch.
         about: plain values that the record of a run keeps.
     """
@@ -34,6 +33,10 @@ class Network(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.about: Mapping[str, Any] = {}
+
+    def told(self, categories: Sequence[str]) -> dict[str, Any]:
+        """What it takes beside a batch of images of these categories: them, if it ``needs_categories``, or nothing."""
+        return {"categories": categories} if self.needs_categories else {}
 
     def losses(self, batch: Any, progress: float = 0.0) -> dict[str, Tensor]:
         """Named terms whose sum is minimised after a share of the training; draws come from torch's generator."""

@@ -51,7 +51,11 @@ class FeatureReconstruction(Network):
         self.needs_categories = hasattr(decoder, "set_categories")
 
     def forward(self, images: Tensor, categories: Sequence[str] = ()) -> Tensor:
-        """Anomaly maps (B, H, W) of images (B, 3, H, W), RGB in [0, 255]."""
+        """Anomaly maps (B, H, W) of images (B, 3, H, W), RGB in [0, 255].
+
+        Raises:
+            InputError: the decoder must be told the categories and is not, or does not know one.
+        """
         height, width = images.shape[-2:]
         size = int(height), int(width)  # numbers, where an exporter that traces the model would have tensors
         return self.anomaly_map(self.backbone(images), size, categories)
@@ -61,8 +65,8 @@ class FeatureReconstruction(Network):
     ) -> dict[str, Tensor]:
         """The decoder's losses on features as the backbone gives them, alike through the whole training."""
         del progress
-        told = self._labels(categories)
-        terms: dict[str, Tensor] = self.decoder.losses(self.scaler(batch), **told)  # type: ignore[operator]
+        terms: dict[str, Tensor]
+        terms = self.decoder.losses(self.scaler(batch), **self._labels(categories))  # type: ignore[operator]
         return terms
 
     def pairs(self, batch: Sequence[Tensor], categories: Sequence[str] = ()) -> Sequence[tuple[Tensor, Tensor]]:

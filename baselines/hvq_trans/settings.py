@@ -55,7 +55,7 @@ _CPU = HVQTransSettings(
     schedule="one_cycle",
     clip_norm=1.0,
     dropout=0.0,  # a short training underfits, and drawing masks takes time
-    restart_below=0.1,  # of codes drawn at random a short training uses a handful
+    restart_below=0.1,  # of codes drawn at random, after 60 steps 2 to 22 of 512 are in use
 )
 PRESETS: Mapping[str, HVQTransSettings] = {
     "paper": HVQTransSettings(),
