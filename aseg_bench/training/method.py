@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -216,14 +215,6 @@ def maps_of(model: Network, samples: Sequence[Sample], tiling: Tiling, fabric: F
                 maps = tiling.mapped(images, partial(predict_maps, model, category=batch[0].category))
             for sample, scores in zip(batch, maps, strict=True):
                 yield AnomalyMap(sample, scores)
-
-
-def _batches(samples: Sequence[Sample], of_one_category: bool) -> Iterator[Sequence[Sample]]:
-    """Samples in order, those of a batch of one category where the model is told which."""
-    runs = [list(run) for _, run in groupby(samples, attrgetter("category"))] if of_one_category else [samples]
-    for run in runs:
-        for start in range(0, len(run), _PREDICT_BATCH):
-            yield run[start : start + _PREDICT_BATCH]
 
 
 @torch.inference_mode()
