@@ -89,12 +89,13 @@ def claims(
     ] = None,
     out: Annotated[Path, typer.Option(help="The file to write.")] = Path("docs/claims.md"),
     work: Annotated[Path, typer.Option(help="Keeps runs; finished ones are not done again.")] = Path("runs/claims"),
+    ablations: Annotated[bool, typer.Option(help="Tables 4 and 5 too, which take half of the time.")] = True,
     quick: Annotated[bool, typer.Option("--quick", help="Two steps of training, to try this program.")] = False,
 ) -> None:
     """Test the claims of the source paper on your categories, UniAS against nearest neighbours among them."""
     from benchmarks.claims import write_report
 
-    write_report(out, work, data_root or [], quick)
+    write_report(out, work, data_root or [], ablations=ablations, quick=quick)
     print(f"wrote {out}")
 
 
