@@ -51,14 +51,16 @@ _HEAD = """# The paper's claims, at this scale
 Written by `{command}` on {machine}: {n_categories} categories in one
 model, {n_images} test images, frozen EfficientNet-Lite0, 224 x 224 pixels, preset `cpu` (Tables 4 and 5: `quick` with
 half its steps). A verdict is of this scale and of these images: the paper trains 1000 epochs on EfficientNet-B4 and
-MVTec-AD. The settings of UniAS were chosen with a view to test images; [uni_as.md](uni_as.md) says how, and what longer and
-wider trainings bring.
+MVTec-AD. The settings of UniAS were chosen with a view to test images; [uni_as.md](uni_as.md) says how, and what longer
+and wider trainings bring.
 
 Differences are points of mean pixel AP, with a 95 % interval over images (resampled within each category, the same ones
 for both sides) and over seeds; what was trained with one seed is given the spread of UniAS over its own. A claim is
 supported where the interval lies above zero, not supported where it lies below, and else not decidable here.
 """
 _NEIGHBOURS = """
+Minutes are those of the training by the clock, whatever else the machine did.
+
 Nearest neighbours are PatchCore with the settings named. Its pooling of 3 x 3 cells ends in zeros at the border, as in
 the authors' code, which brings down the distances of the patches there; where no defect lies at a border, that alone
 removes false alarms. With a mirror in the place of the zeros the same bank has what the last line says.

@@ -31,7 +31,7 @@ from aseg_bench.training.network import Network
 BOARD = "tensorboard"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
-logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # Fabric logs processes and precisions, unasked
+_TALKERS = ("lightning_fabric", "lightning.pytorch")  # the latter where anomalib was used before in this process
 _SECONDS_BETWEEN_CHECKPOINTS = 300.0
 _STEPS_PER_LOG_ROW = 10
 _NO_MEMORY = ("out of memory", "allocate memory", "not enough memory")  # of CUDA and MPS, Linux, Windows
@@ -48,6 +48,8 @@ def make_fabric(options: MethodOptions, learns_in_turns: bool = False) -> Fabric
         InputError: an unknown device or precision, or TensorBoard is asked for and not installed.
         TrainingError: there is no such device, or there are too few.
     """
+    for name in _TALKERS:
+        logging.getLogger(name).setLevel(logging.WARNING)  # they tell processes and precisions, unasked
     if options.device not in DEVICES:
         raise InputError(f"there is no device {options.device}; {near_matches(options.device, DEVICES)}")
     if options.precision not in PRECISIONS:

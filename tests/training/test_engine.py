@@ -1,8 +1,10 @@
 import csv
+import logging
 
 import numpy as np
 import pytest
 import torch
+from lightning_utilities.core import rank_zero
 from PIL import Image
 from torch.multiprocessing.spawn import ProcessExitedException
 
@@ -376,3 +378,11 @@ def test_a_limit_of_zero_leaves_gradients_as_they_are(make, samples, tmp_path):
         make({"clip_norm": limit}, folder=tmp_path / limit).fit(samples)
     free, high = (read_checkpoint(tmp_path / limit / CHECKPOINT)["model"] for limit in ("0", "1e30"))
     assert all(torch.equal(values, high[name]) for name, values in free.items())
+
+
+def test_fabric_says_nothing_of_itself_even_where_lightning_has_taken_its_log(monkeypatch, caplog):
+    log = logging.getLogger("lightning.pytorch.utilities.rank_zero")  # as an import of lightning.pytorch does
+    monkeypatch.setattr(rank_zero, "log", log)
+    logging.getLogger("lightning.pytorch").setLevel(logging.INFO)
+    make_fabric(MethodOptions(device="cpu", precision="bf16-mixed"))
+    assert caplog.records == []
