@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Protocol
 
 import numpy as np
@@ -123,6 +124,11 @@ class MethodFacts:
     model: Callable[[Any], Any] | None = None
     members: Callable[[], Mapping[str, str]] | None = None
     member: Callable[[str], "MethodFacts"] | None = None
+
+
+def call(name: str, *arguments: Any, **options: Any) -> Any:
+    """Import the function ``module:name`` and call it: with ``partial``, a method's facts name it and load no torch."""
+    return resolve_name(name)(*arguments, **options)
 
 
 def find_methods() -> dict[str, MethodFacts]:

@@ -1,21 +1,11 @@
 """UniAS, the one-for-all anomaly segmentation model of Ma et al. (WACV 2025), readable beside the paper."""
 
 from collections.abc import Mapping
+from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
-
-
-def _build(options: MethodOptions) -> Method:
-    from uni_as.model import make_method  # torch loads when a model is made, not when methods are listed
-
-    return make_method(options)
-
-
-def _presets() -> Mapping[str, Any]:
-    from uni_as.settings import PRESETS
-
-    return PRESETS
+from aseg_bench.methods import MethodFacts, call
 
 
 def _model(settings: Any) -> Any:
@@ -43,8 +33,8 @@ METHOD = MethodFacts(
     protocol="unias",
     reader="uniad",
     published="UniAS",
-    presets=_presets,
-    build=_build,
+    presets=partial(resolve_name, "uni_as.settings:PRESETS"),
+    build=partial(call, "uni_as.model:make_method"),
     ablation=TABLE_4,
     model=_model,
 )

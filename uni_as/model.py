@@ -11,7 +11,7 @@ from aseg_bench.training.data import Augmentation
 from aseg_bench.training.features import FeatureScaler, neighbour_mask
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import choose_settings
+from aseg_bench.training.settings import choose_settings, settings_for
 from uni_as.corruption import Corruption
 from uni_as.decoder import HybridBlock, UniASDecoder
 from uni_as.features import FilteredFeatures
@@ -151,8 +151,7 @@ def _check(numbers: UniASSettings) -> None:
 
 def make_method(options: MethodOptions) -> TrainedMethod:
     """UniAS as the runner meets it."""
-    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
-    settings = choose_settings(PRESETS, options.preset, changes)
+    settings = settings_for(PRESETS, options)
     augmentation = Augmentation(settings.flip_horizontal, settings.flip_vertical, settings.rotate)
     return TrainedMethod(
         "uni_as",

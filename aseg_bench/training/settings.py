@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from aseg_bench.errors import InputError, near_matches
+from aseg_bench.methods import MethodOptions
 from aseg_bench.training.tiles import Tiling
 
 OFFLINE_BACKBONE = "tf_efficientnet_lite0"  # its weights come with the package
@@ -176,6 +177,12 @@ def choose_settings(presets: Mapping[str, Settings], preset: str, changes: Mappi
         except ValidationError as error:
             raise InputError(f"setting {name} = {text}: {error.errors()[0]['msg']}") from error
     return replace(settings, **values)
+
+
+def settings_for(presets: Mapping[str, Settings], options: MethodOptions) -> Settings:
+    """What the user's options make of the presets: as ``choose_settings``, with the backbone that they name."""
+    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
+    return choose_settings(presets, options.preset, changes)
 
 
 def plain(settings: FeatureSettings) -> dict[str, Any]:

@@ -9,32 +9,12 @@ the batches::
 ``output_de_st`` alone is read as well. The official test loader sorts its images, so their order is known.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from pkgutil import resolve_name
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
+from aseg_bench.methods import MethodFacts, call
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import by_glob, find_stacks, holds_members
-
-
-def _build(options: MethodOptions) -> Method:
-    from baselines.destseg.model import make_method  # torch is imported when a model is made, not when they are listed
-
-    return make_method(options)
-
-
-def _presets() -> Mapping[str, Any]:
-    from baselines.destseg.settings import PRESETS
-
-    return PRESETS
-
-
-def _model(settings: Any) -> Any:
-    from baselines.destseg.model import build_destseg
-
-    return build_destseg(settings, pretrained=False)
-
 
 METHOD = MethodFacts(
     name="destseg",
@@ -47,9 +27,9 @@ METHOD = MethodFacts(
     reader="destseg",
     published="DeSTSeg",
     dump=__doc__ or "",
-    presets=_presets,
-    build=_build,
-    model=_model,
+    presets=partial(resolve_name, "baselines.destseg.settings:PRESETS"),
+    build=partial(call, "baselines.destseg.model:make_method"),
+    model=partial(call, "baselines.destseg.model:build_destseg", pretrained=False),
 )
 _MEMBERS = ("output_segmentation", "output_de_st")
 READER = Reader(

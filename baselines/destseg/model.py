@@ -15,7 +15,7 @@ from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.data import Augmentation
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.network import Network
-from aseg_bench.training.settings import choose_settings
+from aseg_bench.training.settings import settings_for
 from baselines.destseg.anomalies import SyntheticAnomalies, load_textures
 from baselines.destseg.segmentation import SegmentationNet
 from baselines.destseg.settings import PRESETS, DeSTSegSettings
@@ -194,8 +194,7 @@ def make_method(options: MethodOptions) -> TrainedMethod:
         InputError: as ``build_destseg``, or there are no textures where they should be.
         MissingWeightsError: as ``build_destseg``.
     """
-    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
-    settings = choose_settings(PRESETS, options.preset, changes)
+    settings = settings_for(PRESETS, options)
     textures = load_textures(Path(settings.textures), settings.size) if settings.textures else None
 
     def build() -> DeSTSeg:

@@ -4,29 +4,10 @@ The official code deletes its maps after use. To keep them, remove the line ``sh
 ``tools/train_val.py``; they are in ``result_eval_temp/``. Run ``HVQ_TR_switch_OT`` for the paper's numbers.
 """
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from pkgutil import resolve_name
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
-
-
-def _build(options: MethodOptions) -> Method:
-    from baselines.hvq_trans.model import make_method  # torch is imported when a model is made, not when all are listed
-
-    return make_method(options)
-
-
-def _presets() -> Mapping[str, Any]:
-    from baselines.hvq_trans.settings import PRESETS
-
-    return PRESETS
-
-
-def _model(settings: Any) -> Any:
-    from baselines.hvq_trans.model import build_hvq_trans
-
-    return build_hvq_trans(settings, pretrained=False)
-
+from aseg_bench.methods import MethodFacts, call
 
 METHOD = MethodFacts(
     name="hvq_trans",
@@ -39,7 +20,7 @@ METHOD = MethodFacts(
     reader="uniad",
     published="HVQ-Trans",
     dump=__doc__ or "",
-    presets=_presets,
-    build=_build,
-    model=_model,
+    presets=partial(resolve_name, "baselines.hvq_trans.settings:PRESETS"),
+    build=partial(call, "baselines.hvq_trans.model:make_method"),
+    model=partial(call, "baselines.hvq_trans.model:build_hvq_trans", pretrained=False),
 )

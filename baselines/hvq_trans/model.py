@@ -13,7 +13,7 @@ from aseg_bench.training.backbone import Backbone
 from aseg_bench.training.features import FeatureScaler
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import choose_settings
+from aseg_bench.training.settings import settings_for
 from baselines.hvq_trans.codebooks import Codebooks
 from baselines.hvq_trans.experts import Experts
 from baselines.hvq_trans.settings import PRESETS, HVQTransSettings
@@ -156,6 +156,5 @@ def build_hvq_trans(
 
 def make_method(options: MethodOptions) -> TrainedMethod:
     """HVQ-Trans as the runner uses it."""
-    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
-    settings = choose_settings(PRESETS, options.preset, changes)
+    settings = settings_for(PRESETS, options)
     return TrainedMethod("hvq_trans", lambda: build_hvq_trans(settings, options.backbone_weights), settings, options)

@@ -1,10 +1,9 @@
 """PatchCore (Roth et al., CVPR 2022): the distance to the nearest of a bank of normal patch features."""
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from pkgutil import resolve_name
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
+from aseg_bench.methods import MethodFacts, call
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import find_stacks, holds_members
 
@@ -18,25 +17,6 @@ To save its maps, put this into ``bin/run_patchcore.py``, after the segmentation
 One file per category. The maps show the central 224 of 256 (or 320 of 366) pixels.
 """
 
-
-def _build(options: MethodOptions) -> Method:
-    from baselines.patchcore.method import make_method  # torch loads when a model is made, not when methods are listed
-
-    return make_method(options)
-
-
-def _presets() -> Mapping[str, Any]:
-    from baselines.patchcore.settings import PRESETS
-
-    return PRESETS
-
-
-def _model(settings: Any) -> Any:
-    from baselines.patchcore.memory import build_patchcore
-
-    return build_patchcore(settings, pretrained=False)
-
-
 METHOD = MethodFacts(
     name="patchcore",
     label="PatchCore",
@@ -48,9 +28,9 @@ METHOD = MethodFacts(
     reader="patchcore",
     published="PatchCore",
     dump=_DUMP,
-    presets=_presets,
-    build=_build,
-    model=_model,
+    presets=partial(resolve_name, "baselines.patchcore.settings:PRESETS"),
+    build=partial(call, "baselines.patchcore.method:make_method"),
+    model=partial(call, "baselines.patchcore.memory:build_patchcore", pretrained=False),
 )
 READER = Reader(
     key="patchcore",

@@ -17,7 +17,7 @@ from aseg_bench.training.costs import costs_of, restart_peak
 from aseg_bench.training.data import FEATURE_BATCH, FeatureSource, load_images
 from aseg_bench.training.engine import make_fabric
 from aseg_bench.training.method import maps_of
-from aseg_bench.training.settings import choose_settings, plain
+from aseg_bench.training.settings import plain, settings_for
 from baselines.patchcore.coreset import greedy_coreset
 from baselines.patchcore.memory import MemoryBank, build_patchcore
 from baselines.patchcore.settings import PRESETS, PatchCoreSettings
@@ -140,5 +140,4 @@ class PatchCore:
 
 def make_method(options: MethodOptions) -> PatchCore:
     """PatchCore as the runner uses it."""
-    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
-    return PatchCore(choose_settings(PRESETS, options.preset, changes), options)
+    return PatchCore(settings_for(PRESETS, options), options)

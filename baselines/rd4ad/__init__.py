@@ -7,32 +7,12 @@ The official code tests in the order of ``os.listdir``, so to keep its maps save
     np.savez(f"{_class_}.npz", anomaly_maps=np.stack(maps), img_paths=dataloader.dataset.img_paths)
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from pkgutil import resolve_name
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
+from aseg_bench.methods import MethodFacts, call
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import find_stacks, holds_members
-
-
-def _build(options: MethodOptions) -> Method:
-    from baselines.rd4ad.model import make_method  # torch is imported when a model is made, not when methods are listed
-
-    return make_method(options)
-
-
-def _presets() -> Mapping[str, Any]:
-    from baselines.rd4ad.settings import PRESETS
-
-    return PRESETS
-
-
-def _model(settings: Any) -> Any:
-    from baselines.rd4ad.model import build_rd4ad
-
-    return build_rd4ad(settings, pretrained=False)
-
 
 METHOD = MethodFacts(
     name="rd4ad",
@@ -45,9 +25,9 @@ METHOD = MethodFacts(
     reader="rd4ad",
     published="RD4AD",
     dump=__doc__ or "",
-    presets=_presets,
-    build=_build,
-    model=_model,
+    presets=partial(resolve_name, "baselines.rd4ad.settings:PRESETS"),
+    build=partial(call, "baselines.rd4ad.model:make_method"),
+    model=partial(call, "baselines.rd4ad.model:build_rd4ad", pretrained=False),
 )
 READER = Reader(
     key="rd4ad",

@@ -14,7 +14,7 @@ from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import choose_settings
+from aseg_bench.training.settings import settings_for
 from baselines.rd4ad.embedding import MultiScaleFusion, OneClassEmbedding
 from baselines.rd4ad.settings import PRESETS, RD4ADSettings
 from baselines.rd4ad.student import StudentDecoder
@@ -131,6 +131,5 @@ def load_official(model: FeatureReconstruction, state: Mapping[str, Mapping[str,
 
 def make_method(options: MethodOptions) -> TrainedMethod:
     """RD4AD as the runner uses it."""
-    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
-    settings = choose_settings(PRESETS, options.preset, changes)
+    settings = settings_for(PRESETS, options)
     return TrainedMethod("rd4ad", lambda: build_rd4ad(settings, options.backbone_weights), settings, options)

@@ -9,34 +9,12 @@ Without ``img_paths`` the maps are taken in the order of the data loader: sorted
 scores may be negative, and the maps show the central 288 of 329 pixels.
 """
 
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from pkgutil import resolve_name
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
+from aseg_bench.methods import MethodFacts, call
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import by_folders, find_stacks, holds_members
-
-
-def _build(options: MethodOptions) -> Method:
-    from baselines.simplenet.model import (
-        make_method,
-    )  # torch is imported when a model is made, not when methods are listed
-
-    return make_method(options)
-
-
-def _presets() -> Mapping[str, Any]:
-    from baselines.simplenet.settings import PRESETS
-
-    return PRESETS
-
-
-def _model(settings: Any) -> Any:
-    from baselines.simplenet.model import build_simplenet
-
-    return build_simplenet(settings, pretrained=False)
-
 
 METHOD = MethodFacts(
     name="simplenet",
@@ -49,9 +27,9 @@ METHOD = MethodFacts(
     reader="simplenet",
     published="SimpleNet",
     dump=__doc__ or "",
-    presets=_presets,
-    build=_build,
-    model=_model,
+    presets=partial(resolve_name, "baselines.simplenet.settings:PRESETS"),
+    build=partial(call, "baselines.simplenet.model:make_method"),
+    model=partial(call, "baselines.simplenet.model:build_simplenet", pretrained=False),
 )
 READER = Reader(
     key="simplenet",

@@ -14,7 +14,7 @@ from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import choose_settings
+from aseg_bench.training.settings import settings_for
 from baselines.simplenet.discriminator import Discriminator
 from baselines.simplenet.local_features import LocalFeatures
 from baselines.simplenet.settings import PRESETS, SimpleNetSettings
@@ -114,6 +114,5 @@ def load_official(model: FeatureReconstruction, state: Mapping[str, Mapping[str,
 
 def make_method(options: MethodOptions) -> TrainedMethod:
     """SimpleNet as the runner uses it."""
-    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
-    settings = choose_settings(PRESETS, options.preset, changes)
+    settings = settings_for(PRESETS, options)
     return TrainedMethod("simplenet", lambda: build_simplenet(settings, options.backbone_weights), settings, options)

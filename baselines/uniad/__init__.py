@@ -1,28 +1,9 @@
 """UniAD (You et al., NeurIPS 2022): one transformer reconstructs the features of all categories."""
 
-from collections.abc import Mapping
-from typing import Any
+from functools import partial
+from pkgutil import resolve_name
 
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
-
-
-def _build(options: MethodOptions) -> Method:
-    from baselines.uniad.model import make_method  # torch is imported when a model is made, not when methods are listed
-
-    return make_method(options)
-
-
-def _presets() -> Mapping[str, Any]:
-    from baselines.uniad.settings import PRESETS
-
-    return PRESETS
-
-
-def _model(settings: Any) -> Any:
-    from baselines.uniad.model import build_uniad
-
-    return build_uniad(settings, pretrained=False)
-
+from aseg_bench.methods import MethodFacts, call
 
 METHOD = MethodFacts(
     name="uniad",
@@ -34,7 +15,7 @@ METHOD = MethodFacts(
     protocol="uniad",
     reader="uniad",
     published="UniAD",
-    presets=_presets,
-    build=_build,
-    model=_model,
+    presets=partial(resolve_name, "baselines.uniad.settings:PRESETS"),
+    build=partial(call, "baselines.uniad.model:make_method"),
+    model=partial(call, "baselines.uniad.model:build_uniad", pretrained=False),
 )

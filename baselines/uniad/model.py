@@ -15,7 +15,7 @@ from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, jitter, neighbour_mask
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import choose_settings
+from aseg_bench.training.settings import settings_for
 from baselines.uniad.settings import PRESETS, UniADSettings
 
 Norms = Literal["after", "before"]
@@ -212,6 +212,5 @@ def load_official(model: FeatureReconstruction, state: Mapping[str, Tensor]) -> 
 
 def make_method(options: MethodOptions) -> TrainedMethod:
     """UniAD as the runner uses it."""
-    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
-    settings = choose_settings(PRESETS, options.preset, changes)
+    settings = settings_for(PRESETS, options)
     return TrainedMethod("uniad", lambda: build_uniad(settings, options.backbone_weights), settings, options)

@@ -9,38 +9,20 @@ save the concatenated results instead::
 Without paths the maps are scored with the masks in the same file, and no data set may be named.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import files_below
-from aseg_bench.methods import Method, MethodFacts, MethodOptions
+from aseg_bench.methods import MethodFacts, call
 from aseg_bench.predictions.loading import as_text, flattened, mentions, read_torch
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
 from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
-
-
-def _build(options: MethodOptions) -> Method:
-    from baselines.vitad.model import make_method  # torch is imported when a model is made, not when methods are listed
-
-    return make_method(options)
-
-
-def _presets() -> Mapping[str, Any]:
-    from baselines.vitad.settings import PRESETS
-
-    return PRESETS
-
-
-def _model(settings: Any) -> Any:
-    from baselines.vitad.model import build_vitad
-
-    return build_vitad(settings, pretrained=False)
-
 
 METHOD = MethodFacts(
     name="vitad",
@@ -53,9 +35,9 @@ METHOD = MethodFacts(
     reader="ader",
     published="ViTAD",
     dump=__doc__ or "",
-    presets=_presets,
-    build=_build,
-    model=_model,
+    presets=partial(resolve_name, "baselines.vitad.settings:PRESETS"),
+    build=partial(call, "baselines.vitad.model:make_method"),
+    model=partial(call, "baselines.vitad.model:build_vitad", pretrained=False),
 )
 
 

@@ -14,7 +14,7 @@ from aseg_bench.training.backbone import Backbone, is_plain
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.reconstruction import FeatureReconstruction
-from aseg_bench.training.settings import choose_settings
+from aseg_bench.training.settings import settings_for
 from baselines.vitad.decoder import ViTDecoder
 from baselines.vitad.fuser import Fuser
 from baselines.vitad.settings import PRESETS, ViTADSettings
@@ -121,6 +121,5 @@ def build_vitad(settings: ViTADSettings, weights: Path | None = None, pretrained
 
 def make_method(options: MethodOptions) -> TrainedMethod:
     """ViTAD as the runner uses it."""
-    changes = dict(options.settings) | ({"backbone": options.backbone} if options.backbone else {})
-    settings = choose_settings(PRESETS, options.preset, changes)
+    settings = settings_for(PRESETS, options)
     return TrainedMethod("vitad", lambda: build_vitad(settings, options.backbone_weights), settings, options)
