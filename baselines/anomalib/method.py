@@ -306,7 +306,7 @@ class AnomalibMethod:
                 **length,
             )
             with _interruptible():
-                engine.fit(self.model, datamodule=data)  # type: ignore[arg-type]
+                engine.fit(self.model, datamodule=data)
             if self._traits.validates:
                 engine.trainer.validate(self.model, datamodule=data, verbose=False)
             self._progress = diary.progress
