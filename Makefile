@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check speed clean
+.PHONY: help demo test lint check speed benchmark clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -29,10 +29,13 @@ speed: .venv/peers .venv/dev ## measure the metric core and its peers, models, r
 	$(BIN)/python benchmark.py memory
 	$(BIN)/python benchmark.py coverage
 
+benchmark: .venv/anomalib ## train and score all live methods on the embedded data set; write reports/live
+	$(BIN)/python benchmark.py live
+
 clean: ## remove the environment and the caches
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.venv/models .venv/dev .venv/peers: .venv/%: pyproject.toml
+.venv/models .venv/dev .venv/peers .venv/anomalib: .venv/%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
 	touch $@

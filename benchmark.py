@@ -100,6 +100,29 @@ def claims(
 
 
 @app.command()
+def live(
+    data_root: Annotated[
+        list[Path] | None, typer.Option(help="Folder of categories as MVTec-AD has them; may be repeated. None: demo.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports/live"),
+    work: Annotated[Path, typer.Option(help="Keeps runs; finished methods are not done again.")] = Path("runs/live"),
+    preset: Annotated[str, typer.Option(help="Settings of all methods.")] = "quick",
+    max_minutes: Annotated[float | None, typer.Option(help="Stop each training after this time.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two methods, tiny images, to try this program.")] = False,
+) -> None:
+    """Train and score all live methods with their learning curves, and models of anomalib where it is installed."""
+    from benchmarks.live import run_live
+
+    run, drawn = run_live(work, data_root or [], preset, max_minutes, quick)
+    _keep(run, out, "scores.csv", "run.json")
+    weights = shutil.ignore_patterns("*.pt", "*.ckpt")
+    shutil.copytree(run / "training", out / "training", ignore=weights, dirs_exist_ok=True)
+    _aseg_bench("report", out)  # without maps: the page has no gallery
+    if drawn:
+        shutil.copy(drawn / "report" / "tables.md", out / "drawn_networks.md")
+
+
+@app.command()
 def paper(out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports")) -> None:
     """Print the source paper's tables with recomputed means, and draw the inflation of published numbers."""
     with tempfile.TemporaryDirectory() as work:

@@ -23,7 +23,8 @@ class Method(Protocol):
     """A method to benchmark. ``fit`` gets the normal training images of all categories at once (one-for-all).
 
     A method may also have ``about``, a mapping of plain values that the record of a run keeps after ``predict``; the
-    README lists the keys that Table "cost" shows (``aseg_bench.training.costs`` finds those of a torch module).
+    README lists the keys that Table "cost" shows (``aseg_bench.training.costs`` finds those of a torch module); and
+    ``moments``, which yields step, seconds and maps of some samples at earlier moments of its training.
     """
 
     name: str
@@ -66,6 +67,7 @@ class MethodOptions:
         settings: single settings that replace the preset's, as the user typed them.
         folder: where checkpoints and training logs go, and from where a stopped training continues; None keeps nothing.
         tensorboard: write losses for TensorBoard into ``folder`` as well.
+        learning_curve: keep the weights of some moments of the training in ``folder``, for ``moments``.
         quiet: no progress bars.
     """
 
@@ -80,6 +82,7 @@ class MethodOptions:
     settings: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
     tensorboard: bool = False
+    learning_curve: bool = False
     quiet: bool = False
 
 

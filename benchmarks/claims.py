@@ -103,7 +103,7 @@ def write_report(out: Path, work: Path, roots: Sequence[Path], *, ablations: boo
         InputError: two roots have a category of the same name.
     """
     scale = QUICK if quick else FULL
-    root = _joined(work / "data", roots) if roots else None
+    root = joined(work / "data", roots) if roots else None
 
     def plan(place: str, methods: Sequence[str], seed: int = 0, settings: Mapping[str, str] | None = None) -> RunPlan:
         presets = {name: find_methods()[name].presets for name in methods}
@@ -128,8 +128,12 @@ def write_report(out: Path, work: Path, roots: Sequence[Path], *, ablations: boo
         temporary.write_text(_text(work, scale, _command(roots, ablations, quick), ablations), encoding="utf-8")
 
 
-def _joined(folder: Path, roots: Sequence[Path]) -> Path:
-    """A folder with links to the categories of all roots."""
+def joined(folder: Path, roots: Sequence[Path]) -> Path:
+    """A folder with links to the categories of all roots.
+
+    Raises:
+        InputError: two roots have a category of the same name.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for category in sorted(path.resolve() for root in roots for path in root.iterdir() if path.is_dir()):
         link = folder / category.name

@@ -167,3 +167,23 @@ def test_a_quick_look_at_the_claims_has_a_verdict_on_each(tiny, tmp_path):
     (elsewhere / "bolt").mkdir(parents=True)
     with pytest.raises(InputError, match="have one name; rename one"):
         claims.write_report(out, tmp_path / "work", [tiny, elsewhere], quick=True)
+
+
+def test_a_quick_live_run_keeps_all_that_a_report_is_made_of_but_no_weights(tmp_path):
+    command = [
+        sys.executable,
+        ROOT / "benchmark.py",
+        "live",
+        "--quick",
+        "--work",
+        tmp_path / "w",
+        "--out",
+        tmp_path / "r",
+    ]
+    subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, capture_output=True)
+    kept = {str(path.relative_to(tmp_path / "r")) for path in (tmp_path / "r").rglob("*") if path.is_file()}
+    assert {"scores.csv", "run.json", "training/uni_as/demo/curve.csv", "report/report.html"} <= kept
+    assert [name for name in kept if name.endswith((".pt", ".tiff"))] == []
+    with (tmp_path / "r/training/uni_as/demo/curve.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2", "4", "8"]
+    assert "| PatchCore" in (tmp_path / "r/report/tables.md").read_text()

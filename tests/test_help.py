@@ -29,7 +29,7 @@ WORKS = (
     f"{BOTH} --resume --protocol unias --mixed --page",
     f"{BOTH} --no-page --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out trained --train-only",
-    f"run --methods uni_as {DATA} {ONE_STEP} --out of_camera {READ} --no-page",
+    f"run --methods uni_as {DATA} {ONE_STEP} --out of_camera {READ} --learning-curve --no-page",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --preset cpu --seed 1 --max-minutes 5 --precision bf16-mixed"
     " --half --mask-rule >127 --no-page --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --overwrite --device cpu --categories bolt --map-size image"

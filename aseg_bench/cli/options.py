@@ -66,6 +66,9 @@ Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes of dis
 Tensorboard = Annotated[
     bool, typer.Option("--tensorboard", help="Losses for TensorBoard beside each checkpoint: pip install tensorboard.")
 ]
+LearningCurve = Annotated[
+    bool, typer.Option("--learning-curve", help="Also score a part of the test images at moments of each training.")
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite/--resume", help="Compute finished methods again, or go on where a run stopped.")
 ]

@@ -16,6 +16,7 @@ from aseg_bench.cli.options import (
     Device,
     Devices,
     ImageLevel,
+    LearningCurve,
     MaskRuleText,
     MaxGib,
     MaxMinutes,
@@ -74,6 +75,7 @@ def run_command(
         bool, typer.Option("--train-only", help="Stop when the methods are trained; no test images are needed.")
     ] = False,
     tensorboard: Tensorboard = False,
+    learning_curve: LearningCurve = False,
     allow_pickle: AllowPickle = False,
     allow_clamped: AllowClamped = False,
     max_gib: MaxGib = 8,
@@ -104,6 +106,7 @@ def run_command(
             max_minutes=max_minutes,
             preset=preset,
             tensorboard=tensorboard,
+            learning_curve=learning_curve,
             quiet=quiet or is_helper(),
         ),
         settings=settings_in(settings or ()),

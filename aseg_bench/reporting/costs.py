@@ -73,19 +73,32 @@ def cost_table(
 
 
 def training_points(runs: Sequence[Results]) -> pd.DataFrame:
-    """One row per run, data set and live method: ``method``, ``dataset``, ``minutes``, ``pixel_ap`` (the mean)."""
-    rows = []
-    for run in runs:
+    """Pixel AP (mean of the categories) over minutes of training: ``run``, ``method``, ``dataset``, ``minutes``,
+    ``pixel_ap``, ``n_images``.
+
+    One row per run, data set and live method; where a run has learning curves on a data set, one for each moment of
+    these, whose scores are of a part of the test images.
+    """
+    rows: list[pd.DataFrame] = []
+    for number, run in enumerate(runs):
+        for method, dataset in run.folder.record.cases:
+            file = run.folder.curve_file(method, dataset)
+            if file.is_file():
+                curve = pd.read_csv(file).assign(run=number, method=method, dataset=dataset)
+                rows.append(curve.assign(minutes=curve["seconds"] / 60))
+    curved = {(one["run"][0], one["dataset"][0]) for one in rows}
+    for number, run in enumerate(runs):
         frame = run.to_frame()
         for (method, dataset), case in run.folder.record.cases.items():
             minutes = _minutes(case)
             where = (frame["method"] == method) & (frame["dataset"] == dataset) & (frame["category"] == MEAN)
-            values = frame[where & (frame["metric"] == "pixel_ap")]["value"].dropna()
-            if minutes and len(values):
-                rows.append((method, dataset, minutes, values.iloc[0]))
-    return pd.DataFrame(rows, columns=["method", "dataset", "minutes", "pixel_ap"])
+            means = frame[where & (frame["metric"] == "pixel_ap")].dropna(subset="value")
+            if minutes and len(means) and (number, dataset) not in curved:
+                rows.append(means.rename(columns={"value": "pixel_ap"}).assign(run=number, minutes=minutes))
+    return pd.concat([pd.DataFrame(columns=_POINTS), *rows])[_POINTS]
 
 
+_POINTS = ["run", "method", "dataset", "minutes", "pixel_ap", "n_images"]
 _Costs = Sequence[tuple[CaseRecord, int]]  # of one method on a data set: its case in each run, and the test images
 
 

@@ -2,7 +2,7 @@
 
 <out>/maps/<method>/<dataset>/<category>/test/<defect>/<stem>.tiff   every map
 <out>/maps/<method>/<dataset>/<category>/.counts.npz                 what reports need of the maps of a category
-<out>/training/<method>/<dataset>/                                   checkpoint and losses of a live model
+<out>/training/<method>/<dataset>/                                   checkpoint, losses, learning curve
 <out>/scores.csv                                                     every score
 <out>/run.json                                                       how each (method, data set) came about
 <out>/report/                                                        what people look at
@@ -211,6 +211,10 @@ class RunFolder:
     def log_file(self, method: str, dataset: str) -> Path:
         """The losses of a training by step."""
         return self.training(method, dataset) / "log.csv"
+
+    def curve_file(self, method: str, dataset: str) -> Path:
+        """Pixel AP at moments of a training, where a run was asked for it."""
+        return self.training(method, dataset) / "curve.csv"
 
     def counts_file(self, case: Case) -> Path:
         """Where the counts of the maps of a category lie; they go when the maps go."""

@@ -31,6 +31,7 @@ from aseg_bench.protocols.meeting import check_known
 from aseg_bench.records import AnomalyMap, Case, Finding, Sample, Score
 from aseg_bench.runs.admission import check_data, check_tables, data_facts
 from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, RunFolder
+from aseg_bench.runs.learning import write_curve
 from aseg_bench.runs.memory import peak_bytes, restart_peak
 from aseg_bench.runs.results import Results
 from aseg_bench.scoring.categories import SCORING, score_meeting
@@ -325,6 +326,8 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
         findings=_halving(plan, folder, name),
         of_maps=tuple(getattr(method, "findings", ())),
     )
+    if plan.options.learning_curve and name not in plan.maps:
+        write_curve(method, made, folder, plan.dataset, ready.test, ready.protocol)
     folder.write_record(folder.record.with_case(name, plan.dataset, made))
 
 

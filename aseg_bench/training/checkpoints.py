@@ -15,6 +15,7 @@ from aseg_bench.methods import MethodOptions
 from aseg_bench.training.settings import FeatureSettings, TrainingSettings, plain
 
 CHECKPOINT = "checkpoint.pt"
+MOMENTS = (1 / 8, 1 / 4, 1 / 2)  # shares of a training at which a learning curve looks
 FORMAT = 2
 Settings = TypeVar("Settings", bound=FeatureSettings, default=TrainingSettings)
 
@@ -53,6 +54,10 @@ class TrainingJob(Generic[Settings]):
         """Where the checkpoint lies; None where nothing is kept."""
         return self.options.folder / CHECKPOINT if self.options.folder else None
 
+    def moment_file(self, share: float) -> Path | None:
+        """Where the weights after a share of the training lie; None where nothing is kept."""
+        return self.options.folder / f"after_{share:g}.pt" if self.options.folder else None
+
     def conditions(self, n_processes: int) -> dict[str, Any]:
         """Everything else that must be the same for a training to go on to the same end."""
         return {
@@ -70,13 +75,15 @@ def write_checkpoint(
     model: nn.Module,
     optimiser: torch.optim.Optimizer | None,
     state: TrainingState,
+    file: Path | None = None,
 ) -> None:
-    """Replace the job's checkpoint, if it keeps one. Without a training there is no optimiser.
+    """Replace the job's checkpoint or another file, if it keeps any. Without a training there is no optimiser.
 
     Raises:
         TrainingError: the checkpoint cannot be written; the older one is kept.
     """
-    if job.file is None:
+    file = file or job.file
+    if file is None:
         return
     content = {
         "format": FORMAT,
@@ -87,13 +94,13 @@ def write_checkpoint(
         "state": asdict(state),
     }
     try:
-        with written_whole(job.file) as temporary:
+        with written_whole(file) as temporary:
             torch.save(content, temporary)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         reason = str(error).splitlines()[0]
-        kept = "the last whole checkpoint is kept; " if job.file.exists() else ""
+        kept = "the last whole checkpoint is kept; " if file.exists() else ""
         raise TrainingError(
-            f"cannot write {job.file} at step {state.step} ({reason}); {kept}make room and run the same command again"
+            f"cannot write {file} at step {state.step} ({reason}); {kept}make room and run the same command again"
         ) from error
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from aseg_bench.errors import InputError, TrainingError, near_matches
 from aseg_bench.methods import MethodOptions
 from aseg_bench.progress import progress_bar
-from aseg_bench.training.checkpoints import TrainingJob, TrainingState, restore, write_checkpoint
+from aseg_bench.training.checkpoints import MOMENTS, TrainingJob, TrainingState, restore, write_checkpoint
 from aseg_bench.training.data import Source
 from aseg_bench.training.network import Network
 
@@ -143,6 +143,10 @@ def train(model: Network, source: Source, job: TrainingJob, fabric: Fabric) -> T
                 state.seconds = time.monotonic() - started
                 if n_processes > 1 and options.max_minutes:
                     state.seconds = fabric.broadcast(state.seconds)  # all processes must stop at the same step
+                passed = max(state.step / n_steps, state.seconds / budget)
+                for share in MOMENTS if options.learning_curve and fabric.global_rank == 0 else ():
+                    if progress < share <= passed:
+                        write_checkpoint(job, n_processes, model, None, state, job.moment_file(share))
                 is_last = state.step == n_steps or state.seconds >= budget
                 if is_last or state.step % _STEPS_PER_LOG_ROW == 0:
                     row = {name: float(cast(Tensor, fabric.all_reduce(value))) for name, value in terms.items()}

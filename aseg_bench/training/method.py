@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -19,7 +20,14 @@ from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedExc
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.records import AnomalyMap, Case, Finding, Sample
-from aseg_bench.training.checkpoints import CHECKPOINT, TrainingJob, TrainingState, load_weights_into, read_checkpoint
+from aseg_bench.training.checkpoints import (
+    CHECKPOINT,
+    MOMENTS,
+    TrainingJob,
+    TrainingState,
+    load_weights_into,
+    read_checkpoint,
+)
 from aseg_bench.training.costs import costs_of, cut_short, restart_peak
 from aseg_bench.training.data import Augmentation, FeatureSource, ImageSource, Source, load_images
 from aseg_bench.training.engine import make_fabric, train
@@ -154,6 +162,17 @@ class TrainedMethod:
         """
         self.model.to(self._fabric.device)
         return maps_of(self.model, samples, self._settings.tiling, self._fabric)
+
+    def moments(self, samples: Sequence[Sample]) -> Iterator[tuple[int, float, Iterator[AnomalyMap]]]:
+        """Yield step, seconds and maps as the model was at earlier moments, which ``learning_curve`` has kept."""
+        final = deepcopy(self.model.state_dict())
+        job = TrainingJob(self.name, self._settings, self._options)
+        for file in filter(None, map(job.moment_file, MOMENTS)):
+            if file.exists():
+                content = read_checkpoint(file)
+                load_weights_into(self.model, content, file)
+                yield content["state"]["step"], content["state"]["seconds"], self.predict(samples)
+        self.model.load_state_dict(final)
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,24 @@ def test_seeds_give_a_spread_of_times_the_largest_size_and_a_point_each(tmp_path
     assert all(path.is_file() for path in figure.paths)
 
 
+def test_a_learning_curve_takes_the_place_of_the_points_of_its_run(tmp_path: Path) -> None:
+    runs = [
+        run_of(tmp_path / name, {"near": ABOUT, "far": ABOUT}, {"near": (0.4, 0.6), "far": (0.1, 0.1)})
+        for name in ("a", "b")
+    ]
+    file = runs[0].folder.curve_file("near", "toys")
+    file.parent.mkdir(parents=True)
+    file.write_text("step,seconds,pixel_ap,n_images\n1,30,0.2,12\n2,60,0.3,12\n")
+    points = training_points(runs)
+    assert points[["run", "method", "minutes", "pixel_ap", "n_images"]].values.tolist() == [
+        [0, "near", 0.5, 0.2, 12],
+        [0, "near", 1.0, 0.3, 12],
+        [1, "near", 2.0, 0.5, 60],
+        [1, "far", 2.0, 0.1, 60],
+    ]
+    assert write_figures(tmp_path / "figures", [], trainings=points, formats=["svg"])
+
+
 def test_a_training_that_was_cut_short_is_marked_everywhere_and_neither_best_nor_ranked(tmp_path: Path) -> None:
     values = {"cut": (0.9, 0.9), "near": (0.5, 0.5), "far": (0.4, 0.4)}
     run = run_of(tmp_path, dict.fromkeys(values, ABOUT), values, [CUT])

@@ -76,6 +76,22 @@ def test_a_square_image_size_trains_the_same_however_it_is_typed(make, samples, 
     assert first["conditions"] == second["conditions"]
 
 
+def test_moments_have_the_maps_of_the_training_as_it_stood_then(make, samples, options, tmp_path, fail_at):
+    fail_at(4, KeyboardInterrupt())
+    stopped = make({"n_steps": "8"}, folder=tmp_path / "stopped")
+    with pytest.raises(KeyboardInterrupt):
+        stopped.fit(samples)
+    at_half = [one.scores for one in stopped.predict(samples)]
+    method = make({"n_steps": "8"}, learning_curve=True)
+    method.fit(samples)
+    final = [one.scores for one in method.predict(samples)]
+    moments = {step: [one.scores for one in maps] for step, _, maps in method.moments(samples)}
+    assert list(moments) == [1, 2, 4]
+    np.testing.assert_array_equal(moments[4], at_half)
+    np.testing.assert_array_equal([one.scores for one in method.predict(samples)], final)
+    assert not np.array_equal(moments[1], moments[2])
+
+
 def test_a_training_on_images_that_are_not_square_maps_them_in_that_size(make, samples):
     method = make({"image_size": "32x48", "rotate": "a,b", "n_steps": "2"})
     method.fit(samples)
