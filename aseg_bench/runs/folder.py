@@ -292,7 +292,7 @@ class RunFolder:
         content = {
             "version": RECORD_VERSION,
             "aseg_bench": version("aseg-bench"),
-            "command": shlex.join(["aseg-bench", *sys.argv[1:]]),
+            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
             "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
             "versions": dict(_versions()),
             "datasets": {key: _flat_data(facts) for key, facts in record.datasets.items()},
