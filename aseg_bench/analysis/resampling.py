@@ -30,6 +30,8 @@ RESAMPLED = ("pixel_auroc", "pixel_ap", "dsc")  # the paper's three metrics
 _JUMPING = ("dsc",)  # its threshold is chosen again in every replicate
 N_THRESHOLDS = 4000
 _FEWEST_FREE = 3.0  # degrees of freedom
+_N_TOP = 200  # highest anomalous pixels, each a threshold of its own
+_FARTHEST = 3.0  # logits: a replicate whose odds differ twentyfold
 _BLOCK = 4096  # pixels looked up together: they stay in the processor's first-level cache
 _CHUNK = 64  # replicates at a time: their counts stay in the processor's cache
 
@@ -45,11 +47,14 @@ class ImageCounts:
         anomalous: anomalous pixels, (images, thresholds + 1) float64.
         normal: normal pixels, same shape.
         labels: whether each image is labelled anomalous; None asks its pixels.
+        is_single: bins whose anomalous scores are all equal, to the threshold below, (thresholds + 1,); None where
+            that is not known.
     """
 
     anomalous: Floats
     normal: Floats
     labels: NDArray[np.bool_] | None = None
+    is_single: NDArray[np.bool_] | None = None
 
     @cached_property
     def is_anomalous(self) -> NDArray[np.bool_]:
@@ -94,8 +99,9 @@ def count_images(
 ) -> ImageCounts:
     """Count the pixels of each image over a grid of distinct anomalous scores.
 
-    The grid holds equal shares of the anomalous pixels between its thresholds, finer ones at both ends, and the
-    threshold at which each normal image becomes free of predictions.
+    The grid holds equal shares of the anomalous pixels between its thresholds, finer ones at both ends, the highest
+    scores one by one, which decide a small AP, and the threshold at which each normal image becomes free of
+    predictions.
 
     Args:
         scores: anomaly score per pixel, one (height, width) map per image; each is read twice.
@@ -117,13 +123,18 @@ def count_images(
             raise UndefinedMetricError("no pixel is anomalous; pixel metrics have no interval")
         places = np.concatenate([np.linspace(0, 1, n_thresholds), steep := np.geomspace(1e-6, 0.01, 50), 1 - steep])
         even = anomalous[np.round(places * (anomalous.size - 1)).astype(np.int64)]
+        top = anomalous[-_N_TOP:]
         tops = np.array([top for _, top in extremes if top is not None], dtype=anomalous.dtype)
         free = np.searchsorted(anomalous, tops, side="right")
-        grid = np.unique(np.concatenate([even, anomalous[free[free < anomalous.size]]]))
+        grid = np.unique(np.concatenate([even, top, anomalous[free[free < anomalous.size]]]))
+        ends = np.append(np.searchsorted(anomalous, grid[1:]), anomalous.size)
+        is_single = np.append(False, np.searchsorted(anomalous, grid, side="right") == ends)
         kind = key_type(grid.dtype, "scores")
         ladder = ladder_of(kind.keys(grid), grid.size, kind)
         counts = list(pool.map(lambda i: _binned(scores[i], masks[i], kind, ladder, grid.size), range(len(scores))))
-    return ImageCounts(np.array([count for count, _ in counts]), np.array([count for _, count in counts]), labels)
+    return ImageCounts(
+        np.array([count for count, _ in counts]), np.array([count for _, count in counts]), labels, is_single
+    )
 
 
 def image_weights(strata: NDArray[np.bool_] | NDArray[np.int8], n_replicates: int, rng: np.random.Generator) -> Floats:
@@ -192,8 +203,8 @@ class Resampled:
         t = float(stats.t.ppf((1 + level) / 2, _n_free(self.influence)))
         if self.is_difference or not 0 < p < 1:
             return max(p - t * self._standard_error, least), min(p + t * self._standard_error, 1.0)
-        tiny = np.finfo(np.float64).eps
-        half = t * _root_mean_square(logit(np.clip(self.replicates, tiny, 1 - tiny)) - logit(p))
+        # a replicate without the few images that err lies at 0 or 1, where the logit is infinite
+        half = t * _root_mean_square(np.clip(logit(np.clip(self.replicates, 0, 1)) - logit(p), -_FARTHEST, _FARTHEST))
         return float(expit(logit(p) - half)), float(expit(logit(p) + half))
 
     @property
@@ -249,8 +260,15 @@ def resample(
             grid, replicates, left_out = np.split(values, [1, 1 + len(weights)])
             influence = None if key in _JUMPING else _influence(left_out, counts.strata)
             error = min(1.0, float(errors[0]) + _root_mean_square(errors[1 : 1 + len(weights)]))
-            resampled[key] = Resampled(exact[key], replicates + (exact[key] - grid), influence, error)
+            resampled[key] = Resampled(exact[key], _shifted(replicates, float(grid[0]), exact[key]), influence, error)
     return resampled
+
+
+def _shifted(replicates: Floats, grid: float, exact: float) -> Floats:
+    """Replicates about the exact value in the place of the grid's: by equal odds, so that they stay shares."""
+    if not 0 < grid < 1 or not 0 < exact < 1:
+        return replicates + (exact - grid)
+    return np.asarray(expit(logit(np.clip(replicates, 0, 1)) + (logit(exact) - logit(grid))))
 
 
 def weighted_values(counts: ImageCounts, weights: Floats) -> dict[str, tuple[Floats, Floats]]:
@@ -267,7 +285,7 @@ def weighted_values(counts: ImageCounts, weights: Floats) -> dict[str, tuple[Flo
     tp, fp = _at_or_above(anomalous), _at_or_above(normal)
     return {
         "pixel_auroc": _middle(*_auroc_bounds(anomalous, normal, fp)),
-        "pixel_ap": _middle(*_ap_bounds(anomalous, tp, fp, fp - normal)),
+        "pixel_ap": _middle(*_ap_bounds(anomalous, tp, fp, fp - normal, counts.is_single)),
         "dsc": _dsc(counts, weights, tp, fp),
     }
 
@@ -356,11 +374,18 @@ def _auroc_bounds(anomalous: Floats, normal: Floats, fp: Floats) -> tuple[Floats
     return beaten, beaten + (anomalous * normal).sum(axis=1) / pairs
 
 
-def _ap_bounds(anomalous: Floats, tp: Floats, fp: Floats, fp_above: Floats) -> tuple[Floats, Floats]:
-    """Precision within a bin is at most that without its normal pixels, and concave in the hits with all of them."""
+def _ap_bounds(
+    anomalous: Floats, tp: Floats, fp: Floats, fp_above: Floats, is_single: NDArray[np.bool_] | None
+) -> tuple[Floats, Floats]:
+    """Precision within a bin is at most that without its normal pixels, and concave in the hits with all of them.
+
+    Where a bin has a single anomalous score it is that with all of its normal pixels.
+    """
     with np.errstate(invalid="ignore"):
         at_best = tp / (tp + fp_above)
         at_least = (np.nan_to_num((tp - anomalous) / (tp - anomalous + fp)) + tp / (tp + fp)) / 2
+        if is_single is not None:
+            at_best, at_least = (np.where(is_single, tp / (tp + fp), bound) for bound in (at_best, at_least))
     total = tp[:, 0]
     low, high = (np.where(anomalous > 0, anomalous * bound, 0).sum(axis=1) / total for bound in (at_least, at_best))
     return low, high

@@ -131,6 +131,51 @@ def test_one_image_that_carries_all_the_variance_does_not_widen_the_interval_bey
     assert found["pixel_ap"].interval()[0] > exact["pixel_ap"] - 0.25
 
 
+def rare_defects(signal: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """40 images of which 30 have a defect of 30 to 200 of their 90,000 pixels, whose scores a signal lifts."""
+    rng = np.random.default_rng(0)
+    masks = np.zeros((40, 300, 300), dtype=np.bool_)
+    for index in range(10, 40):
+        top, left, height = rng.integers(0, 280), rng.integers(0, 280), rng.integers(3, 20)
+        masks[index, top : top + height, left : left + 10] = True
+    scores = rng.normal(0.3 * rng.normal(size=(40, 1, 1)), 1, masks.shape) + signal * masks
+    return scores.astype(np.float32), masks
+
+
+@pytest.mark.parametrize("signal", [-1.5, 0.0, 1.5])
+def test_replicates_of_rare_defects_are_those_of_weighted_pixels(signal: float) -> None:
+    scores, masks = rare_defects(signal)
+    exact = evaluate_maps(scores, masks, metrics=RESAMPLED)
+    assert exact["pixel_ap"] < 0.02
+    weights = image_weights(masks.any(axis=(1, 2)), 4, np.random.default_rng(1))
+    counts = count_images(scores, masks, n_thresholds=500)  # of 4,000 anomalous pixels
+    found = resample(counts, exact, weights)["pixel_ap"]
+    plain = [
+        average_precision_score(masks.ravel(), scores.ravel(), sample_weight=np.repeat(row, masks[0].size))
+        for row in weights
+    ]
+    np.testing.assert_allclose(found.replicates, plain, rtol=0.02)
+
+
+@pytest.mark.parametrize("signal", [-1.5, 0.0, 1.5])
+def test_the_interval_of_a_small_ap_has_its_size(signal: float) -> None:
+    scores, masks = rare_defects(signal)
+    exact = evaluate_maps(scores, masks, metrics=RESAMPLED)
+    weights = image_weights(masks.any(axis=(1, 2)), 300, np.random.default_rng(1))
+    low, high = resample(count_images(scores, masks), exact, weights)["pixel_ap"].interval()
+    assert exact["pixel_ap"] / 2 < low < exact["pixel_ap"] < high < 2 * exact["pixel_ap"]
+
+
+def test_a_single_missed_pixel_does_not_make_everything_possible() -> None:
+    _, masks = rare_defects(0)
+    scores = masks.astype(np.float32)
+    scores[20][masks[20]] -= np.arange(masks[20].sum()) == 3
+    exact = evaluate_maps(scores, masks, metrics=RESAMPLED)
+    weights = image_weights(masks.any(axis=(1, 2)), 300, np.random.default_rng(1))
+    for key, number in resample(count_images(scores, masks), exact, weights).items():
+        assert number.interval()[0] > 0.9, key
+
+
 def test_an_interval_holds_its_estimate_and_a_perfect_method_is_certain() -> None:
     scores, masks = drawn_maps(0, 5)
     weights = image_weights(LABELS, 100, np.random.default_rng(0))
