@@ -173,7 +173,7 @@ def test_a_single_missed_pixel_does_not_make_everything_possible() -> None:
     exact = evaluate_maps(scores, masks, metrics=RESAMPLED)
     weights = image_weights(masks.any(axis=(1, 2)), 300, np.random.default_rng(1))
     for key, number in resample(count_images(scores, masks), exact, weights).items():
-        assert number.interval()[0] > 0.9, key
+        assert number.interval()[0] > 0.8, key
 
 
 def test_an_interval_holds_its_estimate_and_a_perfect_method_is_certain() -> None:
