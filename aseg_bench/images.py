@@ -1,7 +1,10 @@
 """Reads images and truth masks of any common kind; all pictures of a data set are read here."""
 
+import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,9 @@ HEAT = "cividis"  # the colour map of anomaly scores: read in grey and by the co
 _ENDINGS = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpf jpg jpx pbm pcx pgm png pnm ppm qoi tga tif tiff webp"
 IMAGE_SUFFIXES = frozenset(f".{ending}" for ending in _ENDINGS.split())  # of pictures that Pillow reads
 
+# decoders that may see a file, whatever its ending says: no program of its own is run, as one is for PostScript
+_FORMATS = ("AVIF", "BMP", "DIB", "GIF", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "QOI", "TGA", "TIFF", "WEBP")
+
 MIN_BIT_DEPTH, MAX_BIT_DEPTH = 9, 16  # of a channel that is stored in 16 bits
 
 _UPRIGHT = 1
@@ -25,6 +31,9 @@ _TIFF_PHOTOMETRIC = 262
 _MIN_IS_WHITE = 0
 _JPEG_TAIL_BYTES = 4096  # some cameras append a few bytes after the end marker
 _BLACK = (0, 0, 0)
+_PNG_HEADER = ">IIBBBBB"  # width, height, bits, colour type, compression, filter, interlace
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_ADAM7 = ((0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1))
 
 
 def read_image(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> NDArray[np.uint8]:
@@ -53,6 +62,7 @@ def read_image(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> NDArray[np.uint8]:
             _refuse_more_bits(path, values, bit_depth)
             colours = np.round(values / ((2**bit_depth - 1) / 255)).astype(np.uint8)
             colours = np.repeat(colours[..., None], 3, axis=-1) if colours.ndim == 2 else colours[..., :3]
+        _refuse_missing_rows(path, image, colours)
         return turned(colours, _orientation(image))
 
 
@@ -90,6 +100,7 @@ def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]
     """
     with _opened(path) as mask:
         values, size, own = _mask_values(path, mask), mask.size, _orientation(mask)
+        _refuse_missing_rows(path, mask, values)
     return turned(values, own if image_path is None or own != _UPRIGHT else _turn_of_image(image_path, size))
 
 
@@ -171,8 +182,10 @@ def allow_pixels(n_pixels: int) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image whose header is read; whatever is wrong with it, also in the block, is one InputError."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is not a file, but a folder, a pipe or a device; remove it")
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
             n_pages = getattr(image, "n_frames", 1)
             if n_pages > 1 and image.format != "MPO":  # a phone's JPEG with previews behind it
                 raise InputError(f"{path} holds {n_pages} pages; write a file for each")
@@ -184,8 +197,41 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise InputError(what) from error
     except Image.DecompressionBombError as error:
         raise InputError(f"{path} is too large ({error}); raise --max-pixels if you trust it") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except Exception as error:  # a damaged picture can raise nearly anything
         raise InputError(f"cannot read {path} as an image ({error}); replace or remove it") from error
+
+
+def _refuse_missing_rows(path: Path, image: Image.Image, pixels: NDArray[Any]) -> None:
+    """Refuse a PNG whose compressed data end early: Pillow reads the rows that are missing as black.
+
+    Data are counted only where the last row is black, or rows do not come one after the other.
+
+    Source: the PNG specification, https://www.w3.org/TR/png-3/, sections 8 and 10.
+    """
+    if image.format != "PNG" or (pixels[-1].any() and not image.info.get("interlace")):
+        return
+    content = path.read_bytes()
+    width, height, bits, colour, _, _, interlace = struct.unpack_from(_PNG_HEADER, content, 16)
+    passes = _ADAM7 if interlace else ((0, 0, 1, 1),)
+    sizes = [(-(-(height - top) // down), -(-(width - left) // across)) for top, left, down, across in passes]
+    n_bits = bits * _PNG_CHANNELS[colour]
+    missing = sum(rows * (1 + -(-columns * n_bits // 8)) for rows, columns in sizes if rows > 0 and columns > 0)
+    inflate, place = zlib.decompressobj(), 8
+    while missing > 0 and place + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        data = content[place + 8 : place + 8 + length] if kind == b"IDAT" else b""
+        while data and missing > 0:
+            missing -= len(inflate.decompress(data, missing))
+            data = inflate.unconsumed_tail
+        place += 12 + length
+    if missing > 0:
+        raise OSError("its last rows are missing")
+
+
+@cache
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in _FORMATS if name in Image.OPEN]  # an older Pillow may lack one
 
 
 def _orientation(image: Image.Image) -> int:

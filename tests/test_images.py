@@ -1,3 +1,8 @@
+import io
+import os
+import struct
+import zlib
+
 import cv2
 import numpy as np
 import pytest
@@ -25,6 +30,57 @@ COLOUR = RNG.integers(0, 256, (7, 5, 3), dtype=np.uint8)
 def save(path, picture, **options):
     (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(path, **options)
     return path
+
+
+def png(n_rows, interlace=0, bits=8, colour=2, size=(9, 7)):
+    """A PNG of 9 x 7 black pixels (or of others) whose data end after some bytes of rows, all checksums right."""
+    width, height = size
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlace)
+    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(n_rows))), chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask])
+@pytest.mark.parametrize(
+    ("whole", "row", "options"),
+    [
+        (7 * (1 + 27), 28, {}),
+        (7 * (1 + 9), 10, {"colour": 0}),
+        (7 * (1 + 2), 3, {"colour": 0, "bits": 1}),
+        (7 * (1 + 18), 19, {"colour": 0, "bits": 16}),
+        # the passes of Adam7 on 9 x 7: 2 x 1, 1 x 1, 3 x 1, 2 x 2, 5 x 2, 4 x 4, 9 x 3
+        (3 + 2 + 4 + 2 * 3 + 2 * 6 + 4 * 5 + 3 * 10, 10, {"colour": 0, "interlace": 1}),
+    ],
+)
+def test_a_png_that_lacks_rows_is_refused_and_not_filled_with_black(tmp_path, read, whole, row, options):
+    path = tmp_path / "short.png"
+    path.write_bytes(png(whole, **options))
+    assert read(path).shape[:2] == (7, 9)
+    for n_missing in (1, row, 2 * row):
+        path.write_bytes(png(whole - n_missing, **options))
+        with pytest.raises(InputError, match=r"short.png as an image \((its last rows are missing|.* truncated)"):
+            read(path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_mask, image_size, check_complete])
+def test_a_format_that_is_not_named_is_refused_whatever_the_ending(tmp_path, read):
+    buffer = io.BytesIO()
+    Image.fromarray(COLOUR).save(buffer, "EPS")
+    (tmp_path / "postscript.png").write_bytes(buffer.getvalue())
+    with pytest.raises(InputError, match=r"postscript.png as an image .*cannot identify"):
+        read(tmp_path / "postscript.png")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of Unix")
+@pytest.mark.parametrize("read", [read_image, read_mask, image_size, check_complete])
+def test_a_pipe_is_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InputError, match="is not a file, but a folder, a pipe or a device"):
+        read(tmp_path / "pipe.png")
 
 
 def test_a_grey_image_reads_as_three_equal_channels(tmp_path):
