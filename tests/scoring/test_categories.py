@@ -298,7 +298,7 @@ def test_a_defect_that_vanishes_in_resizing_is_a_finding_and_makes_no_normal_pic
     samples = of_sizes(tmp_path, [(0, 0, 32, 32), (1, 1, 2, 1), (5, 9, 1, 2), (0, 0, 0, 0), (0, 0, 0, 0)])
     maps = list(np.random.default_rng(0).random((5, 8, 8)))
     keys = ["pixel_auroc", "dsc", "fp_pixels", "image_auroc", "aupimo", "anomaly_rate"]
-    scores, findings = score_category(CASE, samples, maps, metrics=keys)
+    scores, findings, _ = score_category(CASE, samples, maps, metrics=keys)
     values = {score.metric: score.value for score in scores}
     (text,) = [found.text for found in findings if found.kind == "defect_lost"]
     assert text.startswith(
