@@ -237,12 +237,14 @@ def _not_ranked(
     comparison: Comparison, metric: str, places: Mapping[Place, str], names: Mapping[str, str]
 ) -> dict[str, str]:
     """The note under a table on the methods that take no part in its tests."""
-    where: dict[str, dict[str, None]] = {}
+    where: dict[tuple[str, str], list[str]] = {}
     for (place, of_metric, name), text in comparison.unranked.items():
         if place in places and of_metric == metric:
-            label = names[name] if place[1] == MEAN else f"{names[name]} on {place[1]}"
-            where.setdefault(text, {})[label] = None
-    listed = "; ".join(f"{', '.join(labels)} ({text})" for text, labels in where.items())
+            where.setdefault((names[name], text), []).extend([place[1]] if place[1] != MEAN else [])
+    listed = "; ".join(
+        f"{label} on {', '.join(inside)}: {text}" if inside else f"{label}: {text}"
+        for (label, text), inside in where.items()
+    )
     return {"not tested": listed} if listed else {}
 
 

@@ -1,7 +1,7 @@
 """What is odd about scores and maps, in the words of a report: as sentences, and as marks on the numbers concerned."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,9 @@ def marked(results: Mapping[Key, Result], runs: Sequence["Results"]) -> dict[Key
     found: dict[tuple[str, str], list[Finding]] = {}
     for one in _all(runs):
         found.setdefault((one.case.method, one.case.dataset), []).append(one)
+    categories: dict[str, set[str]] = {}
+    for key in results:
+        categories.setdefault(key.dataset, set()).update({key.category} - {MEAN})
     made = dict(results)
     for key, result in results.items():
         of_data, of_method = (found.get((method, key.dataset), ()) for method in ("", key.method))
@@ -58,7 +61,8 @@ def marked(results: Mapping[Key, Result], runs: Sequence["Results"]) -> dict[Key
         ]
         if here:
             is_disqualified = any(one.kind in _UNRANKED for one in here)
-            made[key] = replace(result, marks=_marks(here, key.category == MEAN), is_disqualified=is_disqualified)
+            of_mean = categories[key.dataset] if key.category == MEAN else ()
+            made[key] = replace(result, marks=_marks(here, of_mean), is_disqualified=is_disqualified)
     return made
 
 
@@ -67,7 +71,7 @@ def shown_methods(runs: Sequence["Results"]) -> dict[str, MethodFacts]:
     shown = find_methods()
     for name in {one.case.method for run in runs for one in run.record.findings if one.kind == CUT_SHORT}:
         facts = shown.get(name, MethodFacts(name, name, "", "", "", ""))
-        shown[name] = replace(facts, label=f"{facts.label}, cut short")
+        shown[name] = replace(facts, label=f"{facts.label} (cut short)")
     return shown
 
 
@@ -83,26 +87,23 @@ def _all(runs: Sequence["Results"]) -> list[Finding]:
 
 
 def _of_sizes(runs: Sequence["Results"]) -> list[Finding]:
-    """One finding per category whose pixels were scored at several sizes, which the methods of a data set share."""
-    sizes: dict[tuple[str, str], dict[str, dict[str, None]]] = {}  # data set and category, then method
+    """A finding for each category whose pixels were scored at several sizes; those of a data set have one text."""
+    sizes: dict[tuple[str, str], dict[str, set[str]]] = {}  # data set and category, size, methods
     for run in runs:
         for (method, dataset), case in run.record.cases.items():
             for category, size in case.scored_at.items():
-                sizes.setdefault((dataset, category), {}).setdefault(method, {})[size] = None
-    differing = {place: by for place, by in sizes.items() if len({size for some in by.values() for size in some}) > 1}
+                sizes.setdefault((dataset, category), {}).setdefault(size, set()).add(method)
+    differing = {place: by_size for place, by_size in sizes.items() if len(by_size) > 1}
     labels = {name: facts.label for name, facts in find_methods().items()}
     texts = {}
     for dataset in {dataset for dataset, _ in differing}:
         of_all: dict[str, dict[str, None]] = {}
-        for (where, _), by_method in differing.items():
-            for method, some in by_method.items() if where == dataset else ():
-                of_all.setdefault(method, {}).update(some)
-        listed = ", ".join(
-            f"{labels.get(method, method)} {first_few(list(some), 2)}" for method, some in of_all.items()
-        )
+        for size, methods in (item for place, by in differing.items() if place[0] == dataset for item in by.items()):
+            of_all.setdefault(size, {}).update(dict.fromkeys(labels.get(name, name) for name in sorted(methods)))
+        listed = "; ".join(f"{size}: {first_few(list(names))}" for size, names in of_all.items())
         texts[dataset] = (
-            f"scored at different sizes ({listed}), where the smaller map gains; not ranked: --protocol native scores "
-            "all at the size of the images"
+            f"maps of different sizes ({listed}), and the size alone moves scores, mostly in favour of smaller maps: "
+            "none is best or ranked; --protocol native scores all at the size of the images"
         )
     return [Finding(SIZES, texts[dataset], Case("", dataset, category)) for dataset, category in differing]
 
@@ -121,12 +122,13 @@ def _concerns(finding: Finding, metric: str) -> bool:
     return finding.kind not in _OF_FILES and is_of_method == (level != "data")
 
 
-def _marks(findings: Sequence[Finding], of_mean: bool) -> tuple[str, ...]:
-    """What findings say in a few words, each once; on a mean behind the names of their categories."""
+def _marks(findings: Sequence[Finding], categories: Collection[str] = ()) -> tuple[str, ...]:
+    """What findings say in a few words, each once; on a mean over categories behind the names of some of them."""
     by_text: dict[str, dict[str, None]] = {}
     for one in findings:
         text = one.text if one.kind == SIZES else re.split(_END.get(one.kind, _ENDS), one.text)[0]
         by_text.setdefault(text, {})[one.case.category] = None
     return tuple(
-        f"{first_few(list(names))}: {text}" if of_mean and "" not in names else text for text, names in by_text.items()
+        f"{first_few(list(names))}: {text}" if names.keys() < set(categories) else text
+        for text, names in by_text.items()
     )
