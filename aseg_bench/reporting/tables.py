@@ -150,7 +150,7 @@ def category_tables(
         categories = [category for category in dict.fromkeys(key.category for key in here) if category != MEAN]
         rates = _rates(here, lambda key: key.category)
         for metric in dict.fromkeys(key.metric for key in here):
-            if metric not in METRICS or METRICS[metric].higher_is_better is None:
+            if metric not in METRICS or METRICS[metric].level == "data":
                 continue
             entries = _entries(here, methods, metric, lambda key: key.category)
             places = {**dict(zip(categories, categories, strict=True)), MEAN: "Mean"}
