@@ -42,8 +42,8 @@ WORKS = (
     f"audit {MAPS} both/maps/uniad/mvtec_ad {DATA} --out audit --allow-pickle --allow-clamped --max-gib 1",
     f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad {READ} --out audit2 --quiet"
     " --mask-rule =255",
-    "report both --as mine --out report --tables 1,2,3,cost,categories --format md --no-page --mixed --max-pixels 999999"
-    " --quiet",
+    "report both --as mine --out report --tables 1,2,3,cost,categories --format md --no-page --mixed"
+    " --max-pixels 999999 --quiet",
     "report --paper --page --out paper --tables 4,5",
     "compare both",
     "compare both --methods uni_as,uniad --replicates 100 --seed 3 --max-pixels 999999 --out compare --quiet",
