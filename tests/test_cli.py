@@ -3,6 +3,7 @@ import html
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -421,11 +422,13 @@ def test_an_odd_threshold_is_said_once_below_the_tables_of_every_command_and_kep
         scores[8:12, 10:18] = 0  # where the defects are
         (dump / image.parent.relative_to(tiny)).mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(dump / image.relative_to(tiny).with_suffix(".tiff"), scores)
+    other = shutil.copytree(dump, tiny.parent / "other")
+    tifffile.imwrite(next(other.rglob("*.tiff")), np.ones((24, 32), np.float32) / 2)
     data = ("--dataset", "mvtec_ad", "--data-root", tiny)
     run, again, evaluated, audited, both = (tiny.parent / name for name in ("run", "again", "eval", "audit", "both"))
     for words in (
         ("run", "--methods", f"dump=maps:{dump}", *data, "--out", run),
-        ("run", "--methods", f"dump=maps:{dump}", *data, "--out", again, "--seed", 1, "--no-page"),
+        ("run", "--methods", f"dump=maps:{other}", *data, "--out", again, "--seed", 1, "--no-page"),
         ("eval", dump, "--name", "dump", *data, "--out", evaluated),
         ("eval", dump, "--name", "dump", *data, "--out", evaluated),
         ("audit", dump, *data, "--protocols", "exact,uniad", "--out", audited),

@@ -34,7 +34,7 @@ WORKS = (
     " --half --mask-rule >127 --no-page --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --overwrite --device cpu --categories bolt --map-size image"
     " --backbone tf_efficientnet_lite0 --backbone-weights weights.pt --no-page",
-    f"eval {MAPS} {DATA} --reader auto --name a --protocol native --metrics {','.join(METRICS)} --out eval",
+    f"eval {MAPS} {DATA} --reader auto --name a --seed 1 --protocol native --metrics {','.join(METRICS)} --out eval",
     f"eval {MAPS} {DATA} --name b --mixed --quiet --out eval",
     f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 {READ} --out eval2"
     " --mask-rule '>0 ignore=7'",
@@ -42,7 +42,8 @@ WORKS = (
     f"audit {MAPS} both/maps/uniad/mvtec_ad {DATA} --out audit --allow-pickle --allow-clamped --max-gib 1",
     f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad {READ} --out audit2 --quiet"
     " --mask-rule =255",
-    "report both --out report --tables 1,2,3,cost,categories --format md --no-page --mixed --max-pixels 999999 --quiet",
+    "report both --as mine --out report --tables 1,2,3,cost,categories --format md --no-page --mixed"
+    " --max-pixels 999999 --quiet",
     "report --paper --page --out paper --tables 4,5",
     "compare both",
     "compare both --methods uni_as,uniad --replicates 100 --seed 3 --max-pixels 999999 --out compare --quiet",

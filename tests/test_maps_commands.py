@@ -134,7 +134,8 @@ def test_evaluated_maps_of_other_images_do_not_enter_one_folder(
     assert call(monkeypatch, "eval", dump, *words, other, "--name", "a") == 2
     assert "holds b on other images" in capsys.readouterr().err
     assert call(monkeypatch, "eval", dump, "--quiet", "--out", tmp_path / "own") == 0
-    assert not (tmp_path / "own" / "run.json").exists()  # the truth came with the maps
+    record = json.loads((tmp_path / "own" / "run.json").read_text())
+    assert (record["datasets"], record["cases"]["maps/maps"]["data"]) == ({}, "")  # the truth came with the maps
 
 
 def test_audit_writes_table_csv_and_plot(

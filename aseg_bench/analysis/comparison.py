@@ -1,7 +1,7 @@
 """Methods compared on the same images: resampled numbers of every method at every place."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -31,6 +31,7 @@ class Comparison:
         skipped: place -> why it has no intervals.
         few: place -> its number of anomalous images, where that is too low for an interval to be trusted.
         n_replicates: of each number.
+        unranked: place, metric and method -> why its number is compared with no other.
     """
 
     methods: Sequence[str]
@@ -38,6 +39,12 @@ class Comparison:
     skipped: Mapping[Place, str]
     few: Mapping[Place, int]
     n_replicates: int
+    unranked: Mapping[tuple[Place, str, str], str] = field(default_factory=dict)
+
+    def ranked(self, place: Place, metric: str) -> dict[str, Resampled]:
+        """The numbers at a place that are compared with one another, by method."""
+        numbers = self.numbers[place].get(metric, {})
+        return {name: number for name, number in numbers.items() if (place, metric, name) not in self.unranked}
 
 
 def compare_methods(

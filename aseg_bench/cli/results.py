@@ -14,6 +14,9 @@ def report_command(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Folders of finished runs, whose seeds are merged, or of an ablation.")
     ] = None,
+    names: Annotated[
+        str | None, typer.Option("--as", help="A name for each run's method, in order, separated by commas.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder of the report; RUN/report for a single run.")] = None,
     tables: Annotated[
         str | None,
@@ -42,12 +45,17 @@ def report_command(
     ablations = [run for run in runs or () if RunFolder(run).is_ablation]
     if ablations and len(runs or ()) > 1:
         raise InputError(f"{ablations[0]} is an ablation; report on it by itself")
+    if names is not None and (paper or ablations):
+        raise InputError("--as names the methods of runs; an ablation and the paper have theirs")
     if paper:
         made = paper_report(wanted, out=out, formats=kinds, page=page, quiet=quiet)
     elif ablations:
         made = ablation_report(ablations[0], wanted, out=out or ablations[0], formats=kinds)
     else:
-        made = report(runs or (), out=out, tables=wanted, formats=kinds, page=page, mixed=mixed, quiet=quiet)
+        given = None if names is None else [name.strip() for name in names.split(",")]
+        made = report(
+            runs or (), names=given, out=out, tables=wanted, formats=kinds, page=page, mixed=mixed, quiet=quiet
+        )
     if not quiet:
         print_report(made.tables, made.findings, made.paths)
 

@@ -43,10 +43,13 @@ def eval_command(
     max_pixels: MaxPixels = None,
     reader: ReaderKey = "auto",
     name: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "maps",
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the training that made the maps, where reports merge several.")
+    ] = 0,
     protocol: ProtocolKey = "exact",
     mask_rule: MaskRuleText = ">0",
     metrics: Annotated[
-        str | None, typer.Option(help="Keys in place of the usual nine: dsc,dsc_anomalous,dsc_pooled,pixel_f1_max, ...")
+        str | None, typer.Option(help="Keys in place of the usual ones: dsc,dsc_anomalous,dsc_pooled,pixel_f1_max, ...")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder of scores and tables; may be a run's.")] = Path("runs/eval"),
     allow_pickle: AllowPickle = False,
@@ -60,12 +63,14 @@ def eval_command(
 ) -> None:
     """Score maps that other code wrote, and write the same tables as `run`."""
     from aseg_bench.predictions.records import Limits
+    from aseg_bench.reporting.report import PAGE
     from aseg_bench.runs.evaluation import evaluate
 
     evaluated = evaluate(
         maps,
         out=out,
         name=name,
+        seed=seed,
         dataset=dataset,
         data_root=data_root,
         categories=names_in("--categories", categories),
@@ -82,7 +87,8 @@ def eval_command(
     )
     for text in evaluated.failures:
         print(f"warning: {text}", file=sys.stderr)
-    finish(evaluated.results, page=False, mixed=mixed, quiet=quiet)
+    has_page = (evaluated.results.folder.report / PAGE).is_file()  # of a run, which its maps and figures go into again
+    finish(evaluated.results, page=has_page, mixed=mixed, quiet=quiet)
 
 
 def audit_command(

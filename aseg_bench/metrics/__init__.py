@@ -11,9 +11,10 @@ from aseg_bench.metrics.measure import Measured, defined, evaluate_maps, finish,
 from aseg_bench.metrics.second_pass import SecondPass
 from aseg_bench.metrics.stream import MetricStream
 from aseg_bench.metrics.sweep import Sweep
-from aseg_bench.metrics.table import DEFAULT_METRICS, METRICS, Metric
+from aseg_bench.metrics.table import AT_PR_THRESHOLD, DEFAULT_METRICS, METRICS, Metric
 
 __all__ = [
+    "AT_PR_THRESHOLD",
     "DEFAULT_METRICS",
     "METRICS",
     "Curve",

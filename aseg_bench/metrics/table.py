@@ -113,9 +113,9 @@ METRICS: dict[str, Metric] = {
                f"Dice (F1) of all pixels together {_AT}", _UNIAS),
         Metric("iou_pooled", "IoU (pooled)", "pixel", True, measures.iou_pooled,
                f"intersection over union of all pixels together {_AT}", _UNIAS),
-        Metric("precision", "Precision", "pixel", True, measures.precision,
+        Metric("precision", "Precision at DSC", "pixel", None, measures.precision,
                f"precision of all pixels {_AT}", _UNIAS),
-        Metric("recall", "Recall", "pixel", True, measures.recall,
+        Metric("recall", "Recall at DSC", "pixel", None, measures.recall,
                f"recall of all pixels {_AT}", _UNIAS),
         Metric("fp_pixels", "False-positive pixels", "pixel", False, measures.fp_pixels,
                f"false-positive pixels per normal image {_AT}", _UNIAS, _OVERLAPS, "pixels"),
@@ -147,11 +147,13 @@ METRICS: dict[str, Metric] = {
     )
 }  # fmt: skip
 
+AT_PR_THRESHOLD = frozenset(key for key, metric in METRICS.items() if _AT in metric.summary)
 DEFAULT_METRICS: tuple[str, ...] = (
     "pixel_auroc",
     "pixel_ap",
     "pixel_f1_max",
     "dsc",
+    "recall",
     "iou",
     "anomaly_rate",
     "anomaly_rate_anomalous",

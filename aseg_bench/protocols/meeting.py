@@ -11,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.images import image_size, read_mask
 from aseg_bench.protocols.curves import Curve, best_f1_threshold, f1_threshold, score_range
-from aseg_bench.protocols.frame import crop_box, frame_shape, resized_map
+from aseg_bench.protocols.frame import Shape, crop_box, frame_shape, resized_map
 from aseg_bench.protocols.image_scores import image_score
 from aseg_bench.protocols.mask_rule import MaskRule
 from aseg_bench.protocols.presets import Protocol
@@ -61,6 +61,7 @@ class Meeting:
         self._samples, self._maps, self._masks, self._protocol = samples, maps, masks, protocol
         self._n_bytes_kept = N_BYTES_KEPT if n_bytes_kept is None else n_bytes_kept
         self._has_lost: dict[int, bool | None] = {}  # of the images that were read
+        self._shapes: dict[int, Shape] = {}  # of these, in the frame
         check_known(samples, protocol)
         # a thread asks for the truth of an image and for its scores in turn: the last pairs serve both
         self._pairs = LazySequence(len(samples), lru_cache(maxsize=2)(self._read), self._n_bytes_kept)
@@ -92,10 +93,19 @@ class Meeting:
     @cached_property
     def lost_defects(self) -> tuple[list[int], int]:
         """Which images have anomalous pixels in the stored mask and none in the truth, and how many have the former."""
-        for index in set(range(len(self._samples))) - self._has_lost.keys():
-            _ = self._pairs[index]
+        self._read_all()
         marked = {index: lost for index, lost in sorted(self._has_lost.items()) if lost is not None}
         return [index for index, lost in marked.items() if lost], len(marked)
+
+    @cached_property
+    def shapes(self) -> list[Shape]:
+        """The distinct heights and widths at which pixels are compared, by area."""
+        self._read_all()
+        return sorted(set(self._shapes.values()), key=lambda shape: (shape[0] * shape[1], shape))
+
+    def _read_all(self) -> None:
+        for index in set(range(len(self._samples))) - self._has_lost.keys():
+            _ = self._pairs[index]
 
     @cached_property
     def normal_areas(self) -> list[float]:
@@ -157,6 +167,7 @@ class Meeting:
         is_empty = not truth.any()
         is_marked = mask is not None and bool(MaskRule.parse(protocol.mask_rule).anomalous(mask).any())
         self._has_lost[index] = is_empty if is_marked else None
+        self._shapes[index] = (framed.shape[0], framed.shape[1])
         void = None if mask is None else void_pixels(mask, shape, protocol)
         if sample.is_image_level and mask is None:
             void = np.ones(shape, dtype=np.bool_)

@@ -46,7 +46,7 @@ def ablation_report(
     by_seed = [read_scores(folder.seed_file(seed)) for seed in ablation.seeds]
     results = merge_runs(by_seed)
     ((key, data),) = dataset_labels(chain.from_iterable(by_seed)).items()
-    n_seeds = f", mean of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
+    n_seeds = f", mean ± standard deviation of {len(by_seed)} seeds" if len(by_seed) > 1 else ""
     caption = (
         f"{label} by {kind} on {data}{n_seeds}, the gap to the last line in parentheses; beside it the paper's "
         "numbers on MVTec-AD, other images and another budget."

@@ -10,7 +10,7 @@ from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN
 from aseg_bench.reporting.published import normalised, published, sources
-from aseg_bench.reporting.tables import DASH, PAPER_TABLES, Cell, Footnotes, Table, result_text
+from aseg_bench.reporting.tables import DASH, PAPER_TABLES, Cell, Footnotes, Table, result_text, told_seeds
 from aseg_bench.runs.scores import Key, Result, csv_text
 
 SETTING = "one-for-all"
@@ -84,16 +84,19 @@ def published_tables(
             continue
         places = list(dict.fromkeys(here["dataset"]))
         notes = Footnotes()
-        measured = []
-        for name in dict.fromkeys(here["measured_as"]):
-            own = {key.dataset: result for key, result in results.items() if _is_mean_of(key, name, metric)}
-            label = methods[name].label if name in methods else name
-            measured.append([Cell(label), *(Cell(result_text(own.get(place), metric)) for place in places)])
-        rows = [_published_row(group, places, notes) for _, group in here.groupby(_ORIGIN, sort=False)]
         caption = (
             f"{METRICS[metric].label} (%), measured and published ({SETTING}). * from the source in the footnote; in "
             "parentheses measured minus published. Resolution, training and truth may differ: see the variants."
         )
+        measured = []
+        for name in dict.fromkeys(here["measured_as"]):
+            own = {key.dataset: result for key, result in results.items() if _is_mean_of(key, name, metric)}
+            label = methods[name].label if name in methods else name
+            shown = [own.get(place, Result({}, "not scored")) for place in places]
+            cells = [Cell(result_text(result, metric), notes=notes.letters(result)) for result in shown]
+            measured.append([Cell(label), *cells])
+        caption = told_seeds(caption, [one for key, one in results.items() if key.metric == metric])
+        rows = [_published_row(group, places, notes) for _, group in here.groupby(_ORIGIN, sort=False)]
         header = [Cell("Method"), *(Cell(datasets.get(place, place)) for place in places)]
         blocks = [("Measured", measured), ("Published", rows)]
         tables.append(Table(f"table{number}_published", caption, header, blocks, notes.by_letter()))

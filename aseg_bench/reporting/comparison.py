@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from string import ascii_lowercase
@@ -15,14 +15,14 @@ from aseg_bench.analysis.rank_tests import holm, rank_tests
 from aseg_bench.analysis.resampling import RESAMPLED, Resampled
 from aseg_bench.datasets import dataset_labels
 from aseg_bench.files import make_folder, written_whole
-from aseg_bench.methods import find_methods
 from aseg_bench.metrics import METRICS
 from aseg_bench.progress import track
 from aseg_bench.records import MEAN, Place
 from aseg_bench.reporting.tables import DASH, Cell, Table
 from aseg_bench.reporting.writing import write_formats
+from aseg_bench.runs.findings import marked, shown_methods
 from aseg_bench.runs.results import Results, read_results
-from aseg_bench.runs.scores import csv_text
+from aseg_bench.runs.scores import csv_text, merge_runs
 
 LEVEL = 0.95
 _NO_RANKS = "no tests of ranks: they need two categories where every method has a value"
@@ -80,7 +80,8 @@ def compare(
     comparison = compare_methods(
         track(maps, "resampling images", len(maps), quiet), results.scores, n_replicates=n_replicates, seed=seed
     )
-    labels = {name: facts.label for name, facts in find_methods().items()}
+    comparison = replace(comparison, unranked=_unranked(results, comparison.methods))
+    labels = {name: facts.label for name, facts in shown_methods([results]).items()}
     tables = comparison_tables(comparison, labels, dataset_labels(results.scores))
     paths = write_formats(place, tables, ("md", "tex", "html"), "comparison")
     with written_whole(place / "comparison.csv") as temporary:
@@ -119,7 +120,7 @@ def comparison_csv(comparison: Comparison) -> str:
             start = [csv_text(dataset), csv_text(category), metric]
             for name, number in by_method.items():
                 writer.writerow([*start, csv_text(name), "", *_numbers(number), "", "", number.error])
-            for first, second, number, p_holm in _paired(by_method):
+            for first, second, number, p_holm in _paired(comparison.ranked((dataset, category), metric)):
                 pair = [csv_text(first), csv_text(second)]
                 writer.writerow([*start, *pair, *_numbers(number), number.p_value, p_holm, number.error])
     return file.getvalue()
@@ -134,13 +135,13 @@ def _intervals(
     """
     numbers = {place: comparison.numbers[place].get(metric, {}) for place in places}
     letters = {name: ascii_lowercase[index % 26] * (1 + index // 26) for index, name in enumerate(names)}
-    beaten = {place: _beaten(numbers[place], letters) for place in places}
+    beaten = {place: _beaten(comparison.ranked(place, metric), letters) for place in places}
 
     def cell(name: str, place: Place) -> Cell:
         number = numbers[place].get(name)
         if number is None:
             return Cell(DASH)
-        return Cell(_percent(number.estimate), notes=beaten[place][name], aside=_range(number))
+        return Cell(_percent(number.estimate), notes=beaten[place].get(name, ""), aside=_range(number))
 
     heads = [Cell(label, notes=letters[name] if len(names) > 1 else "") for name, label in names.items()]
     if all(category == MEAN for _, category in places):
@@ -164,6 +165,7 @@ def _intervals(
     notes = (beats if len(names) > 1 else {}) | {
         key: text for key, text in {"left out": left_out, "caution": too_few}.items() if text
     }
+    notes |= _not_ranked(comparison, metric, places, names)
     return Table(f"{key}_{metric}", caption, header, [("", rows)], notes)
 
 
@@ -171,10 +173,7 @@ def _differences(comparison: Comparison, metric: str, places: Mapping[Place, str
     """Paired differences of all pairs of methods."""
     rows: dict[tuple[str, str], list[Cell]] = {pair: [] for pair in combinations(names, 2)}
     for place in places:
-        found = {
-            (first, second): (number, p)
-            for first, second, number, p in _paired(comparison.numbers[place].get(metric, {}))
-        }
+        found = {(first, second): (number, p) for first, second, number, p in _paired(comparison.ranked(place, metric))}
         for pair, cells in rows.items():
             if pair in found:
                 number, p_holm = found[pair]
@@ -188,16 +187,17 @@ def _differences(comparison: Comparison, metric: str, places: Mapping[Place, str
         f"{100 * LEVEL:.0f} % intervals. * p < {1 - LEVEL:.2f} after Holm's correction over the pairs of a column."
     )
     header = [Cell("Pair"), *(Cell(label) for label in places.values())]
-    notes = {} if _complete(comparison, metric, names) else {"ranks": _NO_RANKS}
+    notes = _not_ranked(comparison, metric, places, names)
+    notes |= {} if _complete(comparison, metric) else {"ranks": _NO_RANKS}
     return Table(f"differences_{metric}", caption, header, [("", body)], notes)
 
 
 def _ranks(comparison: Comparison, metric: str, names: Mapping[str, str]) -> Table | None:
     """Rank tests over the categories where every method has a value; None with fewer than two."""
-    complete = _complete(comparison, metric, names)
+    complete = _complete(comparison, metric)
     if not complete:
         return None
-    values = {name: [place[name].estimate for place in complete] for name in names}
+    values = {name: [place[name].estimate for place in complete] for name in complete[0]}
     tests = rank_tests(values, METRICS[metric].higher_is_better is not False)
     rows = [
         [
@@ -216,16 +216,45 @@ def _ranks(comparison: Comparison, metric: str, names: Mapping[str, str]) -> Tab
         f"{tests.critical_difference:.2f} or more apart differ (Nemenyi, 5 %)."
     )
     titles = ("Pair", "Mean rank", "against", "Difference", "Wilcoxon p (Holm)", "Nemenyi p")
-    return Table(f"ranks_{metric}", caption, [Cell(title) for title in titles], [("", rows)])
+    inside = {place: place[1] for place in comparison.numbers if place[1] != MEAN}
+    notes = _not_ranked(comparison, metric, inside, names)
+    return Table(f"ranks_{metric}", caption, [Cell(title) for title in titles], [("", rows)], notes)
 
 
-def _complete(comparison: Comparison, metric: str, names: Mapping[str, str]) -> list[Mapping[str, Resampled]]:
-    """The categories where every method has a value; none where they are too few to rank the methods over them."""
-    found = [
-        by_metric[metric]
-        for (_, category), by_metric in comparison.numbers.items()
-        if category != MEAN and len(by_metric.get(metric, {})) == len(names)
+def _unranked(results: Results, methods: Sequence[str]) -> dict[tuple[Place, str, str], str]:
+    """Why numbers of some methods take no part in tests, by place, metric and method; the last place is over all."""
+    found: dict[tuple[Place, str, str], str] = {}
+    for key, result in marked(merge_runs([results.scores], mixed=True), [results]).items():
+        if result.is_disqualified and key.method in methods and key.metric in RESAMPLED:
+            text = "; ".join(result.marks)
+            found[(key.dataset, key.category), key.metric, key.method] = text
+            if key.category == MEAN:
+                found.setdefault(((MEAN, MEAN), key.metric, key.method), text)
+    return found
+
+
+def _not_ranked(
+    comparison: Comparison, metric: str, places: Mapping[Place, str], names: Mapping[str, str]
+) -> dict[str, str]:
+    """The note under a table on the methods that take no part in its tests."""
+    where: dict[tuple[str, str], list[str]] = {}
+    for (place, of_metric, name), text in comparison.unranked.items():
+        if place in places and of_metric == metric:
+            where.setdefault((names[name], text), []).extend([place[1]] if place[1] != MEAN else [])
+    listed = "; ".join(
+        f"{label} on {', '.join(inside)}: {text}" if inside else f"{label}: {text}"
+        for (label, text), inside in where.items()
+    )
+    return {"not tested": listed} if listed else {}
+
+
+def _complete(comparison: Comparison, metric: str) -> list[Mapping[str, Resampled]]:
+    """The categories where every method that is tested in some has a value; none where there are too few."""
+    inside: list[Mapping[str, Resampled]] = [
+        comparison.ranked(place, metric) for place in comparison.numbers if place[1] != MEAN
     ]
+    names = {name for by_method in inside for name in by_method}
+    found = [by_method for by_method in inside if len(by_method) == len(names) > 1]
     return found if len(found) > 1 else []
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN
-from aseg_bench.reporting.tables import DASH, RANKED, Cell, Footnotes, Table, heading, result_text
+from aseg_bench.reporting.tables import DASH, RANKED, Cell, Footnotes, Table, heading, result_text, told_seeds
 from aseg_bench.runs.folder import CaseRecord
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, Result
@@ -36,7 +36,7 @@ def cost_table(
         The table; None where the runs hold no live method.
     """
     live: dict[tuple[str, str], list[tuple[CaseRecord, int]]] = {}
-    for record in (run.folder.record for run in runs):
+    for record in (run.record for run in runs):
         for key, case in record.cases.items():
             if case.conditions.maps is None:
                 n_images = record.datasets[key[1]].n_test if key[1] in record.datasets else 0
@@ -66,8 +66,9 @@ def cost_table(
     caption = (
         "Costs of the live methods beside their scores: minutes of training, steps done of those planned, time per "
         "test image (reading it and writing its map included), parameters in millions, peak of resident memory, bytes "
-        "of all weights and banks. Over several runs times are means with standard deviations, sizes the largest."
+        "of all weights and banks; sizes are the largest of several runs."
     )
+    caption = told_seeds(caption, results.values())
     header = ["Method", *map(heading, metrics), *columns]
     return Table(COST, caption, [Cell(title) for title in header], blocks, notes.by_letter())
 
@@ -89,7 +90,7 @@ def training_points(runs: Sequence[Results]) -> pd.DataFrame:
     curved = {(one["run"][0], one["dataset"][0]) for one in rows}
     for number, run in enumerate(runs):
         frame = run.to_frame()
-        for (method, dataset), case in run.folder.record.cases.items():
+        for (method, dataset), case in run.record.cases.items():
             minutes = _minutes(case)
             where = (frame["method"] == method) & (frame["dataset"] == dataset) & (frame["category"] == MEAN)
             means = frame[where & (frame["metric"] == "pixel_ap")].dropna(subset="value")

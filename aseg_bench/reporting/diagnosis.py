@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN, Case
-from aseg_bench.reporting.tables import DASH, RANKED, RATE, Cell, Footnotes, Table, result_text
+from aseg_bench.reporting.tables import DASH, RANKED, RATE, Cell, Footnotes, Table, result_text, told_seeds
 from aseg_bench.runs.scores import Key, Result
 
 FALSE_ALARMS = "fp_pixels"
@@ -95,8 +95,9 @@ def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:
             result = row.results[metric]
             rank = by_metric.get(metric, {}).get(index)
             shown = result or Result({}, "not scored")
-            note = notes.letter(shown.note) if metric == RATE else notes.letters(shown)  # the rate is the data's
-            numbers.append(Cell(result_text(result, metric), notes=note, aside=str(rank) if rank else ""))
+            numbers.append(
+                Cell(result_text(result, metric), notes=notes.letters(shown), aside=str(rank) if rank else "")
+            )
         lift = DASH if row.lift is None else f"{row.lift:.1f}"
         alarms = DASH if row.false_alarms is None else f"{row.false_alarms:,.0f}"
         cells.append([Cell(row.label), *numbers, Cell(lift), Cell(alarms)])
@@ -105,6 +106,7 @@ def _table(dataset: str, label: str, rows: Sequence[_Row]) -> Table:
         f"Inflation on {label}: ranks in parentheses; AP lift is pixel AP over the Anomaly Rate (AR), which chance "
         "reaches; false-positive pixels are per normal image at the threshold of the DSC."
     )
+    caption = told_seeds(caption, [one for row in rows for one in row.results.values() if one is not None])
     return Table(f"{dataset}_inflation", caption, [Cell(title) for title in header], [("", cells)], notes.by_letter())
 
 

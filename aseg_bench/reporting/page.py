@@ -19,7 +19,7 @@ from aseg_bench.files import written_whole
 from aseg_bench.records import MEAN
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
-from aseg_bench.reporting.tables import Note, Table, heading, result_text
+from aseg_bench.reporting.tables import Note, Table, heading, result_text, told_seeds
 from aseg_bench.runs.scores import Key, Result
 
 _ON_SCREEN = 1.5  # times the size in print
@@ -77,6 +77,7 @@ def write_page(
         summary=Markup(html(table for table in tables if table.key.startswith("table"))),
         details=Markup(html(table for table in tables if not table.key.startswith("table"))),
         score_heads=["Data set", "Category", "Method", *(heading(metric) for metric in metrics)],
+        seeds=told_seeds("", results.values()),
         score_rows=_score_rows(results, metrics, labels, datasets),
         figures=[_shown(figure, out, datasets) for figure in figures],
         galleries=[_place(category[0].case.dataset, category[0].case.category, datasets) for category in categories],
@@ -113,7 +114,7 @@ def _score_rows(
 
 
 def _cell(result: Result | None, metric: str) -> dict[str, str]:
-    notes = ["not scored"] if result is None else [result.note, result.mark]
+    notes = ["not scored"] if result is None else [result.note, *result.marks]
     return {"text": result_text(result, metric), "note": "; ".join(filter(None, notes))}
 
 

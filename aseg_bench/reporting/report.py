@@ -16,7 +16,6 @@ from aseg_bench.analysis.scored_maps import ScoredMaps, counted
 from aseg_bench.datasets import DATASETS, count_deviations, dataset_labels
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import make_folder, written_whole
-from aseg_bench.methods import MethodFacts, find_methods
 from aseg_bench.progress import working
 from aseg_bench.records import Case, Place, Score
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
@@ -25,11 +24,13 @@ from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, paper_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
-from aseg_bench.runs.results import Results, check_together, findings_of, marked, read_results
+from aseg_bench.runs.findings import findings_of, marked, shown_methods
+from aseg_bench.runs.results import Results, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
 
 CATEGORIES = "categories"
 FINDINGS = "findings.txt"
+PAGE = "report.html"
 WRITTEN = ".written"  # in the folder of a report: of what it was made, and the files that it wrote
 _N_SHOWN = 3  # categories named in a sentence
 TABLES = (*map(str, PAPER_TABLES), COST, CATEGORIES)
@@ -59,6 +60,7 @@ class Report:
 def report(
     runs: Sequence[Path | Results],
     *,
+    names: Sequence[str] | None = None,
     out: Path | None = None,
     tables: Sequence[str] | None = None,
     formats: Sequence[str] = tuple(FORMATS),
@@ -71,6 +73,7 @@ def report(
 
     Args:
         runs: folders or results; runs with other seeds are merged.
+        names: one for each run, which its method has in the report, see ``Results.named``.
         out: folder of the report; None takes ``report`` in the folder of a single run.
         tables: entries of ``TABLES``; None takes all.
         formats: of the tables: entries of ``FORMATS``.
@@ -83,15 +86,14 @@ def report(
         InputError: runs are not finished or do not belong in one table, or a table or format is unknown.
     """
     known_names(formats, list(FORMATS))
-    given = [run for run in runs if isinstance(run, Results)]
-    read = [*given, *read_results([run for run in runs if not isinstance(run, Results)], mixed)]
-    if given:
-        check_together(read, mixed)
+    read = read_results(runs, mixed, names)
     if out is None and len(read) > 1:
         raise InputError("several runs make one report; say where with --out FOLDER")
     place = out or read[0].folder.report
     make_folder(place)
-    key = _key(read, tables, formats, page, mixed)
+    if page and mixed and (place / PAGE).is_file():
+        warnings.warn(f"{place / PAGE} is removed: tables that mix protocols or images have no page", stacklevel=2)
+    key = _key(read, names, tables, formats, page, mixed)
     if not again and (there := _there(place, key)):
         texts = (place / FINDINGS).read_text(encoding="utf-8").splitlines() if place / FINDINGS in there else []
         return replace(_made(read, tables, mixed, None), findings=texts, paths=there)
@@ -120,13 +122,13 @@ def _write_page(
     from aseg_bench.reporting.figures import write_figures  # they take a second to import, and not every report draws
     from aseg_bench.reporting.page import write_page
 
-    labels = {name: facts.label for name, facts in find_methods().items()}
+    labels = {name: facts.label for name, facts in shown_methods(runs).items()}
     datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
     logs = {
-        key: pd.read_csv(log)
+        (run.names.get(method, method), dataset): pd.read_csv(log)
         for run in runs
-        for key in run.folder.record.cases
-        if (log := run.folder.log_file(*key)).is_file()
+        for method, dataset in run.folder.record.cases
+        if (log := run.folder.log_file(method, dataset)).is_file()
     }
     scores = merged_scores([run.scores for run in runs])
     conditions = {str(run.folder.out): run.folder.content for run in runs}
@@ -137,7 +139,11 @@ def _write_page(
         maps,
         logs=logs,
         trainings=training_points(runs),
-        unranked={Case(key.method, key.dataset, key.category) for key, one in results.items() if one.is_disqualified},
+        unranked={
+            (Case(key.method, key.dataset, key.category), key.metric)
+            for key, one in results.items()
+            if one.is_disqualified
+        },
         labels=labels,
         datasets=datasets,
     )
@@ -185,7 +191,7 @@ def _made(
     if {"4", "5"} & set(tables or ()):
         raise InputError("Tables 4 and 5 are of ablations; report on the folder that `aseg-bench ablate` has written")
     wanted = known_names(tables, TABLES)
-    methods: Mapping[str, MethodFacts] = find_methods()
+    methods = shown_methods(runs)
     datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
     results = marked(merge_runs([run.scores for run in runs], mixed), runs)
     beside = beside_published(results, methods, datasets)

@@ -1,6 +1,6 @@
 """Tables as data: what stands in which cell, which is best, and which footnote it carries. Renderers print them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 from string import ascii_lowercase
@@ -97,8 +97,8 @@ class Footnotes:
         return self._letters.setdefault(text, letter)
 
     def letters(self, result: Result) -> str:
-        """The letters of a result's note and mark, separated by a comma."""
-        return ",".join(filter(None, (self.letter(result.note), self.letter(result.mark))))
+        """The letters of a result's note and marks, separated by commas."""
+        return ",".join(filter(None, map(self.letter, (result.note, *result.marks))))
 
     def by_letter(self) -> dict[str, str]:
         """Texts by letter, for ``Table.notes``."""
@@ -135,7 +135,8 @@ def paper_tables(
             rates[MEAN] = _mean({label: rates.get(place) for place, label in places.items()})
             tables.append(_by_place(f"table{number}", caption, shown[metric], columns, "Data set", metric, rates))
         else:
-            tables.append(_by_method(f"table{number}", caption, shown, columns))
+            marks = {place: _marks_of_data(results, place) for place in places}
+            tables.append(_by_method(f"table{number}", caption, shown, columns, marks))
     return tables
 
 
@@ -149,7 +150,7 @@ def category_tables(
         categories = [category for category in dict.fromkeys(key.category for key in here) if category != MEAN]
         rates = _rates(here, lambda key: key.category)
         for metric in dict.fromkeys(key.metric for key in here):
-            if metric not in METRICS or METRICS[metric].higher_is_better is None:
+            if metric not in METRICS or METRICS[metric].level == "data":
                 continue
             entries = _entries(here, methods, metric, lambda key: key.category)
             places = {**dict(zip(categories, categories, strict=True)), MEAN: "Mean"}
@@ -204,6 +205,15 @@ def result_text(result: Result | None, metric: str) -> str:
     scale = 100 if metric not in METRICS or METRICS[metric].unit == "fraction" else 1
     spread = "" if result.deviation is None else f" ± {scale * result.deviation:.2f}"
     return f"{scale * result.value:.2f}{spread}"
+
+
+def told_seeds(caption: str, results: Iterable[Result]) -> str:
+    """A caption with the meaning of ``±`` behind it, where a result has a deviation."""
+    counts = sorted({len(result.by_run) for result in results if result.deviation is not None})
+    if not counts:
+        return caption
+    n_seeds = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else f"{counts[0]}"
+    return f"{caption} Numbers with ± are mean ± standard deviation of {n_seeds} seeds.".lstrip()
 
 
 def heading(metric: str) -> str:
@@ -265,10 +275,11 @@ def _rates(results: Mapping[Key, Result], place_of: Callable[[Key], str | None])
         place = place_of(key)
         if key.metric != RATE or place is None:
             continue
-        shown = Result({} if result.value is None else {1: result.value}, result.note)  # no spread: data do not vary
+        only = {} if result.value is None else {1: result.value}  # no spread: data do not vary
+        shown = Result(only, result.note, result.marks)
         first = rates.setdefault(place, shown)
         if result_text(first, RATE) != result_text(shown, RATE):
-            rates[place] = Result(first.by_run, "differs between methods; the first is shown")
+            rates[place] = Result(first.by_run, "differs between methods; the first is shown", first.marks)
     return rates
 
 
@@ -281,13 +292,13 @@ def _mean(results: Mapping[str, Result | None]) -> Result:
     if len(defined) < len(results):
         notes.insert(0, f"mean of {len(defined)} of {len(results)} data sets")
     note = "; ".join(notes)
-    mark = "; ".join(dict.fromkeys(result.mark for result in defined if result.mark))
+    marks = tuple(dict.fromkeys(mark for result in defined for mark in result.marks))
     is_disqualified = any(result.is_disqualified for result in defined)
     if any(result.by_run.keys() != defined[0].by_run.keys() for result in defined):
         by_run = {1: fmean(result.value or 0.0 for result in defined)}  # no spread: runs differ
     else:
         by_run = {run: fmean(result.by_run[run] for result in defined) for run in defined[0].by_run}
-    return Result(by_run, note, mark, is_disqualified)
+    return Result(by_run, note, marks, is_disqualified)
 
 
 def _with_mean(entry: Entry, places: Mapping[str, str]) -> Entry:
@@ -325,26 +336,42 @@ def _by_place(
     rows = []
     for place, label in places.items():
         rate = rates.get(place)
-        rate_cell = Cell(result_text(rate, RATE), "", notes.letter(rate.note if rate else "not scored"))
+        rate_cell = Cell(result_text(rate, RATE), "", notes.letters(rate or Result({}, "not scored")))
         rows.append([Cell(label), rate_cell, *_cells(entries, place, metric, notes)])
     header = [Cell(place_title), Cell("AR (%)"), *(Cell(entry.label) for entry in entries)]
     caption = f"{caption} AR is the Anomaly Rate: the share of anomalous pixels."
+    caption = told_seeds(caption, [entry.results[place] for entry in entries for place in entry.results])
     n_means = 1 if MEAN in places else 0
     blocks = [("", rows[: len(rows) - n_means]), ("", rows[len(rows) - n_means :])]
     return Table(key, caption, header, [block for block in blocks if block[1]], notes.by_letter())
 
 
-def _by_method(key: str, caption: str, shown: Mapping[str, Sequence[Entry]], places: Mapping[str, str]) -> Table:
+def _marks_of_data(results: Mapping[Key, Result], dataset: str) -> tuple[str, ...]:
+    """What is odd about a data set, which its mean Anomaly Rate is marked with."""
+    return next((one.marks for key, one in results.items() if (key.dataset, *key[3:]) == (dataset, MEAN, RATE)), ())
+
+
+def _by_method(
+    key: str,
+    caption: str,
+    shown: Mapping[str, Sequence[Entry]],
+    places: Mapping[str, str],
+    marks: Mapping[str, tuple[str, ...]],
+) -> Table:
     """Methods down, places across, at each place the metrics side by side; the first metric says which methods."""
     notes = Footnotes()
     methods, *_ = shown.values()
+    caption = told_seeds(
+        caption, [entry.results[place] for found in shown.values() for entry in found for place in entry.results]
+    )
     header, columns = [Cell("Method")], []
     for place, label in places.items():
         for metric, found in shown.items():
             by_label = {entry.label: entry for entry in found}
             entries = [by_label.get(entry.label, Entry(entry.label, entry.venue, {})) for entry in methods]
             name = METRICS[metric].label
-            header.append(Cell(label if len(shown) == 1 else name if len(places) == 1 else f"{label}, {name}"))
+            title = label if len(shown) == 1 else name if len(places) == 1 else f"{label}, {name}"
+            header.append(Cell(title, notes=",".join(map(notes.letter, marks.get(place, ())))))
             columns.append(_cells(entries, place, metric, notes))
     rows = [
         [Cell(entry.label, aside=entry.venue), *cells]

@@ -36,8 +36,25 @@ def check_name(folder: RunFolder, name: str) -> None:
         InputError: the name is not a folder name, or a run has made a method of that name there.
     """
     is_taken = folder.store.folder(name).exists()
-    if is_taken or any(method == name for method, _ in folder.record.cases):
+    if is_taken or any(method == name and not case.is_evaluated for (method, _), case in folder.record.cases.items()):
         raise InputError(f"{folder.out} holds the maps of a method {name} already; choose another --name or --out")
+
+
+def check_maps(folder: RunFolder, name: str, dataset: str, maps: Path, checksum: str) -> None:
+    """Refuse maps under the name of other ones that were evaluated into a folder; those of one path may change.
+
+    Raises:
+        InputError: the folder has scores of other maps under this name.
+    """
+    case = folder.record.cases.get((name, dataset))
+    if case is None or case.conditions.maps_checksum in (None, checksum):
+        return
+    before = case.conditions.maps or ""
+    if Path(before).resolve() != maps.resolve():
+        raise InputError(
+            f"{folder.out} holds scores of other maps, from {before}, as {name}; give these another --name, or choose "
+            "another --out"
+        )
 
 
 def check_data(

@@ -8,15 +8,17 @@ from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import InputError
 from aseg_bench.files import make_folder
 from aseg_bench.predictions.imported import OWN_DATASET, import_maps
+from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import progress_bar, working
 from aseg_bench.protocols import find_protocol
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.records import Case, Sample, grouped
-from aseg_bench.runs.admission import check_data, check_name, check_tables, data_facts
-from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.admission import check_data, check_maps, check_name, check_tables, data_facts
+from aseg_bench.runs.folder import CaseRecord, Conditions, RunFolder
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import beside
+from aseg_bench.scoring.categories import SCORING
 from aseg_bench.scoring.dumps import score_dump
 
 
@@ -40,6 +42,7 @@ def evaluate(
     *,
     out: Path,
     name: str = "maps",
+    seed: int = 0,
     dataset: str | None = None,
     data_root: Path | None = None,
     categories: Sequence[str] | None = None,
@@ -60,6 +63,7 @@ def evaluate(
         maps: file or folder of maps.
         out: folder of the scores; those of a run may lie there already.
         name: of the method in the tables.
+        seed: of the training that made the maps; a report merges evaluations of one name that differ in it.
         dataset: key of ``DATASETS``; None where masks travel with the maps.
         data_root: where the data set lies; None for one that comes with the toolkit.
         categories: those to score; None takes all.
@@ -91,14 +95,16 @@ def evaluate(
     )
     planned = {Case(name, dataset or OWN_DATASET, key): len(found) for key, found in imported.found.items()}
     check_tables(folder, planned, rules, mixed=mixed)
-    record = folder.record
-    if dataset and samples:
-        with working("checking images", quiet):
+    record, key = folder.record, dataset or OWN_DATASET
+    with working("checking images and maps", quiet):
+        conditions = Conditions(seed=seed, maps=str(maps), maps_checksum=checksum_of_files(maps))
+        check_maps(folder, name, key, maps, conditions.maps_checksum or "")
+        if dataset and samples:
             chosen = [sample for sample in samples if categories is None or sample.category in categories]
             findings = check_images(chosen, data_root, is_anomalous=own_rule(mask_rule), whole=False)
             data = data_facts(data_root, chosen, reading, findings)
-        check_data(folder, dataset, data, [name], overwrite=True)
-        record = record.with_data(dataset, data)
+            check_data(folder, dataset, data, [name], overwrite=True)
+            record, conditions = record.with_data(dataset, data), replace(conditions, data=data.checksum)
     make_folder(out)
     with progress_bar(quiet) as bar:
         task = bar.add_task("scoring", total=len(imported.found), note="")
@@ -110,7 +116,8 @@ def evaluate(
             keep_going=keep_going,
             tell=lambda note: bar.update(task, advance=1, note=note),
         )
-    record = record.with_evaluated(name, dataset or OWN_DATASET, scored.findings)
+    case = CaseRecord(conditions, findings=scored.findings, scoring=SCORING, scored_at=scored.sizes, is_evaluated=True)
+    record = record.with_case(name, key, case)
     if record != folder.record:
         folder.write_record(record)
     folder.write_scores(beside(folder.scores, scored.scores))

@@ -13,7 +13,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,11 +29,13 @@ from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Finding, Sample, Score
 from aseg_bench.runs.scores import read_scores, write_scores
+from aseg_bench.scoring.categories import SCORING, Scored
 
-RECORD_VERSION = 2  # of run.json; raised when its meaning changes
+RECORD_VERSION = 3  # of run.json; raised when its meaning changes
 _MEND = "move it away, or run again with another --out"
 _OLDEST = 1  # what 0.1.0 wrote, without a number
 _VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
+_OF_EVALUATED = frozenset({"data", "seed", "maps", "maps_checksum"})  # the conditions that evaluated maps have
 Facts = TypeVar("Facts")
 
 
@@ -75,7 +77,7 @@ class Conditions:
 
     Attributes:
         data: checksum of the images.
-        seed: of every random draw.
+        seed: of every random draw; of maps that were read, what their user says.
         preset: name of the method's settings.
         backbone: in place of the preset's.
         backbone_weights: file with its weights.
@@ -85,7 +87,7 @@ class Conditions:
         map_size: ``model``, or ``image`` where maps were resized to their images.
         settings: that replace the preset's, as typed; None where the maps were read.
         maps: where other code's maps were read from; None where they were made here.
-        maps_checksum: of these; it may change, and the maps are then taken again.
+        maps_checksum: of these, which may change and are then taken again; or of the maps that were made here.
     """
 
     data: str = ""
@@ -118,6 +120,9 @@ class CaseRecord:
         findings: what is odd about its scores or maps.
         scoring: version of the scoring that made its scores, see ``SCORING``.
         of_maps: what is odd about maps of other code, found when they were taken; it stays as long as they do.
+        scored_at: height x width at which the pixels of a category were scored, by category.
+        is_evaluated: its maps were scored where they lie, by ``evaluate``: the folder has no copy of them, and perhaps
+            not all categories.
     """
 
     conditions: Conditions
@@ -126,6 +131,8 @@ class CaseRecord:
     findings: Sequence[Finding] = ()
     scoring: int = 1
     of_maps: Sequence[Finding] = ()
+    scored_at: Mapping[str, str] = field(default_factory=dict)
+    is_evaluated: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,12 +142,10 @@ class Record:
     Attributes:
         datasets: by key.
         cases: by method and data set.
-        evaluated: what is odd about evaluated maps, which are not cases.
     """
 
     datasets: Mapping[str, DataFacts] = field(default_factory=dict)
     cases: Mapping[tuple[str, str], CaseRecord] = field(default_factory=dict)
-    evaluated: Sequence[Finding] = ()
 
     @property
     def findings(self) -> list[Finding]:
@@ -148,18 +153,11 @@ class Record:
         return [
             *(finding for facts in self.datasets.values() for finding in facts.findings),
             *(finding for case in self.cases.values() for finding in (*case.findings, *case.of_maps)),
-            *self.evaluated,
         ]
 
     def with_case(self, method: str, dataset: str, case: CaseRecord) -> "Record":
-        """The record with this case in it, in place of evaluated maps of that name."""
-        kept = self.with_evaluated(method, dataset, ())
-        return replace(kept, cases={**self.cases, (method, dataset): case})
-
-    def with_evaluated(self, method: str, dataset: str, findings: Sequence[Finding]) -> "Record":
-        """The record with what is odd about evaluated maps in the place of what was."""
-        others = [found for found in self.evaluated if (found.case.method, found.case.dataset) != (method, dataset)]
-        return replace(self, evaluated=(*others, *findings))
+        """The record with this case in it."""
+        return replace(self, cases={**self.cases, (method, dataset): case})
 
     def with_data(self, dataset: str, facts: DataFacts) -> "Record":
         """The record with these facts of a data set in it."""
@@ -168,9 +166,22 @@ class Record:
     def without(self, methods: Iterable[str], dataset: str) -> "Record":
         """The record without some methods on a data set."""
         gone = {(method, dataset) for method in methods}
-        kept = [found for found in self.evaluated if (found.case.method, found.case.dataset) not in gone]
-        cases = {key: case for key, case in self.cases.items() if key not in gone}
-        return replace(self, cases=cases, evaluated=tuple(kept))
+        return replace(self, cases={key: case for key, case in self.cases.items() if key not in gone})
+
+    def renamed(self, names: Mapping[str, str]) -> "Record":
+        """The record with some methods under other names."""
+
+        def own(findings: Sequence[Finding]) -> list[Finding]:
+            return [
+                replace(one, case=replace(one.case, method=names.get(one.case.method, one.case.method)))
+                for one in findings
+            ]
+
+        cases = {
+            (names.get(method, method), dataset): replace(case, findings=own(case.findings), of_maps=own(case.of_maps))
+            for (method, dataset), case in self.cases.items()
+        }
+        return replace(self, cases=cases)
 
 
 @dataclass(frozen=True)
@@ -298,10 +309,6 @@ class RunFolder:
             "datasets": {key: _flat_data(facts) for key, facts in record.datasets.items()},
             "cases": {"/".join(key): _flat(case) for key, case in record.cases.items()},
         }
-        if record.evaluated:
-            content["evaluated"] = [
-                {"kind": found.kind, "text": found.text, **asdict(found.case)} for found in record.evaluated
-            ]
         _write_json(self.record_file, content)
         self.content, self.record = json.loads(json.dumps(content, default=sorted)), record
 
@@ -313,17 +320,15 @@ class RunFolder:
             self.scores_file.unlink(missing_ok=True)
         self.scores = list(scores)
 
-    def keep(self, scores: Sequence[Score], findings: Sequence[Finding] = ()) -> None:
-        """Write the scores of some cases in the place of older ones, and what is odd about them into the record."""
-        new = {score.case for score in scores}
-        self.write_scores([*(score for score in self.scores if score.case not in new), *scores])
-        record = self.record
-        for key in {(case.method, case.dataset) for case in new} & record.cases.keys():
-            others = [finding for finding in record.cases[key].findings if finding.case not in new]
-            own = [finding for finding in findings if (finding.case.method, finding.case.dataset) == key]
-            record = record.with_case(*key, replace(record.cases[key], findings=[*others, *own]))
-        if record != self.record:
-            self.write_record(record)
+    def keep(self, case: Case, scored: Scored) -> None:
+        """Write the scores of a case in the place of older ones, and how they came about into the record."""
+        self.write_scores([*(score for score in self.scores if score.case != case), *scored.scores])
+        made = self.record.cases[case.method, case.dataset]
+        others = [finding for finding in made.findings if finding.case != case]
+        scored_at = {**made.scored_at, case.category: scored.size}
+        now = replace(made, findings=[*others, *scored.findings], scored_at=scored_at)
+        if now != made:
+            self.write_record(self.record.with_case(case.method, case.dataset, now))
 
     def write_ablation(self, ablation: Ablation) -> None:
         """Replace ``ablation.json``."""
@@ -356,15 +361,17 @@ def _record_of(content: Mapping[str, Any], path: Path) -> Record:
         for key, flat in content["cases"].items():
             method, dataset = key.split("/")
             cases[method, dataset] = _case(flat, f"cases.{key}", Case(method, dataset, ""))
-        evaluated = tuple(
-            Finding(found["kind"], found["text"], Case(found["method"], found["dataset"], found["category"]))
-            for found in content.get("evaluated", ())
-        )
+        for found in content.get("evaluated", ()):  # up to version 2, of evaluated maps alone, which were no cases
+            case = Case(found["method"], found["dataset"], found["category"])
+            key = case.method, case.dataset
+            data = datasets[case.dataset].checksum if case.dataset in datasets else ""
+            before = cases.get(key, CaseRecord(Conditions(data, maps=""), scoring=SCORING, is_evaluated=True))
+            cases[key] = replace(before, findings=[*before.findings, Finding(found["kind"], found["text"], case)])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is damaged ({error}); {_MEND}") from None
-    return Record(datasets, cases, evaluated)
+    return Record(datasets, cases)
 
 
 def _data(flat: Mapping[str, Any], where: str, dataset: str) -> DataFacts:
@@ -381,7 +388,7 @@ def _flat_data(facts: DataFacts) -> dict[str, Any]:
 def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     known = {item.name for item in fields(Conditions)}
     conditions = _checked(Conditions, {key: value for key, value in flat.items() if key in known}, where)
-    own = {*known, "seconds", "findings", "scoring", "of_maps"}
+    own = {*known, "seconds", "findings", "scoring", "of_maps", "scored_at", "evaluated"}
     about = {key: value for key, value in flat.items() if key not in own}
     findings, of_maps = (
         [
@@ -390,15 +397,24 @@ def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
         ]
         for key in ("findings", "of_maps")
     )
-    return CaseRecord(conditions, about, flat.get("seconds"), findings, flat.get("scoring", 1), tuple(of_maps))
+    scored_at, is_evaluated = flat.get("scored_at", {}), flat.get("evaluated", False)
+    if not _is_of(scored_at, dict[str, str]) or not isinstance(is_evaluated, bool):
+        raise ValueError(f"{where}.scored_at is {scored_at!r}, evaluated {is_evaluated!r}")
+    scoring = flat.get("scoring", 1)
+    return CaseRecord(
+        conditions, about, flat.get("seconds"), findings, scoring, tuple(of_maps), scored_at, is_evaluated
+    )
 
 
 def _flat(case: CaseRecord) -> dict[str, Any]:
     """A case as ``run.json`` has it; settings are of live methods, maps of others."""
     conditions = vars(case.conditions)
-    of_the_other_kind = {"maps", "maps_checksum"} if case.conditions.maps is None else {"settings"}
-    flat = {key: value for key, value in conditions.items() if key not in of_the_other_kind} | dict(case.about)
-    flat["scoring"] = case.scoring
+    left_out = {"maps"} if case.conditions.maps is None else {"settings"}
+    left_out |= conditions.keys() - _OF_EVALUATED if case.is_evaluated else set()
+    flat = {key: value for key, value in conditions.items() if key not in left_out} | dict(case.about)
+    flat |= {"scoring": case.scoring, "scored_at": dict(case.scored_at)}
+    if case.is_evaluated:
+        flat["evaluated"] = True
     if case.seconds is not None:
         flat["seconds"] = dict(case.seconds)
     for key, findings in (("findings", case.findings), ("of_maps", case.of_maps)):

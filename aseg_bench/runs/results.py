@@ -1,8 +1,7 @@
 """Finished runs, read back: their scores, their conditions, and their maps beside the images they belong to."""
 
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,18 +9,14 @@ import pandas as pd
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, by_category
 from aseg_bench.datasets import DATASETS, checksum
-from aseg_bench.errors import InputError, first_few, near_matches
-from aseg_bench.methods import CUT_SHORT, DISQUALIFYING, MEAN_PICTURE, NOT_LEARNED, find_methods
+from aseg_bench.errors import InputError, near_matches
+from aseg_bench.methods import find_methods
 from aseg_bench.protocols import Protocol, protocol_stamped
-from aseg_bench.records import MEAN, Case, Finding, Place, Sample, Score, grouped
-from aseg_bench.runs.folder import CaseRecord, Record, RunFolder
-from aseg_bench.runs.scores import Key, Result, frame_of
-from aseg_bench.scoring.categories import SCORING
-
-OLDER = "scored by another version, whose scores differ; the command of the run scores its maps again"
-_MARKS = {NOT_LEARNED: ":", MEAN_PICTURE: ":", CUT_SHORT: ";"}  # kinds that mark cells, and what ends their first words
-_REPEATED = ("seed", "maps", "maps_checksum")  # what differs between runs that may be merged
-_BY_THE_WAY = ("precision",)  # conditions in which runs that are merged may differ
+from aseg_bench.records import Case, Place, Sample, Score
+from aseg_bench.runs.findings import findings_of
+from aseg_bench.runs.folder import Record, RunFolder
+from aseg_bench.runs.scores import frame_of
+from aseg_bench.runs.together import check_together
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +26,12 @@ class Results:
     Attributes:
         folder: of the run.
         scores: of every category.
+        names: other names of methods than those that they have in the folder, by these.
     """
 
     folder: RunFolder
     scores: Sequence[Score]
+    names: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(cls, folder: RunFolder) -> "Results":
@@ -54,13 +51,26 @@ class Results:
         unfinished = [
             "/".join(key)
             for key, case in record.cases.items()
-            if case.seconds is None or not scored.get(key, set()) >= _categories(record, key[1])
+            if not case.is_evaluated
+            and (case.seconds is None or not scored.get(key, set()) >= _categories(record, key[1]))
         ]
         if unfinished:
             raise InputError(
                 f"{folder.out} is not finished with {', '.join(unfinished)}; run again with --out {folder.out}"
             )
         return cls(folder, folder.scores)
+
+    def named(self, name: str) -> "Results":
+        """The results under a name of their own: of a single method that is its name, several have it behind theirs."""
+        labels = {own: facts.label for own, facts in find_methods().items()}
+        names = {own: name if len(self.methods) == 1 else f"{labels.get(own, own)} {name}" for own in self.methods}
+        scores = [replace(one, case=replace(one.case, method=names[one.case.method])) for one in self.scores]
+        return replace(self, scores=scores, names=names)
+
+    @cached_property
+    def record(self) -> Record:
+        """What the folder's record says, its methods under the names of these results."""
+        return self.folder.record.renamed(self.names)
 
     @property
     def methods(self) -> list[str]:
@@ -139,10 +149,11 @@ class Results:
         """
         found: dict[Place, list[ScoredMaps]] = {}
         gaps = []
-        store = self.folder.store
+        store, in_folder = self.folder.store, {name: own for own, name in self.names.items()}
+        own_names = {name: in_folder.get(name, name) for name in methods}
         for dataset in self.datasets:
             samples = self.samples(dataset)
-            missing = {name: store.missing(name, samples) for name in methods}
+            missing = {name: store.missing(own, samples) for name, own in own_names.items()}
             gaps += [
                 f"{self.folder.out} lacks {len(lost)} maps of {name} on {dataset}, first {lost[0].name}"
                 for name, lost in missing.items()
@@ -150,111 +161,37 @@ class Results:
             ]
             whole = [name for name in methods if not missing[name]]
             for place, some in by_category(samples).items() if whole else ():
-                found[place] = [self.folder.maps(Case(name, *place), some, self.protocol) for name in whole]
+                maps = {name: self.folder.maps(Case(own_names[name], *place), some, self.protocol) for name in whole}
+                found[place] = [replace(of, case=replace(of.case, method=name)) for name, of in maps.items()]
         return found, gaps
 
 
-def read_results(folders: Sequence[Path], mixed: bool = False) -> list[Results]:
+def read_results(
+    runs: Sequence[Path | Results], mixed: bool = False, names: Sequence[str] | None = None
+) -> list[Results]:
     """Read finished runs.
 
     Args:
-        folders: of the runs.
+        runs: their folders; one that is read already stays as it is.
         mixed: accept runs on different data.
+        names: one for each run, see ``Results.named``; those of one name are merged. None leaves all as they are.
 
     Raises:
-        InputError: there is no run, one is named twice or not finished, or runs differ in data or settings or hold one
-            seed twice.
+        InputError: there is no run, one is given twice or not finished, runs differ in data, the names are not one
+            for each run, or methods of one name are not seeds of one another.
     """
-    for number, folder in enumerate(folders):
-        if folder.resolve() in [other.resolve() for other in folders[:number]]:
-            raise InputError(f"{folder} is named twice; name each run once")
-    results = [Results.of(RunFolder(folder)) for folder in folders]
+    results = [run if isinstance(run, Results) else Results.of(RunFolder(run)) for run in runs]
+    places = [result.folder.out for result in results]
+    for number, place in enumerate(places):
+        if place.resolve() in [other.resolve() for other in places[:number]]:
+            raise InputError(f"{place} is named twice; name each run once")
+    if names is not None:
+        if len(names) != len(results) or not all(names):
+            given = ",".join(names)
+            raise InputError(f"--as {given} does not name {len(results)} runs; give one name for each, in their order")
+        results = [result.named(name) for result, name in zip(results, names, strict=True)]
     check_together(results, mixed)
     return results
-
-
-def findings_of(results: Sequence[Results]) -> list[str]:
-    """What is odd about scores and maps of several runs, a sentence for each kind and method."""
-    categories: dict[tuple[str, str], set[str]] = {}
-    for case in (score.case for result in results for score in result.scores):
-        categories.setdefault((case.method, case.dataset), set()).add(case.category)
-    found = [finding for result in results for finding in result.folder.record.findings]
-    found += [
-        Finding("older", OLDER, Case(*key, ""))
-        for result in results
-        for key, case in result.folder.record.cases.items()
-        if case.scoring != SCORING
-    ]
-    labels = {name: facts.label for name, facts in find_methods().items()}
-    of_data = dict.fromkeys(finding.text for finding in found if not finding.case.method)
-    return list(of_data) + [
-        text
-        for key, names in categories.items()
-        for text in grouped([one for one in found if (one.case.method, one.case.dataset) == key], len(names), labels)
-    ]
-
-
-def marked(results: Mapping[Key, Result], runs: Sequence[Results]) -> dict[Key, Result]:
-    """Merged results with a mark where a training was cut short or has hardly learned, and on the means over such."""
-    found = [one for run in runs for one in run.folder.record.findings if one.kind in _MARKS]
-    made = dict(results)
-    for key, result in results.items():
-        is_mean = key.category == MEAN
-        own = [one for one in found if (one.case.method, one.case.dataset) == (key.method, key.dataset)]
-        here = [one for one in own if is_mean or one.case.category in ("", key.category)]
-        if here:
-            is_disqualified = any(one.kind in DISQUALIFYING for one in here)
-            made[key] = replace(result, mark=_mark(here, is_mean), is_disqualified=is_disqualified)
-    return made
-
-
-def _mark(findings: Sequence[Finding], of_mean: bool) -> str:
-    """What findings say in a few words; in the mark of a mean behind the names of their categories."""
-    by_text: dict[str, dict[str, None]] = {}
-    for one in findings:
-        by_text.setdefault(one.text.split(_MARKS[one.kind])[0], {})[one.case.category] = None
-    return "; ".join(
-        f"{first_few(list(names))}: {text}" if of_mean and "" not in names else text for text, names in by_text.items()
-    )
-
-
-def check_together(results: Sequence[Results], mixed: bool = False) -> None:
-    """Refuse runs that do not belong in one report.
-
-    Raises:
-        InputError: they differ in data (unless ``mixed``) or settings, or hold one seed twice.
-    """
-    seen: dict[str, tuple[str, Path]] = {}
-    for result in results:
-        for dataset, facts in result.folder.record.datasets.items():
-            first, folder = seen.setdefault(dataset, (facts.checksum, result.folder.out))
-            if first != facts.checksum:
-                said = f"{folder} and {result.folder.out} were scored on different images of {dataset}"
-                if not mixed:
-                    raise InputError(f"{said}; score the same images, or pass --mixed")
-                warnings.warn(f"{said}; their numbers do not compare", stacklevel=2)
-    _refuse_other_settings(results)
-
-
-def _refuse_other_settings(results: Sequence[Results]) -> None:
-    """Only seeds of one method are merged: other settings are another method, one seed twice is not a repetition."""
-    seen: dict[tuple[str, str, str, str], list[tuple[CaseRecord, Path]]] = {}
-    for result in results:
-        protocols = {(score.case.method, score.case.dataset): score.protocol for score in result.scores}
-        for key, case in result.folder.record.cases.items():
-            before = seen.setdefault((*key, protocols[key], case.conditions.data), [])
-            for other, folder in before:
-                both = f"{result.folder.out} and {folder} both hold {'/'.join(key)}"
-                differences = case.conditions.differences(other.conditions, ignored=_BY_THE_WAY)
-                numbers = case.about.get("all_settings"), other.about.get("all_settings")
-                differences += [("all_settings", *numbers)] if numbers[0] != numbers[1] else []
-                for name, own, others in differences:
-                    if name not in _REPEATED:
-                        said = f"with {name} {own} and {others}"
-                        raise InputError(f"{both}, {said}; only seeds can be merged, so report on one of them")
-                if not differences:
-                    raise InputError(f"{both} with seed {case.conditions.seed}; report on one of them")
-            before.append((case, result.folder.out))
 
 
 def _categories(record: Record, dataset: str) -> set[str]:

@@ -237,7 +237,7 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
     if plan.overwrite:
         return True
     done = folder.record.cases.get((name, plan.dataset))
-    if done is None:
+    if done is None or done.is_evaluated:  # of the latter the folder has scores alone
         for place in (folder.store.folder(name, plan.dataset), folder.training(name, plan.dataset)):
             if place.exists():
                 raise InputError(f"{place} is of a run without record; move it away, or give --overwrite")
@@ -254,7 +254,10 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
             f"{len(left_over)} maps of {name} belong to no test image, first {left_over[0]}; remove them, "
             "or give --overwrite"
         )
-    if done.conditions.maps_checksum not in (None, conditions.maps_checksum):  # older records have none
+    if name in plan.maps and done.conditions.maps_checksum not in (
+        None,
+        conditions.maps_checksum,
+    ):  # None: an older one
         warnings.warn(f"{plan.maps[name]} has changed: the maps of {name} are taken from it again", stacklevel=3)
         return True
     if name in plan.maps and done.about.get("mask_rule", DEFAULT_RULE) != plan.mask_rule:
@@ -318,9 +321,13 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
             f"{name} gave no map for {len(missing)} images, first {missing[0].name}; "
             "its predict must yield one for each"
         )
+    conditions = case.conditions
+    if name not in plan.maps:
+        conditions = replace(conditions, maps_checksum=checksum_of_files(folder.store.folder(name, plan.dataset)))
     seconds = {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
     made = replace(
         case,
+        conditions=conditions,
         about={**getattr(method, "about", {}), **({"peak_bytes": peak_bytes()} if is_measured else {})},
         seconds=seconds,
         findings=_halving(plan, folder, name),
@@ -361,7 +368,7 @@ def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
         maps = folder.maps(case, cases[case], ready.protocol)  # one category at a time: each keeps what it has read
         assert maps.meeting is not None, "stored maps have met their truth"
         scored = score_meeting(case, maps.meeting)
-        folder.keep(scored.scores, scored.findings)
+        folder.keep(case, scored)
         _ = maps.counts  # last: they stand for finished scores
 
 

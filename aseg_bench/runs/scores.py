@@ -39,13 +39,13 @@ class Result:
     Attributes:
         by_run: the value in each run that has one, a fraction, by the number of the run.
         note: what a reader must know: why there is no value, or what the value covers.
-        mark: what casts doubt on the value, though it covers what the others do.
+        marks: what casts doubt on the value, though it covers what the others do.
         is_disqualified: the doubt is such that the value is neither best nor ranked.
     """
 
     by_run: Mapping[int, float]
     note: str = ""
-    mark: str = ""
+    marks: tuple[str, ...] = ()
     is_disqualified: bool = False
 
     @property

@@ -180,7 +180,7 @@ def _scored(variant: Protocol, case: Case, category: Category, keys: Sequence[st
         if variant == replace(EXACT, mask_rule=variant.mask_rule):
             raise
         reason = str(error) if isinstance(error, AsegBenchError) else f"{type(error).__name__}: {error}"
-        return Scored([Score(case, key, None, len(category.samples), variant.stamp, reason) for key in keys], [])
+        return Scored([Score(case, key, None, len(category.samples), variant.stamp, reason) for key in keys], [], "")
 
 
 def _reasons(scores: Sequence[Score]) -> str:

@@ -17,16 +17,21 @@ from aseg_bench.records import Case, Finding, Sample, Score
 Maps = Sequence[NDArray[np.floating]]
 _DSC = ("dsc", "iou")
 _DSC_ENDINGS: dict[DscRule, str] = {"paper": "", "anomalous_only": "_anomalous", "pooled": "_pooled"}
-DEGENERATE, LOST = "degenerate_threshold", "defect_lost"
+DEGENERATE, FAINT, LOST = "degenerate_threshold", "faint_threshold", "defect_lost"
 SCORING = 3  # raised when scores change; what an older one has scored is scored again
 _MOST = 0.5  # share of all pixels called anomalous that makes a threshold degenerate
+_LEAST = 0.05  # share of the anomalous pixels that a threshold must find
 
 
 class Scored(NamedTuple):
-    """What came of a category: its scores, and what is odd about them."""
+    """What came of a category: its scores, what is odd about them, and the size at which its pixels were scored.
+
+    The size is the height x width of the evaluated frame; where images differ, of the smallest and the largest.
+    """
 
     scores: list[Score]
     findings: list[Finding]
+    size: str
 
 
 def score_category(
@@ -52,8 +57,8 @@ def score_category(
 
     Returns:
         One Score per metric, in the order asked for, of which undefined ones carry the reason; and a finding where the
-        precision + recall threshold calls most pixels anomalous, and one where a defect vanishes as its mask is
-        resized.
+        precision + recall threshold calls most pixels anomalous or finds next to nothing, and one where a defect
+        vanishes as its mask is resized.
 
     Raises:
         InputError: the counts differ, an anomalous sample has no mask, or a map is not a finite 2-D array.
@@ -96,8 +101,9 @@ def score_meeting(
             undefined[key] = str(error)
     n_images = len(meeting.truths)
     scores = [Score(case, key, values.get(key), n_images, protocol.stamp, undefined.get(key, "")) for key in keys]
-    degenerate = _degenerate(case, measured) if "dsc" in measured.values else []
-    return Scored(scores, [*degenerate, *_lost(case, meeting)])
+    extreme = _extreme(case, measured) if "dsc" in measured.values else []
+    sizes = dict.fromkeys("{} x {}".format(*shape) for shape in (meeting.shapes[0], meeting.shapes[-1]))
+    return Scored(scores, [*extreme, *_lost(case, meeting)], " to ".join(sizes))
 
 
 def mean_of(scores: Sequence[Score]) -> tuple[float | None, str]:
@@ -110,17 +116,18 @@ def mean_of(scores: Sequence[Score]) -> tuple[float | None, str]:
     return float(np.mean(values)) if values else None, reason
 
 
-def _degenerate(case: Case, measured: Measured) -> list[Finding]:
+def _extreme(case: Case, measured: Measured) -> list[Finding]:
+    """The sum of precision and recall is about one at both ends of the scores: see docs/metrics.md."""
     curve = measured.curve
     place = curve.pr_rank
     share = (curve.tp[place] + curve.fp[place]) / (curve.n_anomalous + curve.n_normal)
-    if share <= _MOST:
+    if share > _MOST:
+        kind, what = DEGENERATE, "calls more than half of all pixels anomalous"
+    elif curve.tp[place] < _LEAST * curve.n_anomalous:
+        kind, what = FAINT, f"finds less than {100 * _LEAST:.0f} % of the anomalous pixels"
+    else:
         return []
-    text = (
-        "the DSC's threshold calls more than half of all pixels anomalous, so DSC says little: see dsc_anomalous, "
-        "dsc_pooled and pixel_f1_max"
-    )
-    return [Finding(DEGENERATE, text, case)]
+    return [Finding(kind, f"the DSC's threshold {what}, so DSC says little: see pixel_f1_max", case)]
 
 
 def _lost(case: Case, meeting: Meeting) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Scores someone else's maps, category by category, and says what looks wrong in them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aseg_bench.errors import InputError
@@ -18,11 +18,13 @@ class ScoredDump:
         scores: of every category that could be scored.
         findings: what looks wrong though it was scored.
         failures: why a category was not scored, one text each.
+        sizes: height x width at which the pixels of a category were scored, by category.
     """
 
     scores: Sequence[Score]
     findings: Sequence[Finding]
     failures: Sequence[str]
+    sizes: Mapping[str, str]
 
 
 def score_dump(
@@ -52,6 +54,7 @@ def score_dump(
         raise InputError(f"{failures[0]}. With --keep-going the other categories are scored")
     scores: list[Score] = []
     findings: list[Finding] = []
+    sizes: dict[str, str] = {}
     for name_of_category, category in _read(imported, protocol, keep_going, failures):
         case = Case(name, category.samples[0].dataset if category.samples else OWN_DATASET, name_of_category)
         scored = score_category(
@@ -59,6 +62,7 @@ def score_dump(
         )
         scores += scored.scores
         findings += scored.findings
+        sizes[name_of_category] = scored.size
         findings += [Finding(suspicion.kind, suspicion.text, case) for suspicion in category.suspicions]
         tell(name_of_category)
         del category  # with the maps that it keeps, before the next is read
@@ -66,7 +70,7 @@ def score_dump(
         raise InputError(f"no category of {imported.path} can be scored: {'; '.join(failures)}")
     of_all = replace(scores[0].case, category="")
     findings += [Finding(suspicion.kind, suspicion.text, of_all) for suspicion in imported.suspicions[""]]
-    return ScoredDump(scores, findings, failures)
+    return ScoredDump(scores, findings, failures, sizes)
 
 
 def _read(

@@ -51,6 +51,32 @@ def test_the_better_method_beats_the_worse_significantly_and_is_marked(compariso
     assert difference.text.endswith("*")
 
 
+def test_what_is_disqualified_takes_part_in_no_test_and_the_note_says_why(comparison: Comparison) -> None:
+    why = "the DSC's threshold is at an end"
+    doubted = replace(comparison, unranked={(("toys", place), "dsc", WICKED): why for place in ("screw", "mean")})
+    before, after = ({table.key: table for table in comparison_tables(some, {}, {})} for some in (comparison, doubted))
+    beaten = {key: tables["toys_intervals_dsc"].blocks[0][1] for key, tables in (("b", before), ("a", after))}
+    values = {key: [[cell.text for cell in row] for row in rows] for key, rows in beaten.items()}
+    assert values["a"] == values["b"]  # the numbers stay
+    (screw,) = [row for row in beaten["a"] if row[0].text == "screw"]
+    assert [cell.notes for cell in screw[1:]] == ["", ""]
+    assert after["toys_intervals_dsc"].notes["not tested"] == f"{WICKED} on screw: {why}"
+    assert after["differences_dsc"].blocks[0][1][0][1].text == "–"
+    assert "over 3 categories" in before["ranks_dsc"].caption
+    assert "over 2 categories" in after["ranks_dsc"].caption
+    assert after["differences_pixel_ap"] == before["differences_pixel_ap"]
+    rows = [row for row in csv.DictReader(io.StringIO(comparison_csv(doubted))) if row["metric"] == "dsc"]
+    assert {row["category"] for row in rows if row["second"]} == {"pill", "capsule"}
+
+
+def test_a_method_that_is_disqualified_everywhere_leaves_the_others_their_ranks(tmp_path: Path) -> None:
+    categories = [make_category(tmp_path, name, methods=("good", "fair", "cut")) for name in ("screw", "pill")]
+    found = compare_methods(categories, scores_of(categories), n_replicates=100)
+    unranked = {(place, metric, "cut"): "cut short" for place in found.numbers for metric in RESAMPLED}
+    tables = {table.key: table for table in comparison_tables(replace(found, unranked=unranked), {}, {})}
+    assert [row[0].text for row in tables["ranks_pixel_ap"].blocks[0][1]] == ["good − fair"]
+
+
 def test_a_category_interval_does_not_depend_on_the_other_categories(tmp_path: Path) -> None:
     categories = [make_category(tmp_path, name) for name in ("screw", "pill")]
     scores = scores_of(categories)

@@ -13,9 +13,11 @@ from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.figures import write_figures
 from aseg_bench.reporting.tables import DASH, Table, category_tables, paper_tables
 from aseg_bench.reporting.writing import tables_csv
+from aseg_bench.runs.findings import marked
 from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, Record, RunFolder
-from aseg_bench.runs.results import Results, marked
+from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, merge_runs
+from aseg_bench.scoring.categories import SCORING
 
 ABOUT = {
     "device": "cuda:0",
@@ -42,6 +44,7 @@ def run_of(
             Conditions(maps=None if name in abouts else "dump"),
             abouts.get(name, {"gpu_peak_bytes": 1}),
             {"fit": fit, "predict": 3.0},
+            scoring=SCORING,
             of_maps=[finding for finding in findings if finding.case.method == name],
         )
         for name in values

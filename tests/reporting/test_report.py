@@ -148,7 +148,9 @@ def test_runs_on_other_images_are_refused_unless_asked_for(
     checksum = json.loads((first / "run.json").read_text())["datasets"]["mvtec_ad"]["checksum"]
     edit(second / "run.json", checksum, "0" * len(checksum))
     assert "different images of mvtec_ad" in call("report", first, second, "--out", tmp_path / "c", "--no-page").error
-    assert call("report", first, second, "--out", tmp_path / "c", "--mixed").code == 0
+    mixed = ("report", first, second, "--out", tmp_path / "c", "--mixed")
+    assert "with data 0000" in call(*mixed).error  # one name's numbers on other images do not merge
+    assert call(*mixed, "--as", "here,there").code == 0
 
 
 def test_runs_under_other_protocols_are_refused_unless_asked_for(

@@ -18,8 +18,8 @@ from aseg_bench.reporting.report import report
 from aseg_bench.runs import folder as folder_room
 from aseg_bench.runs import runner
 from aseg_bench.runs.evaluation import evaluate
+from aseg_bench.runs.findings import OLDER
 from aseg_bench.runs.folder import RECORD_VERSION, CaseRecord, Conditions, DataFacts, Record, RunFolder
-from aseg_bench.runs.results import OLDER
 from aseg_bench.runs.runner import RunPlan, run
 from tests.conftest import Installed
 
@@ -30,6 +30,7 @@ CASE = CaseRecord(
     findings=[Finding("odd", "it is odd", Case("near", "mvtec_ad", "bolt"))],
     scoring=2,
     of_maps=(Finding("clamped", "they are clamped", Case("near", "mvtec_ad", "bolt")),),
+    scored_at={"bolt": "24 x 32"},
 )
 RECORD = Record({"mvtec_ad": DataFacts("0f", ["bolt"], None, 4, 5)}, {("near", "mvtec_ad"): CASE})
 FIRST = {  # as 0.1.0 wrote it
@@ -52,8 +53,19 @@ def test_a_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
 
 def test_a_record_of_the_first_version_is_read(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(FIRST))
-    first = replace(CASE, findings=[], scoring=1, of_maps=())
+    first = replace(CASE, findings=[], scoring=1, of_maps=(), scored_at={})
     assert RunFolder(tmp_path).record == replace(RECORD, cases={("near", "mvtec_ad"): first})
+
+
+def test_evaluated_maps_that_the_second_version_only_told_of_are_cases_of_unknown_maps(tmp_path: Path) -> None:
+    odd = {"kind": "odd", "text": "it is odd", "method": "mine", "dataset": "mvtec_ad", "category": "bolt"}
+    (tmp_path / "run.json").write_text(json.dumps({**FIRST, "version": 2, "evaluated": [odd]}))
+    case = RunFolder(tmp_path).record.cases["mine", "mvtec_ad"]
+    assert (case.is_evaluated, case.conditions.data, case.conditions.maps) == (True, "0f", "")
+    assert case.findings == [Finding("odd", "it is odd", Case("mine", "mvtec_ad", "bolt"))]
+    folder = RunFolder(tmp_path)
+    folder.write_record(folder.record)
+    assert RunFolder(tmp_path).record == folder.record
 
 
 def test_a_record_of_a_newer_version_is_refused_with_its_number(tmp_path: Path) -> None:
@@ -148,7 +160,7 @@ def test_a_run_reads_each_file_once_and_writes_it_once_per_finished_case(
     run(plan)
     assert done["read_scores"] == done["_record_of"] == 1
     assert done["write_scores"] == 2  # a category each
-    assert done["_write_json"] == 2  # before the maps of the new case, and when they are there
+    assert done["_write_json"] == 4  # before the maps of the new case, when they are there, and a category each
 
 
 def test_a_report_of_a_finished_run_opens_only_the_maps_that_it_shows(

@@ -162,7 +162,7 @@ def test_other_methods_of_a_folder_must_be_of_the_same_images(plan: RunPlan, tin
 def test_scores_of_other_test_images_are_refused_before_the_work(plan: RunPlan, installed: Installed) -> None:
     scores = run(plan)
     other = [replace(score, case=replace(score.case, method="dump"), n_images=4) for score in scores]
-    RunFolder(plan.out).keep(other)
+    RunFolder(plan.out).write_scores([*scores, *other])
     installed.diary.clear()
     with pytest.raises(InputError, match="different numbers of test images"):
         run(replace(plan, methods=["far"]))

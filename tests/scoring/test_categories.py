@@ -15,7 +15,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.metrics import METRICS
 from aseg_bench.protocols import EXACT, NATIVE, PROTOCOLS, Protocol
 from aseg_bench.records import Case, Sample
-from aseg_bench.scoring.categories import DEGENERATE, mean_of, score_category
+from aseg_bench.scoring.categories import DEGENERATE, FAINT, mean_of, score_category
 
 CASE = Case("m", "d", "c")
 EDGE = 64
@@ -279,6 +279,33 @@ def test_counts_masks_and_shapes_are_checked_before_any_work() -> None:
         score_category(CASE, samples, [scores[None]], masks=[scores])
 
 
+def test_a_threshold_that_finds_next_to_nothing_is_a_finding_and_the_recall_stands_beside_the_dsc() -> None:
+    masks = [np.zeros((40, 40)) for _ in range(9)]
+    masks[0][:10, :20] = 1  # 200 pixels, of which few stand out and the others lie among the normal ones
+    rng = np.random.default_rng(0)
+    for n_found, is_faint in ((4, True), (100, False)):
+        maps = [rng.random((40, 40)) for _ in masks]
+        maps[0][:10, :20].flat[:n_found] = 2
+        values = scored(maps, masks, EXACT)
+        precision, recall, thresholds = precision_recall_curve(np.ravel(masks), np.ravel(maps))
+        place = np.argmax(precision[:-1] + recall[:-1])
+        assert values["recall"] == pytest.approx(recall[:-1][place])
+        assert (values["recall"] < 0.05) == is_faint
+        found = score_category(CASE, make_samples([True] + [False] * 8), maps, masks=masks).findings
+        assert [finding.kind for finding in found] == ([FAINT] if is_faint else [])
+        if is_faint:
+            assert values["dsc"] > 0.8  # the normal images, in which nothing is marked, count one each
+            assert thresholds[place] == 2
+
+
+def test_the_size_at_which_pixels_were_scored_is_told(tmp_path: Path) -> None:
+    samples = of_sizes(tmp_path, [(0, 0, 32, 32), (0, 0, 0, 0)])
+    maps = list(np.random.default_rng(0).random((2, 8, 12)))
+    assert score_category(CASE, samples, maps).size == "8 x 12"
+    assert score_category(CASE, samples, maps, protocol=NATIVE).size == "64 x 64"
+    assert score_category(CASE, samples, [maps[0], maps[1][:4]]).size == "4 x 12 to 8 x 12"
+
+
 def of_sizes(folder: Path, shapes: Sequence[tuple[int, int, int, int]]) -> list[Sample]:
     """Pictures of 64 x 64 with a defect (row, column, height, width) each; a height of 0 is a normal picture."""
     samples = []
@@ -298,7 +325,7 @@ def test_a_defect_that_vanishes_in_resizing_is_a_finding_and_makes_no_normal_pic
     samples = of_sizes(tmp_path, [(0, 0, 32, 32), (1, 1, 2, 1), (5, 9, 1, 2), (0, 0, 0, 0), (0, 0, 0, 0)])
     maps = list(np.random.default_rng(0).random((5, 8, 8)))
     keys = ["pixel_auroc", "dsc", "fp_pixels", "image_auroc", "aupimo", "anomaly_rate"]
-    scores, findings = score_category(CASE, samples, maps, metrics=keys)
+    scores, findings, _ = score_category(CASE, samples, maps, metrics=keys)
     values = {score.metric: score.value for score in scores}
     (text,) = [found.text for found in findings if found.kind == "defect_lost"]
     assert text.startswith(

@@ -53,7 +53,7 @@ def write_figures(
     *,
     logs: Mapping[tuple[str, str], pd.DataFrame] | None = None,
     trainings: pd.DataFrame | None = None,
-    unranked: Collection[Case] = (),
+    unranked: Collection[tuple[Case, str]] = (),
     labels: Mapping[str, str] | None = None,
     datasets: Mapping[str, str] | None = None,
     formats: Sequence[str] = FORMATS,
@@ -66,7 +66,7 @@ def write_figures(
         categories: per category, the maps of every method; without them only the figures of scores are written.
         logs: the losses of trainings by method and data set.
         trainings: from ``training_points``.
-        unranked: cases whose scores take no part in ranks.
+        unranked: cases and metrics that take no part in ranks.
         labels: names of methods in print; a missing one prints as it is.
         datasets: names of data sets in print; a missing one prints as it is.
         formats: endings, of ``png``, ``svg`` and ``pdf``; figures of a single category are PNG.
@@ -86,7 +86,7 @@ def _score_figures(
     scores: Sequence[Score],
     logs: Mapping[tuple[str, str], pd.DataFrame],
     trainings: pd.DataFrame | None,
-    unranked: Collection[Case],
+    unranked: Collection[tuple[Case, str]],
     labels: Mapping[str, str],
     datasets: Mapping[str, str],
     formats: Sequence[str],
@@ -100,7 +100,9 @@ def _score_figures(
         figure = inflation_figure(some, datasets.get(name, name), labels)
         written.append(_write(folder, formats, "Inflation of AUROC", name, "", ["inflation", name], figure))
     for dataset in dict.fromkeys(score.case.dataset for score in scores):
-        here = [score for score in scores if score.case.dataset == dataset and score.case not in unranked]
+        here = [
+            score for score in scores if score.case.dataset == dataset and (score.case, score.metric) not in unranked
+        ]
         for metric in RANKED:
             ranks = ranks_figure(here, metric, labels)
             title = f"Mean ranks by {METRICS[metric].label}"

@@ -1,0 +1,75 @@
+"""Which runs belong in one report, and which of them are seeds of one another."""
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aseg_bench.errors import InputError
+from aseg_bench.runs.folder import CaseRecord
+
+if TYPE_CHECKING:
+    from aseg_bench.runs.results import Results
+
+_REPEATED = frozenset({"seed", "maps", "maps_checksum"})  # what differs between seeds of one method
+_BY_THE_WAY = frozenset({"precision"})  # in which seeds may differ
+_OF_MAPS = frozenset({"data", "half", "map_size"})  # what says how maps were read, all else is of trainings
+_APART = "name them apart with --as NAME,NAME"
+
+
+def check_together(results: Sequence["Results"], mixed: bool = False) -> None:
+    """Refuse runs that do not belong in one report.
+
+    Raises:
+        InputError: they differ in data (unless ``mixed``), or methods of one name differ in more than the seed.
+    """
+    seen: dict[str, tuple[str, Path]] = {}
+    for result in results:
+        for dataset, facts in result.record.datasets.items():
+            first, folder = seen.setdefault(dataset, (facts.checksum, result.folder.out))
+            if first != facts.checksum:
+                said = f"{folder} and {result.folder.out} were scored on different images of {dataset}"
+                if not mixed:
+                    raise InputError(f"{said}; score the same images, or pass --mixed")
+                warnings.warn(f"{said}; their numbers do not compare", stacklevel=2)
+    held: dict[tuple[str, str, str], list[tuple[CaseRecord | None, Path]]] = {}
+    for result in results:
+        scored = dict.fromkeys((score.case.method, score.case.dataset, score.protocol) for score in result.scores)
+        for method, dataset, protocol in scored:
+            case, before = result.record.cases.get((method, dataset)), held.setdefault((method, dataset, protocol), [])
+            for other, folder in before:
+                both = f"{result.folder.out} and {folder} both hold {method}/{dataset}"
+                if said := _no_seeds(case, other):
+                    raise InputError(f"{both}{said}")
+            before.append((case, result.folder.out))
+
+
+def _no_seeds(case: CaseRecord | None, other: CaseRecord | None) -> str:
+    """Why two cases of one name are not seeds of one method, and how to mend it; nothing where they are."""
+    if case is None or other is None or "" in (case.conditions.maps, other.conditions.maps):
+        return f", and a record does not say of which maps, as an older version left it; score them again, or {_APART}"
+    one, two = case.conditions, other.conditions
+    is_read = one.maps is not None and two.maps is not None
+    differences = [
+        difference
+        for difference in one.differences(two, ignored=[*_REPEATED, *_BY_THE_WAY])
+        if not is_read or difference[0] in _OF_MAPS
+    ]
+    if (one.maps is None) != (two.maps is None):
+        differences = [("maps", one.maps, two.maps)]
+    numbers = case.about.get("all_settings"), other.about.get("all_settings")
+    differences += [("all_settings", *numbers)] if numbers[0] != numbers[1] else []
+    for name, own, others in differences:
+        return f", with {name} {own} and {others}; only seeds can be merged, so report on one of them, or {_APART}"
+    if is_read and one.maps_checksum == two.maps_checksum is not None:
+        return (
+            f", of the same maps (those in {one.maps}), and the same maps do not repeat anything; report on one of them"
+        )
+    if one.seed != two.seed:
+        return ""
+    if is_read and one.maps_checksum != two.maps_checksum:
+        return (
+            f", of different maps ({one.maps} and {two.maps}); {_APART}, or where they are seeds of one method score "
+            "each with its --seed"
+        )
+    return f" with seed {one.seed}; report on one of them"
