@@ -45,6 +45,9 @@ MaskRuleText = Annotated[
         help="Values of a mask that mean anomalous, as >127 or =1,2; with ignore=255 behind it also void.",
     ),
 ]
+MetricKeys = Annotated[
+    str | None, typer.Option("--metrics", help="Keys from `aseg-bench metrics`, in place of the usual ten.")
+]
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read formats that need pickle: arrays and plain containers only.")
 ]

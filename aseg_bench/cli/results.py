@@ -14,7 +14,10 @@ def report_command(
     runs: Annotated[
         list[Path] | None, typer.Argument(help="Folders of finished runs, whose seeds are merged, or of an ablation.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; RUN/report for a single run.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report; RUN/report for a single run, else report beside the first."),
+    ] = None,
     tables: Annotated[
         str | None,
         typer.Option(help="Any of 1 to 5, cost and categories, separated by commas; 4 and 5 need an ablation."),

@@ -20,6 +20,7 @@ from aseg_bench.cli.options import (
     MaxGib,
     MaxMinutes,
     MaxPixels,
+    MetricKeys,
     Mixed,
     NormalFolder,
     Overwrite,
@@ -66,6 +67,7 @@ def run_command(
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     mask_rule: MaskRuleText = ">0",
+    metrics: MetricKeys = None,
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
     map_size: Annotated[
         str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
@@ -110,6 +112,7 @@ def run_command(
         protocol=protocol,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         train_only=train_only,
+        metrics=names_in("--metrics", metrics),
         mask_rule=mask_rule,
         half=half,
         map_size=map_size,
@@ -125,7 +128,7 @@ def run_command(
             for name in names:
                 print(f"trained: {results.folder.training(name, dataset)}")
         elif results.scores:
-            finish(results, page=page, mixed=mixed, quiet=quiet)
+            finish(results, page=page, mixed=mixed, quiet=quiet, methods=names, metrics=plan.metrics)
 
 
 def ablate_command(

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from aseg_bench.cli.options import (
     MaskRuleText,
     MaxGib,
     MaxPixels,
+    MetricKeys,
     Mixed,
     NormalFolder,
     ProtocolKey,
@@ -27,9 +28,6 @@ from aseg_bench.cli.options import (
     reading_in,
 )
 from aseg_bench.cli.printing import finish
-
-if TYPE_CHECKING:
-    pass
 
 
 def eval_command(
@@ -45,9 +43,7 @@ def eval_command(
     name: Annotated[str, typer.Option(help="Name of the method in the tables.")] = "maps",
     protocol: ProtocolKey = "exact",
     mask_rule: MaskRuleText = ">0",
-    metrics: Annotated[
-        str | None, typer.Option(help="Keys in place of the usual nine: dsc,dsc_anomalous,dsc_pooled,pixel_f1_max, ...")
-    ] = None,
+    metrics: MetricKeys = None,
     out: Annotated[Path, typer.Option(help="Folder of scores and tables; may be a run's.")] = Path("runs/eval"),
     allow_pickle: AllowPickle = False,
     allow_clamped: AllowClamped = False,
@@ -62,6 +58,7 @@ def eval_command(
     from aseg_bench.predictions.records import Limits
     from aseg_bench.runs.evaluation import evaluate
 
+    keys = names_in("--metrics", metrics)
     evaluated = evaluate(
         maps,
         out=out,
@@ -72,7 +69,7 @@ def eval_command(
         reader=reader,
         protocol=protocol,
         mask_rule=mask_rule,
-        metrics=names_in("--metrics", metrics),
+        metrics=keys,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
@@ -82,7 +79,7 @@ def eval_command(
     )
     for text in evaluated.failures:
         print(f"warning: {text}", file=sys.stderr)
-    finish(evaluated.results, page=False, mixed=mixed, quiet=quiet)
+    finish(evaluated.results, page=False, mixed=mixed, quiet=quiet, methods=[name], metrics=keys)
 
 
 def audit_command(

@@ -153,6 +153,7 @@ DEFAULT_METRICS: tuple[str, ...] = (
     "pixel_f1_max",
     "dsc",
     "iou",
+    "aupro_0.3",
     "anomaly_rate",
     "anomaly_rate_anomalous",
     "image_auroc",

@@ -23,7 +23,7 @@ from aseg_bench.reporting.beside import beside_published, published_csv, publish
 from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, paper_tables
+from aseg_bench.reporting.tables import MAIN, PAPER_TABLES, Note, Table, category_tables, method_tables, paper_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.runs.results import Results, check_together, findings_of, marked, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
@@ -71,7 +71,7 @@ def report(
 
     Args:
         runs: folders or results; runs with other seeds are merged.
-        out: folder of the report; None takes ``report`` in the folder of a single run.
+        out: folder of the report; None takes ``report`` in the folder of a single run, or beside the first of several.
         tables: entries of ``TABLES``; None takes all.
         formats: of the tables: entries of ``FORMATS``.
         page: draw figures and build ``report.html``, whose gallery shows the maps that are there.
@@ -87,9 +87,7 @@ def report(
     read = [*given, *read_results([run for run in runs if not isinstance(run, Results)], mixed)]
     if given:
         check_together(read, mixed)
-    if out is None and len(read) > 1:
-        raise InputError("several runs make one report; say where with --out FOLDER")
-    place = out or read[0].folder.report
+    place = out or (read[0].folder.report if len(read) == 1 else read[0].folder.out.parent / read[0].folder.report.name)
     make_folder(place)
     key = _key(read, tables, formats, page, mixed)
     if not again and (there := _there(place, key)):
@@ -217,6 +215,22 @@ def _other_images(scores: Iterable[Score]) -> list[str]:
                 f"test images ({first}); published numbers are of other images."
             )
     return texts
+
+
+def tables_of_methods(
+    run: Results, metrics: Sequence[str] | None = None, methods: Sequence[str] | None = None, mixed: bool = False
+) -> list[Table]:
+    """A table for each method of a run, categories by metrics.
+
+    Args:
+        run: finished.
+        metrics: keys in the order of the columns; None takes those that every table shows.
+        methods: names; None takes all.
+        mixed: accept several protocols.
+    """
+    results = marked(merge_runs([run.scores], mixed), [run])
+    shown = {key: result for key, result in results.items() if methods is None or key.method in methods}
+    return method_tables(shown, find_methods(), dataset_labels(run.scores), metrics or MAIN)
 
 
 def paper_report(

@@ -19,7 +19,8 @@ from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import folder_name, make_folder
 from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method
-from aseg_bench.metrics import DEFAULT_METRICS
+from aseg_bench.metrics import DEFAULT_METRICS, METRICS
+from aseg_bench.metrics.checks import check_keys
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
@@ -52,6 +53,7 @@ class RunPlan:
         settings: method -> field -> value, as the user typed them.
         protocol: key of ``PROTOCOLS``.
         mask_rule: which values of a mask mean anomalous or void, see `MaskRule`; part of the protocol.
+        metrics: keys of ``METRICS``; None takes ``DEFAULT_METRICS``.
         half: keep maps in half precision.
         map_size: keep maps in the size that the method gives them (``model``), or resize them bilinearly to the
             original ``image``, as MVTec's evaluation code needs them.
@@ -73,6 +75,7 @@ class RunPlan:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     protocol: str = "exact"
     mask_rule: str = DEFAULT_RULE
+    metrics: Sequence[str] | None = None
     half: bool = False
     map_size: str = MAP_SIZES[0]
     overwrite: bool = False
@@ -179,6 +182,7 @@ def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
 
 
 def _check_names(plan: RunPlan, folder: RunFolder) -> None:
+    check_keys(plan.metrics or (), tuple(METRICS))
     if plan.map_size not in MAP_SIZES:
         raise InputError(f"no map size {plan.map_size}; {near_matches(plan.map_size, MAP_SIZES)}")
     if not plan.methods:
@@ -349,7 +353,7 @@ def _of_image_size(anomaly_map: AnomalyMap) -> AnomalyMap:
 def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
     """Score the categories whose maps have no scores yet, and count their pixels for the reports."""
     cases = {Case(name, *place): samples for place, samples in by_category(ready.test).items()}
-    due = [case for case, samples in cases.items() if not _is_scored(folder, case, samples, ready.protocol)]
+    due = [case for case, samples in cases.items() if not _is_scored(plan, folder, case, samples, ready.protocol)]
     _drop_scores(folder, lambda score: score.case in due)
     made = folder.record.cases[name, plan.dataset]
     if made.scoring != SCORING:
@@ -357,16 +361,16 @@ def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
     for case in track(due, f"scoring {name}", len(due), plan.options.quiet or not due):
         maps = folder.maps(case, cases[case], ready.protocol)  # one category at a time: each keeps what it has read
         assert maps.meeting is not None, "stored maps have met their truth"
-        scored = score_meeting(case, maps.meeting)
+        scored = score_meeting(case, maps.meeting, metrics=plan.metrics)
         folder.keep(scored.scores, scored.findings)
         _ = maps.counts  # last: they stand for finished scores
 
 
-def _is_scored(folder: RunFolder, case: Case, samples: Sequence[Sample], protocol: Protocol) -> bool:
+def _is_scored(plan: RunPlan, folder: RunFolder, case: Case, samples: Sequence[Sample], protocol: Protocol) -> bool:
     """Whether the folder has all scores of these very maps under this protocol, and their counts."""
     made = folder.record.cases[case.method, case.dataset]
     found = {score.metric for score in folder.scores if (score.case, score.protocol) == (case, protocol.stamp)}
-    is_whole = found >= set(DEFAULT_METRICS) and made.scoring == SCORING
+    is_whole = found >= set(plan.metrics or DEFAULT_METRICS) and made.scoring == SCORING
     return is_whole and folder.maps(case, samples, protocol).has_counts
 
 
