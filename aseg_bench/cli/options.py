@@ -62,7 +62,7 @@ MaxMinutes = Annotated[
     float | None, typer.Option(min=0.01, help="Stop each training after this time; the last state is used.")
 ]
 BackboneName = Annotated[str | None, typer.Option(help="Any timm feature extractor, in place of the preset's.")]
-BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the backbone.")]
+BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the backbone, torch's or safetensors.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16-mixed where CUDA has it), 32-true or bf16-mixed.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes of distributed training.")]
