@@ -28,6 +28,7 @@ WORKS = (
     "report demo",
     f"{BOTH} --resume --protocol unias --mixed --page",
     f"{BOTH} --no-page --quiet",
+    "run --config both/config.yaml --dry-run",
     f"run --methods uni_as {DATA} {ONE_STEP} --out trained --train-only",
     f"run --methods uni_as {DATA} {ONE_STEP} --out of_camera {READ} --no-page",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --preset cpu --seed 1 --max-minutes 5 --precision bf16-mixed"

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aseg_bench.cli.config import Config, config_text
 from aseg_bench.cli.options import (
     AllowClamped,
     AllowPickle,
@@ -42,6 +43,7 @@ from aseg_bench.errors import InputError
 
 
 def run_command(
+    context: typer.Context,
     methods: Annotated[
         str, typer.Option(help="Names from `aseg-bench methods`, separated by commas; NAME=maps:PATH reads maps.")
     ],
@@ -83,17 +85,24 @@ def run_command(
     page: Page = True,
     mixed: Mixed = False,
     quiet: Quiet = False,
+    config: Config = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what was found and would be done, and stop.")
+    ] = False,
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
     from aseg_bench.methods import MethodOptions
     from aseg_bench.predictions.records import Limits
-    from aseg_bench.runs.runner import RunPlan, is_helper, run
+    from aseg_bench.runs.runner import RunPlan, is_helper, preview, run
 
+    del config  # its callback has read it
     names, maps = methods_in(methods)
+    out = out or Path("runs") / dataset
     plan = RunPlan(
         methods=names,
         dataset=dataset,
-        out=out or Path("runs") / dataset,
+        out=out,
+        config=config_text(context, out),
         data_root=data_root,
         categories=names_in("--categories", categories),
         options=MethodOptions(
@@ -122,6 +131,9 @@ def run_command(
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
     )
+    if dry_run:
+        print("\n".join(preview(plan)))
+        return
     with resumable(plan.out, overwrite):
         results = run(plan)
         if train_only and not quiet and not is_helper():

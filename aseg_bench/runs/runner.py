@@ -16,7 +16,7 @@ import numpy as np
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import InputError, near_matches
-from aseg_bench.files import folder_name, make_folder
+from aseg_bench.files import folder_name, make_folder, written_whole
 from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method
 from aseg_bench.metrics import DEFAULT_METRICS, METRICS
@@ -37,6 +37,7 @@ from aseg_bench.runs.results import Results
 from aseg_bench.scoring.categories import SCORING, score_meeting
 
 MAP_SIZES = ("model", "image")
+CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class RunPlan:
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
         limits: how much a file of these may ask for, and whether pickles are read.
         allow_clamped: take clamped maps of layouts that usually clamp them.
+        config: what the folder keeps as ``config.yaml``, to repeat the run from; empty keeps none.
     """
 
     methods: Sequence[str]
@@ -85,6 +87,7 @@ class RunPlan:
     maps: Mapping[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     allow_clamped: bool = False
+    config: str = ""
 
 
 def run(plan: RunPlan) -> Results:
@@ -109,6 +112,9 @@ def run(plan: RunPlan) -> Results:
             method.fit([sample for sample in ready.samples if sample.split == "train"])
         return Results(folder, [])
     make_folder(plan.out)
+    if plan.config:
+        with written_whole(plan.out / CONFIG) as temporary:
+            temporary.write_text(plan.config, encoding="utf-8")
     if plan.overwrite:
         folder.discard(plan.methods, plan.dataset)
     record = folder.record.with_data(plan.dataset, ready.data)  # what is odd about masks depends on the mask rule
@@ -132,6 +138,33 @@ def run(plan: RunPlan) -> Results:
         _score(plan, folder, ready, name)
     _order_scores(plan, folder, ready)
     return Results.of(folder)
+
+
+def preview(plan: RunPlan) -> list[str]:
+    """What ``run`` has found and would do, in sentences; it checks all that ``run`` checks before any work.
+
+    Raises:
+        InputError: as ``run``.
+        MissingWeightsError: as ``run``.
+    """
+    folder = RunFolder(plan.out)
+    ready = _ready(plan, folder)
+    n_train = sum(sample.split == "train" for sample in ready.samples)
+    n_anomalous = sum(sample.is_anomalous for sample in ready.test)
+    texts = [
+        f"{plan.dataset}: {len(ready.data.categories)} categories, {n_train} training images, {len(ready.test)} test "
+        f"images: {n_anomalous} anomalous, {len(ready.test) - n_anomalous} good",
+        *(f"{plan.dataset}: {finding.text}" for finding in ready.data.findings),
+    ]
+    for name in plan.methods:
+        if name in plan.maps:
+            todo = f"its maps are read from {plan.maps[name]}"
+        else:
+            has_begun = folder.training(name, plan.dataset).exists() and not plan.overwrite
+            todo = f"it goes on from {folder.training(name, plan.dataset)}" if has_begun else "it is trained"
+            todo += " and nothing else" if plan.train_only else f" and maps {len(ready.test)} images"
+        texts.append(f"{name}: {todo if name in ready.due else 'its maps are finished'}")
+    return [*texts, f"all goes into {plan.out}; how long it takes is not known before"]
 
 
 def check(plan: RunPlan) -> None:

