@@ -46,7 +46,9 @@ def first_few(names: Sequence[str], n: int = 5) -> str:
 
 
 def how_to_install(module: str) -> str:
-    """The command that brings a missing module: the extra that has it, else its own package.
+    """The command that brings a missing module: the extra of a checkout that has it, else its own package.
+
+    The project is on no package index, so its name alone would find nothing there.
 
     Args:
         module: as it is imported, for instance ``torch.nn``.
@@ -56,5 +58,5 @@ def how_to_install(module: str) -> str:
     for requirement in requires("aseg-bench") or ():
         name, extra = re.match(r"[\w.-]+", requirement), re.search(r"extra == .([\w-]+)", requirement)
         if extra and name and name[0].lower().replace("_", "-") == package.lower():
-            return f"pip install 'aseg-bench[{extra[1]}]'"
+            return f"pip install '.[{extra[1]}]' in the folder of aseg-bench's sources"
     return f"pip install {package}"

@@ -28,7 +28,7 @@ def test_a_run_prints_the_papers_tables_and_where_the_rest_is(call: Call, instal
     place = ("--dataset", "mvtec_ad", "--data-root", tiny, "--categories", "nut", "--out", out)
     outcome = call("run", "--methods", "near,far", *place)
     assert outcome.code == 0
-    assert [outcome.out.count(title) for title in ("Pixel AUROC (%) by", "Pixel AP (%) by", "Best F1 (%) by")] == [
+    assert [outcome.out.count(title) for title in ("Pixel AUROC (%) by", "Pixel AP (%) by", "AUPRO (%) by")] == [
         1,
         1,
         1,
@@ -368,7 +368,7 @@ def test_a_full_disk_is_one_error(
 
 @pytest.mark.parametrize(
     ("package", "way"),
-    [("torch", "'aseg-bench[models]'"), ("onnx", "'aseg-bench[export]'"), ("platformdirs", "platformdirs")],
+    [("torch", "'.[models]' in the folder"), ("onnx", "'.[export]' in the folder"), ("platformdirs", "platformdirs")],
 )
 def test_a_missing_package_is_named_with_the_way_to_get_it(
     call: Call, installed: Installed, tiny: Path, package: str, way: str
@@ -393,7 +393,7 @@ def test_an_install_hint_brings_the_package_that_lacks() -> None:
     brought_by, n_checked = packages_distributions(), 0
     for name in {name.split(".")[0] for name in names} & brought_by.keys() - {*PACKAGES}:
         hint = how_to_install(f"{name}.inner")
-        extra = re.fullmatch(r"pip install 'aseg-bench\[(\w+)\]'", hint)
+        extra = re.fullmatch(r"pip install '\.\[(\w+)\]' in the folder of aseg-bench's sources", hint)
         given = extras[extra[1]] if extra else hint
         packages = [package.lower().replace("_", "-") for package in brought_by[name]]
         assert any(re.search(rf"(?<![\w-]){package}(?![\w-])", given) for package in packages), hint
@@ -494,6 +494,7 @@ def test_a_wrong_setting_of_a_model_is_one_error(call: Call, tiny: Path, words: 
     ("command", "known"),
     [
         ("methods", "uni_as"),
+        ("metrics", "aupro_0.3"),
         ("backbones", "tf_efficientnet_b4"),
         ("datasets", "mvtec_ad"),
         ("readers", "mvtec_tiff"),

@@ -28,10 +28,11 @@ WORKS = (
     "report demo",
     f"{BOTH} --resume --protocol unias --mixed --page",
     f"{BOTH} --no-page --quiet",
+    "run --config both/config.yaml --dry-run",
     f"run --methods uni_as {DATA} {ONE_STEP} --out trained --train-only",
     f"run --methods uni_as {DATA} {ONE_STEP} --out of_camera {READ} --learning-curve --no-page",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --preset cpu --seed 1 --max-minutes 5 --precision bf16-mixed"
-    " --half --mask-rule >127 --no-page --quiet",
+    " --half --mask-rule >127 --metrics recall --no-page --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --overwrite --device cpu --categories bolt --map-size image"
     " --backbone tf_efficientnet_lite0 --backbone-weights weights.pt --no-page",
     f"eval {MAPS} {DATA} --reader auto --name a --seed 1 --protocol native --metrics {','.join(METRICS)} --out eval",
@@ -66,10 +67,12 @@ WORKS = (
     f"export --checkpoint {ONE_MAP} --out uniad.onnx",
     "methods",
     "methods --show uni_as",
-    "backbones",
-    "datasets",
-    "readers",
-    "protocols",
+    "methods --show uni_as --json",
+    *(
+        f"{name}{json}"
+        for name in ("metrics", "backbones", "datasets", "readers", "protocols")
+        for json in ("", " --json")
+    ),
 )
 ELSEWHERE = {
     ("run", "--devices"): "starts processes, which takes long: tests/training/test_engine.py",

@@ -63,4 +63,7 @@ def test_methods_are_listed_and_refused_with_a_hint_where_torch_is_missing(insta
     with pytest.raises(subprocess.CalledProcessError) as refused:
         run_from(installed_wheel, code, "predict", "photos", "--checkpoint", "checkpoint.pt", "--out", "maps")
     assert refused.value.returncode == 2
-    assert refused.value.stderr == "error: this needs the package torch: pip install 'aseg-bench[models]'\n"
+    assert (
+        refused.value.stderr
+        == "error: this needs the package torch: pip install '.[models]' in the folder of aseg-bench's sources\n"
+    )

@@ -17,6 +17,7 @@ from aseg_bench.cli.lists import (
     backbones_command,
     datasets_command,
     methods_command,
+    metrics_command,
     protocols_command,
     readers_command,
 )
@@ -38,6 +39,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     predict_command: "predict photos/ --checkpoint checkpoint.pt --out maps",
     export_command: "export --checkpoint checkpoint.pt --out model.onnx",
     methods_command: "methods --show uni_as",
+    metrics_command: "metrics",
     backbones_command: "backbones",
     datasets_command: "datasets",
     readers_command: "readers",

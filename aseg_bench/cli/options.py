@@ -45,6 +45,9 @@ MaskRuleText = Annotated[
         help="Values of a mask that mean anomalous, as >127 or =1,2; with ignore=255 behind it also void.",
     ),
 ]
+MetricKeys = Annotated[
+    str | None, typer.Option("--metrics", help="Keys from `aseg-bench metrics`, in place of the usual ten.")
+]
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read formats that need pickle: arrays and plain containers only.")
 ]
@@ -59,7 +62,7 @@ MaxMinutes = Annotated[
     float | None, typer.Option(min=0.01, help="Stop each training after this time; the last state is used.")
 ]
 BackboneName = Annotated[str | None, typer.Option(help="Any timm feature extractor, in place of the preset's.")]
-BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the backbone.")]
+BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the backbone, torch's or safetensors.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16-mixed where CUDA has it), 32-true or bf16-mixed.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes of distributed training.")]

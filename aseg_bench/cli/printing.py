@@ -26,19 +26,30 @@ def print_report(tables: "Sequence[Table]", findings: Sequence[str], paths: Sequ
         console.print(path, markup=False, highlight=False, soft_wrap=True)
 
 
-def finish(results: "Results", *, page: bool, mixed: bool, quiet: bool) -> None:
-    """Write the report of a folder of scores and print the paper's tables and where everything lies.
+def finish(
+    results: "Results", *, page: bool, mixed: bool, quiet: bool, methods: Sequence[str], metrics: Sequence[str] | None
+) -> None:
+    """Write the report of a folder of scores and print its tables and where everything lies.
+
+    A single method has a table of its categories, and so have several where metrics are named; else several methods
+    have the paper's tables.
 
     Args:
         results: of the folder.
         page: draw figures and build the page, too.
         mixed: tables may mix protocols, which leaves out figures and page.
         quiet: print nothing.
+        methods: those that were scored just now.
+        metrics: keys that the user named; None where the usual ones were taken.
     """
-    from aseg_bench.reporting.report import report
+    from aseg_bench.reporting.report import report, tables_of_methods
 
     made = report([results], page=page, mixed=mixed, again=False, quiet=quiet)
     if not quiet:
         built = next((path for path in made.paths if path.name == "report.html"), results.folder.report)
         of_the_paper = [table for table in made.tables if table.key in {"table1", "table2", "table3"}]
-        print_report(of_the_paper, made.findings, [results.folder.scores_file, built])
+        by_category = tables_of_methods(results, metrics, methods, mixed) if metrics or len(methods) == 1 else []
+        is_alone = len({score.case.method for score in results.scores}) == 1
+        print_report(
+            [*by_category, *([] if is_alone else of_the_paper)], made.findings, [results.folder.scores_file, built]
+        )

@@ -17,7 +17,10 @@ def report_command(
     names: Annotated[
         str | None, typer.Option("--as", help="A name for each run's method, in order, separated by commas.")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; RUN/report for a single run.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report; RUN/report for a single run, else report beside the first."),
+    ] = None,
     tables: Annotated[
         str | None,
         typer.Option(help="Any of 1 to 5, cost and categories, separated by commas; 4 and 5 need an ablation."),

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from aseg_bench.cli.config import Config, config_text
 from aseg_bench.cli.options import (
     AllowClamped,
     AllowPickle,
@@ -21,6 +22,7 @@ from aseg_bench.cli.options import (
     MaxGib,
     MaxMinutes,
     MaxPixels,
+    MetricKeys,
     Mixed,
     NormalFolder,
     Overwrite,
@@ -42,6 +44,7 @@ from aseg_bench.errors import InputError
 
 
 def run_command(
+    context: typer.Context,
     methods: Annotated[
         str, typer.Option(help="Names from `aseg-bench methods`, separated by commas; NAME=maps:PATH reads maps.")
     ],
@@ -67,6 +70,7 @@ def run_command(
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     mask_rule: MaskRuleText = ">0",
+    metrics: MetricKeys = None,
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
     map_size: Annotated[
         str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
@@ -83,17 +87,24 @@ def run_command(
     page: Page = True,
     mixed: Mixed = False,
     quiet: Quiet = False,
+    config: Config = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything, say what was found and would be done, and stop.")
+    ] = False,
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
     from aseg_bench.methods import MethodOptions
     from aseg_bench.predictions.records import Limits
-    from aseg_bench.runs.runner import RunPlan, is_helper, run
+    from aseg_bench.runs.runner import RunPlan, is_helper, preview, run
 
+    del config  # its callback has read it
     names, maps = methods_in(methods)
+    out = out or Path("runs") / dataset
     plan = RunPlan(
         methods=names,
         dataset=dataset,
-        out=out or Path("runs") / dataset,
+        out=out,
+        config=config_text(context, out),
         data_root=data_root,
         categories=names_in("--categories", categories),
         options=MethodOptions(
@@ -113,6 +124,7 @@ def run_command(
         protocol=protocol,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         train_only=train_only,
+        metrics=names_in("--metrics", metrics),
         mask_rule=mask_rule,
         half=half,
         map_size=map_size,
@@ -122,13 +134,16 @@ def run_command(
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
     )
+    if dry_run:
+        print("\n".join(preview(plan)))
+        return
     with resumable(plan.out, overwrite):
         results = run(plan)
         if train_only and not quiet and not is_helper():
             for name in names:
                 print(f"trained: {results.folder.training(name, dataset)}")
         elif results.scores:
-            finish(results, page=page, mixed=mixed, quiet=quiet)
+            finish(results, page=page, mixed=mixed, quiet=quiet, methods=names, metrics=plan.metrics)
 
 
 def ablate_command(

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from aseg_bench.cli.options import (
     MaskRuleText,
     MaxGib,
     MaxPixels,
+    MetricKeys,
     Mixed,
     NormalFolder,
     ProtocolKey,
@@ -27,9 +28,6 @@ from aseg_bench.cli.options import (
     reading_in,
 )
 from aseg_bench.cli.printing import finish
-
-if TYPE_CHECKING:
-    pass
 
 
 def eval_command(
@@ -48,9 +46,7 @@ def eval_command(
     ] = 0,
     protocol: ProtocolKey = "exact",
     mask_rule: MaskRuleText = ">0",
-    metrics: Annotated[
-        str | None, typer.Option(help="Keys in place of the usual ones: dsc,dsc_anomalous,dsc_pooled,pixel_f1_max, ...")
-    ] = None,
+    metrics: MetricKeys = None,
     out: Annotated[Path, typer.Option(help="Folder of scores and tables; may be a run's.")] = Path("runs/eval"),
     allow_pickle: AllowPickle = False,
     allow_clamped: AllowClamped = False,
@@ -66,6 +62,7 @@ def eval_command(
     from aseg_bench.reporting.report import PAGE
     from aseg_bench.runs.evaluation import evaluate
 
+    keys = names_in("--metrics", metrics)
     evaluated = evaluate(
         maps,
         out=out,
@@ -77,7 +74,7 @@ def eval_command(
         reader=reader,
         protocol=protocol,
         mask_rule=mask_rule,
-        metrics=names_in("--metrics", metrics),
+        metrics=keys,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
@@ -88,7 +85,7 @@ def eval_command(
     for text in evaluated.failures:
         print(f"warning: {text}", file=sys.stderr)
     has_page = (evaluated.results.folder.report / PAGE).is_file()  # of a run, which its maps and figures go into again
-    finish(evaluated.results, page=has_page, mixed=mixed, quiet=quiet)
+    finish(evaluated.results, page=has_page, mixed=mixed, quiet=quiet, methods=[name], metrics=keys)
 
 
 def audit_command(

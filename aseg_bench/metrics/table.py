@@ -155,6 +155,7 @@ DEFAULT_METRICS: tuple[str, ...] = (
     "dsc",
     "recall",
     "iou",
+    "aupro_0.3",
     "anomaly_rate",
     "anomaly_rate_anomalous",
     "image_auroc",

@@ -156,7 +156,7 @@ def import_maps(
                 raise InputError(f"{path} has no category {category}; {near_matches(category, sorted(maps))}")
         maps = {category: pairs for category, pairs in maps.items() if category in categories}
         problems = {category: texts for category, texts in problems.items() if category in ("", *categories)}
-    odd: dict[str, list[Suspicion]] = {category: [double] for category, double in match.doubles.items()}
+    odd: dict[str, list[Suspicion]] = {category: [one] for category, one in {**match.doubles, **match.orders}.items()}
     odd[""] = [
         Suspicion(kind, f"{len(files)} files {why}, first {files[0]}")
         for kind, why, files in (

@@ -5,6 +5,7 @@ import io
 import pickle
 import re
 import shutil
+import sys
 import zlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -69,6 +70,22 @@ def npz_members(path: Path) -> tuple[str, ...]:
         return tuple(name.removesuffix(".npy") for name in archive.namelist())
 
 
+def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
+    """Shapes of the arrays of numbers in an npz file by member, or of an npy file; none of a damaged file."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    with suppress(InputError, OSError, ValueError, BadZipFile, zlib.error), ExitStack() as stack:
+        if path.suffix.lower() == ".npy":
+            named: dict[str, IO[bytes]] = {"": stack.enter_context(path.open("rb"))}
+        else:
+            archive = stack.enter_context(_open_npz(path))
+            named = {full.removesuffix(".npy"): stack.enter_context(archive.open(full)) for full in archive.namelist()}
+        for name, file in named.items():
+            shape, _, dtype = _npy_header(file, str(path), sys.maxsize, Limits(max_bytes=sys.maxsize), are_texts=True)
+            if dtype.kind in "biufV":
+                shapes[name] = shape
+    return shapes
+
+
 def read_npz(path: Path, names: Sequence[str], limits: Limits) -> list[Array]:
     """Some arrays of an npz file, opened once.
 
@@ -120,8 +137,8 @@ class StoredArray:
     removed once others have been read.
 
     Attributes:
-        path: an npz file.
-        member: the array's name in it.
+        path: an npz or npy file.
+        member: the array's name in it; empty for an npy.
         shape: of the array.
         dtype: of the array.
         is_fortran: the first axis varies fastest.
@@ -152,11 +169,18 @@ class StoredArray:
 
 
 def stored_array(path: Path, name: str, limits: Limits) -> StoredArray:
-    """An array of an npz file, checked but not kept in memory.
+    """An array of an npz file, or with an empty name of an npy file, checked but not kept in memory.
 
     Raises:
         InputError: the file or the member is missing, damaged, too large or pickled.
     """
+    if not name:
+        with _reading(str(path)), path.open("rb") as file:
+            shape, is_fortran, dtype = _npy_header(file, str(path), path.stat().st_size, limits)
+            start = file.tell()
+            if start + prod(shape) * dtype.itemsize > path.stat().st_size:
+                raise InputError(f"{path} ends before its values do; write it again")
+        return StoredArray(path, "", shape, dtype, is_fortran, start)
     with _open_npz(path) as archive, _reading(f"{path}, member {name}"):
         where, info = f"{path}, member {name}", archive.getinfo(_full_name(path, archive, name))
         _check_size(where, info.file_size, limits)
@@ -178,8 +202,12 @@ def stored_array(path: Path, name: str, limits: Limits) -> StoredArray:
 def _member_bytes(path: Path, name: str, changed: int) -> tuple[IO[bytes] | Path, int]:
     """Where the bytes of a member lie uncompressed: a file, and the place of the first; ``changed`` is the file's time.
 
+    An npy file, whose member has no name, is its own bytes.
+
     Source: the local file header of PKWARE's APPNOTE.TXT, 4.3.7.
     """
+    if not name:
+        return path, 0
     with _open_npz(path) as archive:
         info = archive.getinfo(_full_name(path, archive, name))
         if info.compress_type == ZIP_STORED:

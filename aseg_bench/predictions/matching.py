@@ -15,7 +15,7 @@ from aseg_bench.files import is_utf8, same_text
 from aseg_bench.images import IMAGE_SUFFIXES
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.checks import Suspicion
-from aseg_bench.predictions.records import Found, FoundMap, SortKey
+from aseg_bench.predictions.records import RECIPE, Found, FoundMap, SortKey
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, MaskRule
 from aseg_bench.records import GOOD, MEAN, NORMAL_NAMES, Sample
 
@@ -38,6 +38,7 @@ class Match:
         doubles: category -> what is said of images whose map is there several times, always the same.
         not_taken: files whose map was not taken, since the dump has a more exact one of the same image.
         passed_over: files that no image is named like, of a kind in which no map lies.
+        orders: category -> what is said of an order of its maps that was assumed.
     """
 
     maps: Mapping[str, Sequence[tuple[Sample, FoundMap]]]
@@ -45,6 +46,7 @@ class Match:
     doubles: Mapping[str, Suspicion] = field(default_factory=dict)
     not_taken: Sequence[Path] = ()
     passed_over: Sequence[Path] = ()
+    orders: Mapping[str, Suspicion] = field(default_factory=dict)
 
 
 def matched(found: Found, samples: Sequence[Sample]) -> Match:
@@ -56,11 +58,14 @@ def matched(found: Found, samples: Sequence[Sample]) -> Match:
     """
     if all(item.place is not None for item in found.maps):
         return _matched_by_path(found.maps, samples)
+    if any(item.place is not None for item in found.maps):
+        nameless = next(item.origin for item in found.maps if item.place is None)
+        raise InputError(f"some maps have paths and those of {nameless} have none; write the paths of all, or of none")
     if found.order is None:
         raise InputError(
             f"{found.maps[0].origin} names no images, and its format fixes no order; write their paths too"
         )
-    return _matched_by_order(found.maps, samples, found.order)
+    return _matched_by_order(found, samples, found.order)
 
 
 def samples_of(found: Found, dataset: str, mask_rule: str = DEFAULT_RULE) -> Match:
@@ -162,7 +167,10 @@ def _matched_by_path(found: Sequence[FoundMap], samples: Sequence[Sample]) -> Ma
         nearest = index.nearest(str(unknown[0].place))
         problems[""].append(
             f"maps of images that are not in the data set: {places}; name a map like its image, for instance {nearest}"
+            + ("" if by_sample else f", or {RECIPE}")
         )
+        if not by_sample:
+            return Match({}, problems)
     of_category: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         of_category[sample.category].append(sample)
@@ -191,26 +199,50 @@ def _is_own_file(item: FoundMap) -> bool:
     return item.origin.name == _parts(str(item.place))[-1]
 
 
-def _matched_by_order(found: Sequence[FoundMap], samples: Sequence[Sample], order: SortKey) -> Match:
+def _matched_by_order(found: Found, samples: Sequence[Sample], order: SortKey) -> Match:
     by_category: dict[str, list[FoundMap]] = defaultdict(list)
     problems: dict[str, list[str]] = defaultdict(list)
     categories = sorted({sample.category for sample in samples}, key=len)
-    for item in found:
-        named = same_text(item.category or "")
+    is_only = found.is_order_assumed and len(categories) == len({item.origin for item in found.maps}) == 1
+    for item in found.maps:
+        named, folder = same_text(item.category or ""), same_text(item.origin.parent.name)
         fitting = [key for key in categories if f"_{named}".endswith(f"_{same_text(key)}")]
+        fitting = fitting or [key for key in categories if is_only or folder == same_text(key)]
         by_category[fitting[-1] if fitting else ""].append(item)
     if strangers := by_category.pop("", []):
         names = sorted({f"{item.category} (in {item.origin})" for item in strangers})
-        problems[""].append(f"maps of categories that are not in the data set: {listed(names)}")
+        problems[""].append(
+            f"maps of categories that are not in the data set: {listed(names)}; name a file like its category: "
+            f"{listed(sorted(categories))}"
+        )
     good: dict[str, list[tuple[Sample, FoundMap]]] = {}
+    orders: dict[str, Suspicion] = {}
     for category in sorted(categories):
         members = sorted((sample for sample in samples if sample.category == category), key=order)
         maps = by_category[category]
         if len(maps) != len(members):
-            problems[category].append(f"{len(maps)} maps for {len(members)} images, and only their order tells which")
-        else:
-            good[category] = list(zip(members, maps, strict=True))
-    return Match(good, problems)
+            problems[category].append(_other_count(maps, members))
+            continue
+        good[category] = list(zip(members, maps, strict=True))
+        if found.is_order_assumed:
+            text = (
+                f"the maps come without paths, and were taken in the sorted order of the paths of the test images: "
+                f"{maps[0].origin.name} is from {members[0].name} to {members[-1].name}; if they were written in "
+                "another order every number is wrong, so better write the paths too"
+            )
+            orders[category] = Suspicion("order_assumed", text)
+    return Match(good, problems, orders=orders)
+
+
+def _other_count(maps: Sequence[FoundMap], members: Sequence[Sample]) -> str:
+    if not maps:
+        return f"no maps for its {len(members)} images"
+    files = listed([str(file) for file in dict.fromkeys(item.origin for item in maps)])
+    n_normal = sum(sample.defect == GOOD for sample in members)
+    return (
+        f"{len(maps)} maps (in {files}) for {len(members)} images ({n_normal} normal), and only their order tells "
+        "which; write one map for each test image, or their paths too"
+    )
 
 
 class _Index:

@@ -1,6 +1,7 @@
 """Readers for the layouts that are not one method's own, and the discovery of those that are."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from importlib.metadata import entry_points
 from pathlib import Path, PurePath
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import files_below
 from aseg_bench.images import IMAGE_SUFFIXES
+from aseg_bench.predictions.bare_stacks import find_bare_stacks, holds_stacks, maps_of_tensors, paired
 from aseg_bench.predictions.loading import (
     as_text,
     flattened,
@@ -25,8 +27,8 @@ from aseg_bench.predictions.loading import (
     read_texts,
     read_torch,
 )
-from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
-from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
+from aseg_bench.predictions.records import RECIPE, Found, FoundMap, Limits, Reader
+from aseg_bench.predictions.stacks import by_glob, find_stacks, first_of, found_in, holds_members
 
 ENTRY_POINTS = "aseg_bench.readers"
 _EXACTEST = ((".npy", ".npz"), (".tif", ".tiff"), (".csv",), (".png",))  # kinds of files; other pictures come last
@@ -73,7 +75,7 @@ def choose_reader(path: Path, key: str = "auto") -> Reader:
         return fitting[0]
     if last := [reader for reader in _LAST if reader.recognises(files)]:
         return last[0]
-    raise InputError(f"no reader recognises {path}; name one with --reader: {', '.join(readers)}")
+    raise InputError(f"no reader recognises {path}; name one with --reader: {', '.join(readers)}; or {RECIPE}")
 
 
 def _find_uniad(path: Path, limits: Limits) -> Found:
@@ -162,7 +164,7 @@ def _find_aupimo(path: Path, limits: Limits) -> Found:
         content = read_torch(file, limits)
         if not isinstance(content, dict) or not {"asmaps", "paths"} <= set(content):
             raise InputError(f"{file} is not an asmaps.pt: a dict of asmaps and paths")
-        return _paired(file, content["asmaps"], content["paths"])
+        return paired(file, content["asmaps"], content["paths"])
 
     return found_in(path, (".pt",), maps_of)
 
@@ -199,7 +201,7 @@ def _maps_of_batches(file: Path, batches: Sequence[dict[Any, Any]]) -> list[Foun
         stack = fields["anomaly_map"]
         if hasattr(stack, "reshape"):
             stack = stack.reshape(-1, *stack.shape[-2:])
-        maps += _paired(file, stack, list(flattened([fields["image_path"]])))
+        maps += paired(file, stack, list(flattened([fields["image_path"]])))
     return maps
 
 
@@ -209,7 +211,7 @@ def _are_batches_of_anomalib(files: Sequence[Path]) -> bool:
 
 
 def _find_torch(path: Path, limits: Limits) -> Found:
-    """Maps by the paths of their images, batches, or a file per image, named like it."""
+    """Maps by the paths of their images, batches, a stack per category, or a file per image, named like it."""
     root = path if path.is_dir() else path.parent
 
     def maps_of(file: Path) -> list[FoundMap]:
@@ -221,13 +223,15 @@ def _find_torch(path: Path, limits: Limits) -> Found:
             return [FoundMap(file, partial(content.__getitem__, key), as_text(key), file.stem) for key in content]
         if _is_one_map(content):
             return [FoundMap(file, partial(read_torch, file, limits), file.relative_to(root).as_posix())]
+        if stacked := maps_of_tensors(file, content):
+            return stacked
         shape = f" of shape {tuple(content.shape)}" if hasattr(content, "shape") else ""
         raise InputError(
             f"{file} holds a {type(content).__name__}{shape}, which does not say which map is of which image; "
             "torch.save a dict of image path -> map, a list of dicts of anomaly_map and image_path, or a file per image"
         )
 
-    return found_in(path, _SAVED, maps_of)
+    return replace(found_in(path, _SAVED, maps_of, by_glob), is_order_assumed=True)
 
 
 def _is_one_map(value: Any) -> bool:
@@ -251,16 +255,6 @@ def _anomalib_classes() -> list[tuple[type, str]]:
     return [*((_Fields, name) for name in names), *((torch.Tensor, name) for name in tensors)]
 
 
-def _paired(file: Path, maps: Any, places: Any) -> list[FoundMap]:
-    try:
-        n_maps, n_places = len(maps), len(places)
-    except TypeError as error:
-        raise InputError(f"{file} does not hold a list of maps and one of image paths; write both") from error
-    if n_maps != n_places:
-        raise InputError(f"{file} has {n_maps} maps but {n_places} image paths; write one path per map")
-    return [FoundMap(file, partial(maps.__getitem__, index), as_text(place)) for index, place in enumerate(places)]
-
-
 def _named(name: str) -> Callable[[Sequence[Path]], bool]:
     return lambda files: any(file.name.lower() == name for file in files)
 
@@ -277,11 +271,17 @@ PLAIN = Reader(
 )
 TORCH = Reader(
     key="torch",
-    summary="torch.save of a dict of image path -> map, or of a map per file named like its image",
+    summary="torch.save of a dict of image path -> map, a stack per category, or a map per file named like its image",
     recognises=_is_torch,
     find=_find_torch,
 )
-_LAST = (TORCH, PLAIN)  # taken where no other fits
+STACK = Reader(
+    key="stack",
+    summary="npy or npz per category, named like it: (images, height, width), in sorted order or with paths",
+    recognises=holds_stacks,
+    find=find_bare_stacks,
+)
+_LAST = (STACK, TORCH, PLAIN)  # taken where no other fits
 _OURS = (
     Reader(
         "uniad",
@@ -306,6 +306,7 @@ _OURS = (
         "adeval", "pickle per category: image path -> (map, score, mask path)", _ends(".pkl", ".pickle"), _find_adeval
     ),
     Reader("aupimo", "asmaps.pt per category: asmaps, paths", _named("asmaps.pt"), _find_aupimo),
+    STACK,
     TORCH,
     PLAIN,
 )

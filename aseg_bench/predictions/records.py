@@ -8,6 +8,13 @@ from typing import Any
 from aseg_bench.records import Sample
 
 SortKey = Callable[[Sample], Any]
+RECIPE = """write them with the paths of their images:
+
+    import numpy as np
+    for category, (maps, paths) in results.items():  # maps: (images, height, width), one path for each
+        np.savez(f"{category}.npz", maps=maps, paths=[str(path) for path in paths])
+"""
+"""What to write where nothing can be read; a dump of the reader ``stack``."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +48,14 @@ class Found:
         left_over: files in the folder that hold no map of this format.
         order: of the test images of a category, for maps without a place; None where the format fixes none.
         faults: why some of its files could not be read.
+        is_order_assumed: the order is ours and not the format's, so it is said where it was needed.
     """
 
     maps: Sequence[FoundMap]
     left_over: Sequence[Path] = ()
     order: SortKey | None = None
     faults: Sequence[str] = ()
+    is_order_assumed: bool = False
 
 
 @dataclass(frozen=True)

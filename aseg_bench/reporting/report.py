@@ -22,7 +22,7 @@ from aseg_bench.reporting.beside import beside_published, published_csv, publish
 from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, paper_tables
+from aseg_bench.reporting.tables import MAIN, PAPER_TABLES, Note, Table, category_tables, method_tables, paper_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.runs.findings import findings_of, marked, shown_methods
 from aseg_bench.runs.results import Results, read_results
@@ -74,7 +74,7 @@ def report(
     Args:
         runs: folders or results; runs with other seeds are merged.
         names: one for each run, which its method has in the report, see ``Results.named``.
-        out: folder of the report; None takes ``report`` in the folder of a single run.
+        out: folder of the report; None takes ``report`` in the folder of a single run, or beside the first of several.
         tables: entries of ``TABLES``; None takes all.
         formats: of the tables: entries of ``FORMATS``.
         page: draw figures and build ``report.html``, whose gallery shows the maps that are there.
@@ -87,9 +87,7 @@ def report(
     """
     known_names(formats, list(FORMATS))
     read = read_results(runs, mixed, names)
-    if out is None and len(read) > 1:
-        raise InputError("several runs make one report; say where with --out FOLDER")
-    place = out or read[0].folder.report
+    place = out or (read[0].folder.report if len(read) == 1 else read[0].folder.out.parent / read[0].folder.report.name)
     make_folder(place)
     if page and mixed and (place / PAGE).is_file():
         warnings.warn(f"{place / PAGE} is removed: tables that mix protocols or images have no page", stacklevel=2)
@@ -223,6 +221,22 @@ def _other_images(scores: Iterable[Score]) -> list[str]:
                 f"test images ({first}); published numbers are of other images."
             )
     return texts
+
+
+def tables_of_methods(
+    run: Results, metrics: Sequence[str] | None = None, methods: Sequence[str] | None = None, mixed: bool = False
+) -> list[Table]:
+    """A table for each method of a run, categories by metrics.
+
+    Args:
+        run: finished.
+        metrics: keys in the order of the columns; None takes those that every table shows.
+        methods: names; None takes all.
+        mixed: accept several protocols.
+    """
+    results = marked(merge_runs([run.scores], mixed), [run])
+    shown = {key: result for key, result in results.items() if methods is None or key.method in methods}
+    return method_tables(shown, shown_methods([run]), dataset_labels(run.scores), metrics or MAIN)
 
 
 def paper_report(

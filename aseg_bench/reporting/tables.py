@@ -13,7 +13,8 @@ from aseg_bench.runs.scores import Key, Result
 
 DASH = "–"
 PAPER_TABLES = {1: "pixel_auroc", 2: "pixel_ap", 3: "dsc"}  # Ma et al. (WACV 2025), Tables 1-3
-BESIDE = {"dsc": "pixel_f1_max"}  # the DSC's threshold is unstable: docs/metrics.md
+BESIDE = {"dsc": ("pixel_f1_max", "aupro_0.3")}  # the DSC's threshold is unstable: docs/metrics.md
+MAIN = (*PAPER_TABLES.values(), *BESIDE["dsc"])  # of the table of a single method
 RANKED = tuple(PAPER_TABLES.values())  # metrics by which the diagnosis and the figures rank methods
 RATE = "anomaly_rate"
 
@@ -110,7 +111,7 @@ def paper_tables(
 ) -> list[Table]:
     """Tables 1-3 of the paper: pixel AUROC with the Anomaly Rate, pAP and DSC, of methods by data sets.
 
-    Table 3 has the best F1 beside the DSC, whose threshold is unstable.
+    Table 3 has the best F1 and AUPRO beside the DSC, whose threshold is unstable.
 
     Args:
         results: from ``merge_runs``.
@@ -121,13 +122,13 @@ def paper_tables(
     tables = []
     for number, metric in PAPER_TABLES.items():
         shown = {}
-        for each in filter(None, (metric, BESIDE.get(metric))):
+        for each in (metric, *BESIDE.get(metric, ())):
             entries = _entries(results, methods, each, lambda key: key.dataset if key.category == MEAN else None)
             if entries:
                 shown[each] = [_with_mean(entry, places) for entry in entries]
         if metric not in shown:
             continue
-        names = " and ".join(map(heading, shown))
+        names = enumerated([heading(each) for each in shown])
         caption = f"{names} by data set, each the mean over its categories."
         columns = {**places, **({MEAN: "Mean"} if len(places) > 1 else {})}
         if metric == PAPER_TABLES[1]:
@@ -156,6 +157,32 @@ def category_tables(
             places = {**dict(zip(categories, categories, strict=True)), MEAN: "Mean"}
             caption = f"{heading(metric)} on {datasets.get(dataset, dataset)} by category."
             tables.append(_by_place(f"{dataset}_{metric}", caption, entries, places, "Category", metric, rates))
+    return tables
+
+
+def method_tables(
+    results: Mapping[Key, Result],
+    methods: Mapping[str, MethodFacts],
+    datasets: Mapping[str, str],
+    metrics: Sequence[str] = MAIN,
+) -> list[Table]:
+    """One table per method, protocol and data set: categories down, metrics across, the mean row last."""
+    tables = []
+    for of in dict.fromkeys((key.dataset, key.method, key.protocol) for key in results):
+        here = {key: result for key, result in results.items() if (key.dataset, key.method, key.protocol) == of}
+        dataset, method, protocol = of
+        shown = [metric for metric in (RATE, *metrics) if any(key.metric == metric for key in here)]
+        places = {**{key.category: key.category for key in here if key.category != MEAN}, MEAN: "Mean"}
+        notes, by_place = Footnotes(), {(key.category, key.metric): result for key, result in here.items()}
+        rows = []
+        for place, label in places.items():
+            found = [(metric, by_place.get((place, metric), Result({}, "not scored"))) for metric in shown]
+            rows.append([Cell(label), *(Cell(result_text(one, key), "", notes.letters(one)) for key, one in found)])
+        label = methods[method].label if method in methods else method
+        caption = f"{label} on {datasets.get(dataset, dataset)} by category, under the protocol {protocol}."
+        header = [Cell("Category"), *(Cell(heading(metric)) for metric in shown)]
+        blocks = [("", rows[:-1]), ("", rows[-1:])]
+        tables.append(Table(f"{dataset}_{method}", caption, header, blocks, notes.by_letter()))
     return tables
 
 
@@ -222,6 +249,11 @@ def heading(metric: str) -> str:
         return metric
     unit = {"fraction": " (%)", "ratio": "", "pixels": " (pixels)"}[METRICS[metric].unit]
     return f"{METRICS[metric].label}{unit}"
+
+
+def enumerated(names: Sequence[str]) -> str:
+    """Names in a sentence: ``a``, ``a and b``, ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def ranks(texts: Sequence[str], higher_is_better: bool | None) -> list[Literal["", "best", "second"]]:

@@ -7,6 +7,8 @@ from pathlib import Path
 from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import InputError
 from aseg_bench.files import make_folder
+from aseg_bench.metrics import METRICS
+from aseg_bench.metrics.checks import check_keys
 from aseg_bench.predictions.imported import OWN_DATASET, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
@@ -81,6 +83,7 @@ def evaluate(
     Raises:
         InputError: a name is unknown, maps or data cannot be used, or the folder holds what does not go with them.
     """
+    check_keys(metrics or (), tuple(METRICS))
     rules, folder = find_protocol(protocol, mask_rule), RunFolder(out)
     check_name(folder, name)
     samples = samples_of(dataset, data_root, reading)

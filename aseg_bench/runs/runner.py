@@ -16,10 +16,11 @@ import numpy as np
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import InputError, near_matches
-from aseg_bench.files import folder_name, make_folder
+from aseg_bench.files import folder_name, make_folder, written_whole
 from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method
-from aseg_bench.metrics import DEFAULT_METRICS
+from aseg_bench.metrics import DEFAULT_METRICS, METRICS
+from aseg_bench.metrics.checks import check_keys
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
@@ -37,6 +38,7 @@ from aseg_bench.runs.results import Results
 from aseg_bench.scoring.categories import SCORING, score_meeting
 
 MAP_SIZES = ("model", "image")
+CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class RunPlan:
         settings: method -> field -> value, as the user typed them.
         protocol: key of ``PROTOCOLS``.
         mask_rule: which values of a mask mean anomalous or void, see `MaskRule`; part of the protocol.
+        metrics: keys of ``METRICS``; None takes ``DEFAULT_METRICS``.
         half: keep maps in half precision.
         map_size: keep maps in the size that the method gives them (``model``), or resize them bilinearly to the
             original ``image``, as MVTec's evaluation code needs them.
@@ -63,6 +66,7 @@ class RunPlan:
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
         limits: how much a file of these may ask for, and whether pickles are read.
         allow_clamped: take clamped maps of layouts that usually clamp them.
+        config: what the folder keeps as ``config.yaml``, to repeat the run from; empty keeps none.
     """
 
     methods: Sequence[str]
@@ -74,6 +78,7 @@ class RunPlan:
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     protocol: str = "exact"
     mask_rule: str = DEFAULT_RULE
+    metrics: Sequence[str] | None = None
     half: bool = False
     map_size: str = MAP_SIZES[0]
     overwrite: bool = False
@@ -83,6 +88,7 @@ class RunPlan:
     maps: Mapping[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     allow_clamped: bool = False
+    config: str = ""
 
 
 def run(plan: RunPlan) -> Results:
@@ -107,6 +113,9 @@ def run(plan: RunPlan) -> Results:
             method.fit([sample for sample in ready.samples if sample.split == "train"])
         return Results(folder, [])
     make_folder(plan.out)
+    if plan.config:
+        with written_whole(plan.out / CONFIG) as temporary:
+            temporary.write_text(plan.config, encoding="utf-8")
     if plan.overwrite:
         folder.discard(plan.methods, plan.dataset)
     record = folder.record.with_data(plan.dataset, ready.data)  # what is odd about masks depends on the mask rule
@@ -130,6 +139,33 @@ def run(plan: RunPlan) -> Results:
         _score(plan, folder, ready, name)
     _order_scores(plan, folder, ready)
     return Results.of(folder)
+
+
+def preview(plan: RunPlan) -> list[str]:
+    """What ``run`` has found and would do, in sentences; it checks all that ``run`` checks before any work.
+
+    Raises:
+        InputError: as ``run``.
+        MissingWeightsError: as ``run``.
+    """
+    folder = RunFolder(plan.out)
+    ready = _ready(plan, folder)
+    n_train = sum(sample.split == "train" for sample in ready.samples)
+    n_anomalous = sum(sample.is_anomalous for sample in ready.test)
+    texts = [
+        f"{plan.dataset}: {len(ready.data.categories)} categories, {n_train} training images, {len(ready.test)} test "
+        f"images: {n_anomalous} anomalous, {len(ready.test) - n_anomalous} good",
+        *(f"{plan.dataset}: {finding.text}" for finding in ready.data.findings),
+    ]
+    for name in plan.methods:
+        if name in plan.maps:
+            todo = f"its maps are read from {plan.maps[name]}"
+        else:
+            has_begun = folder.training(name, plan.dataset).exists() and not plan.overwrite
+            todo = f"it goes on from {folder.training(name, plan.dataset)}" if has_begun else "it is trained"
+            todo += " and nothing else" if plan.train_only else f" and maps {len(ready.test)} images"
+        texts.append(f"{name}: {todo if name in ready.due else 'its maps are finished'}")
+    return [*texts, f"all goes into {plan.out}; how long it takes is not known before"]
 
 
 def check(plan: RunPlan) -> None:
@@ -180,6 +216,7 @@ def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
 
 
 def _check_names(plan: RunPlan, folder: RunFolder) -> None:
+    check_keys(plan.metrics or (), tuple(METRICS))
     if plan.map_size not in MAP_SIZES:
         raise InputError(f"no map size {plan.map_size}; {near_matches(plan.map_size, MAP_SIZES)}")
     if not plan.methods:
@@ -359,7 +396,7 @@ def _of_image_size(anomaly_map: AnomalyMap) -> AnomalyMap:
 def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
     """Score the categories whose maps have no scores yet, and count their pixels for the reports."""
     cases = {Case(name, *place): samples for place, samples in by_category(ready.test).items()}
-    due = [case for case, samples in cases.items() if not _is_scored(folder, case, samples, ready.protocol)]
+    due = [case for case, samples in cases.items() if not _is_scored(plan, folder, case, samples, ready.protocol)]
     _drop_scores(folder, lambda score: score.case in due)
     made = folder.record.cases[name, plan.dataset]
     if made.scoring != SCORING:
@@ -367,16 +404,16 @@ def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
     for case in track(due, f"scoring {name}", len(due), plan.options.quiet or not due):
         maps = folder.maps(case, cases[case], ready.protocol)  # one category at a time: each keeps what it has read
         assert maps.meeting is not None, "stored maps have met their truth"
-        scored = score_meeting(case, maps.meeting)
+        scored = score_meeting(case, maps.meeting, metrics=plan.metrics)
         folder.keep(case, scored)
         _ = maps.counts  # last: they stand for finished scores
 
 
-def _is_scored(folder: RunFolder, case: Case, samples: Sequence[Sample], protocol: Protocol) -> bool:
+def _is_scored(plan: RunPlan, folder: RunFolder, case: Case, samples: Sequence[Sample], protocol: Protocol) -> bool:
     """Whether the folder has all scores of these very maps under this protocol, and their counts."""
     made = folder.record.cases[case.method, case.dataset]
     found = {score.metric for score in folder.scores if (score.case, score.protocol) == (case, protocol.stamp)}
-    is_whole = found >= set(DEFAULT_METRICS) and made.scoring == SCORING
+    is_whole = found >= set(plan.metrics or DEFAULT_METRICS) and made.scoring == SCORING
     return is_whole and folder.maps(case, samples, protocol).has_counts
 
 

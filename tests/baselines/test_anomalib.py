@@ -24,7 +24,7 @@ from aseg_bench.records import Sample
 from baselines.anomalib import METHOD, models
 from tests.conftest import run_on
 
-REASON = "anomalib is not installed: pip install 'aseg-bench[anomalib]'"
+REASON = "anomalib is not installed: pip install '.[anomalib]'"
 SMALL = {"image_size": "64", "batch_size": "4", "n_steps": "2", "weights": "random"}
 RESNET = {"backbone": "resnet18"}
 VIT = {"image_size": "56", "encoder_name": "vit_small_patch14_reg4_dinov2"}
@@ -350,4 +350,7 @@ def test_without_anomalib_the_command_that_installs_it_is_named(words, installed
     installed.add(METHOD)
     monkeypatch.setattr(models, "find_spec", lambda _: None)
     assert call("methods").code == 0
-    assert call(*words).error == "anomalib is not installed; pip install 'aseg-bench[anomalib]'"
+    assert (
+        call(*words).error
+        == "anomalib is not installed; pip install '.[anomalib]' in the folder of aseg-bench's sources"
+    )

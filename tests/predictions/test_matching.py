@@ -98,7 +98,7 @@ def test_maps_without_names_are_matched_only_where_the_format_fixes_the_order(sa
     match = matched(Found(unnamed.maps, order=by_glob), bottle[::-1])
     assert [sample for sample, _ in match.maps["bottle"]] == sorted(bottle, key=lambda s: str(s.image_path))
     short = matched(Found(unnamed.maps[1:], order=by_folders), bottle)
-    assert short.problems["bottle"] == ["5 maps for 6 images, and only their order tells which"]
+    assert short.problems["bottle"][0].startswith("5 maps (in dump.npz) for 6 images (2 normal), and only their order")
     strange = found(*[None] * len(bottle), category="screw")
     assert "maps of categories that are not" in matched(Found(strange.maps, order=by_glob), bottle).problems[""][0]
 
@@ -190,7 +190,7 @@ def test_the_most_exact_kind_of_file_is_taken_and_the_others_are_named() -> None
 
 def test_a_map_without_an_image_is_told_what_the_nearest_is_named() -> None:
     (text,) = matched(found("bolt/test/cut/007-old.npy"), images("cut/006.png", "cut/007.png")).problems[""]
-    assert text.endswith("name a map like its image, for instance bolt/test/cut/007")
+    assert "name a map like its image, for instance bolt/test/cut/007, or write" in text
 
 
 def test_images_that_are_there_twice_with_one_map_count_once_and_are_named() -> None:

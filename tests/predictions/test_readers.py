@@ -349,7 +349,7 @@ def test_masks_that_travel_with_maps_are_checked(tmp_path: Path, mask: NDArray[n
 
 def test_every_reader_has_a_key_a_summary_and_a_test() -> None:
     assert set(find_readers()) == {
-        "uniad", "mvtec_tiff", "anomalib", "adeval", "aupimo", "torch", "plain",
+        "uniad", "mvtec_tiff", "anomalib", "adeval", "aupimo", "stack", "torch", "plain",
         "ader", "destseg", "draem", "patchcore", "rd4ad", "simplenet",
     }  # fmt: skip
 
@@ -548,7 +548,7 @@ def test_maps_that_torch_saved_without_names_are_refused_with_the_remedy(
     tmp_path: Path, samples: Sequence[Sample]
 ) -> None:
     torch = pytest.importorskip("torch")
-    for content in (torch.zeros(7, 16, 16), {"maps": torch.zeros(7, 16, 16)}, [torch.zeros(16, 16)], {}, None):
+    for content in ([torch.zeros(7, 16, 16)], [torch.zeros(16, 16)], {}, None):
         torch.save(content, tmp_path / "maps.pt")
         with pytest.raises(InputError, match=r"does not say which map is of which image; torch\.save a dict of"):
             import_maps(tmp_path, samples, limits=TRUSTED)

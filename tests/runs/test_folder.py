@@ -118,7 +118,9 @@ def test_what_changed_is_scored_again_and_nothing_else(plan: RunPlan, monkeypatc
     first = run(plan).scores
     scored: list[Case] = []
     score = runner.score_meeting
-    monkeypatch.setattr(runner, "score_meeting", lambda case, meeting: scored.append(case) or score(case, meeting))
+    monkeypatch.setattr(
+        runner, "score_meeting", lambda case, *given, **named: scored.append(case) or score(case, *given, **named)
+    )
     changed = plan.out / "maps/near/mvtec_ad/nut/test/hole/001.tiff"
     other = plan.out / "maps/near/mvtec_ad/nut/test/good/000.tiff"
     changed.write_bytes(other.read_bytes())

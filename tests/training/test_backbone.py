@@ -1,7 +1,9 @@
 import re
 import socket
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import timm
@@ -191,8 +193,42 @@ def test_unreachable_weights_name_every_way_to_get_them(monkeypatch):
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(MissingWeightsError) as caught:
         load_weights("tf_efficientnet_b4")
-    for way in (r"--backbone tf_efficientnet_lite0", r"run once with a network", r"--backbone-weights FILE"):
+    file = r"https://huggingface\.co/timm/tf_efficientnet_b4\.\w+/resolve/main/model\.safetensors \(78 MB\) elsewhere"
+    for way in (r"--backbone tf_efficientnet_lite0", r"run once with a network", r"--backbone-weights FILE", file):
         assert re.search(way, str(caught.value))
+
+
+def test_a_proxy_that_lets_nothing_through_is_asked_once(monkeypatch):
+    asked = []
+
+    class Refusing(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            asked.append(self.path)
+            self.send_error(503)
+
+        do_GET = do_HEAD  # noqa: N815
+
+        def log_message(self, *_):
+            return
+
+    with HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        for name in ("http_proxy", "HTTP_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+        started = time.monotonic()
+        with pytest.raises(MissingWeightsError, match="the hub gives none"):
+            load_weights("tf_efficientnet_b4")
+        server.shutdown()
+    assert len(asked) == 1
+    assert time.monotonic() - started < 5
+
+
+def test_weights_as_the_hub_has_them_are_read_from_any_place(tmp_path):
+    network = timm.create_model(TINY)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    state = load_weights(TINY, tmp_path / "model.safetensors")
+    assert all(torch.equal(state[name], values) for name, values in network.state_dict().items())
 
 
 def test_a_server_is_reachable_where_it_or_its_proxy_takes_connections(monkeypatch):
@@ -225,7 +261,7 @@ def test_the_hub_is_asked_offline_where_it_cannot_be_reached(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", create)
     for there in (False, True):
-        monkeypatch.setattr("aseg_bench.training.backbone.is_reachable", lambda _, there=there: there)
+        monkeypatch.setattr("aseg_bench.training.backbone._hub_answers", lambda _, there=there: there)
         with pytest.raises(MissingWeightsError):
             load_weights("tf_efficientnet_b4")
     assert asked == [True, False]

@@ -1,0 +1,107 @@
+"""Every command that README, docs and CONTRIBUTING show works as written, on a tiny data set.
+
+The methods are replaced by one that takes a blink, after the presets of the real ones have taken the settings; what a
+document has made earlier is there for what it says later. Programs other than aseg-bench are only looked up.
+"""
+
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aseg_bench.methods import MethodOptions, find_method
+from aseg_bench.training.settings import settings_for
+from tests.conftest import Call, Distance, Installed, write_category
+from tests.test_house import ROOT
+
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+
+
+def shown_in(document: str) -> Iterator[list[str]]:
+    """The words of every line in a shell block, fenced or indented, and of every command in the prose."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    fenced = re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    indented = re.findall(r"^    ((?:aseg-bench|torchrun|pip|python|make) .*)$", text, flags=re.MULTILINE)
+    for line in [*(line for block in fenced for line in block.splitlines()), *indented]:
+        if words := shlex.split(line, comments=True):
+            yield words
+    for span in re.findall(r"`(aseg-bench (?:run|report|compare|eval|audit) [^`]+)`", text):
+        if "..." not in span:  # else a pattern
+            yield shlex.split(span)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home with data sets and dumps of the names that the documents use."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("bolt", "nut"):
+        write_category(tmp_path / "mvtec", name)
+    (tmp_path / "six").symlink_to(tmp_path / "mvtec")
+    rng = np.random.default_rng(0)
+    for image in sorted((tmp_path / "mvtec").glob("*/test/*/*.png")):
+        category, _, defect, name = image.relative_to(tmp_path / "mvtec").parts
+        scores = rng.random((24, 32)).astype(np.float32)
+        file = tmp_path / "dump" / category / "test" / defect / f"{image.stem}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        np.save(file, scores)
+        truth = image.parents[2] / "ground_truth" / defect / f"{image.stem}_mask.png"
+        mask = np.array(Image.open(truth)) / 255 if truth.exists() else np.zeros((24, 32))
+        (tmp_path / "result_eval_temp").mkdir(exist_ok=True)
+        np.savez(
+            tmp_path / "result_eval_temp" / f"{category}_{defect}_{name}.npz",
+            filename=f"{category}/test/{defect}/{name}", clsname=category, pred=scores[None], mask=mask[None],
+        )  # fmt: skip
+    return tmp_path
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The live methods under their names, each fast: the facts stay, and so does what takes the settings."""
+    real = {name: find_method(name) for name in ("uni_as", "uniad", "patchcore")}
+    installed: Installed = request.getfixturevalue("installed")
+    for name, facts in real.items():
+
+        def build(options: MethodOptions, name: str = name) -> Distance:
+            presets = real[name].presets
+            assert presets is not None
+            settings_for(presets(), options)
+            return Distance(name, options)
+
+        installed.add(replace(facts, build=build))
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_shown_command_works_as_written(
+    fakes: None, place: Path, call: Call, monkeypatch: pytest.MonkeyPatch, document: str
+) -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    for program, *words in shown_in(document):
+        if program == "pip":
+            assert set(re.findall(r"\[(\w+)\]", " ".join(words))) <= set(extras)
+        if program == "torchrun":
+            words = words[words.index("aseg-bench") + 1 :]
+        elif program != "aseg-bench":
+            continue
+        shown = " ".join(words)
+        if "anomalib" in shown or words[0] in {"predict", "export"}:
+            continue  # need a package or a trained model of their own: test_help.py, baselines/test_anomalib.py
+        words = [word for word in words if word != "..."]
+        words = [re.sub(r"^RUN\b", "runs/demo", word.replace("~", str(place))) for word in words]
+        if words[0] == "report" and "runs/seed1" in words:
+            for seed in ("1", "2"):  # "and so on"
+                data = ("--dataset", "mvtec_ad", "--data-root", "six", "--seed", seed)
+                call("run", "--methods", "uni_as", *data, "--out", f"runs/seed{seed}", "--quiet", "--no-page")
+        if words[0] == "run" and not {"--dataset", "--config"} & set(words):
+            words += ["--dataset", "mvtec_ad", "--data-root", "mvtec", "--out", f"runs/{len(shown)}"]
+        if "demo" in words and words[0] == "run":
+            words[words.index("demo") : words.index("demo") + 1] = ["mvtec_ad", "--data-root", "mvtec"]
+        fast = ["--no-page"] if words[0] in {"run", "report"} else []
+        outcome = call(*words, *fast)
+        assert outcome.code == 0, f"{document}: aseg-bench {shown}\n{outcome.err[-2000:]}"
