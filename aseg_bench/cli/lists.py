@@ -21,6 +21,10 @@ def methods_command(
         print(tabulate([(name, getattr(facts, name)) for name in _SHOWN], tablefmt="plain"))
         if facts.dump:
             print(f"\n{facts.dump.strip()}")
+        if facts.model:
+            others = f", or {facts.official_file}" if facts.official_file else ""
+            print(f"\nweights in the place of a training: --methods {facts.name}=checkpoint:FILE")
+            print(f"FILE is the checkpoint.pt of a run of this method{others}")
         if facts.members:
             members = [(f"{facts.name}:{name}", needs or None) for name, needs in facts.members().items()]
             print(f"\n{tabulate(members, headers=['name', 'needs'], missingval='-', maxcolwidths=[None, 88])}")

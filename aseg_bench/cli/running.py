@@ -42,7 +42,11 @@ from aseg_bench.errors import InputError
 
 def run_command(
     methods: Annotated[
-        str, typer.Option(help="Names from `aseg-bench methods`, separated by commas; NAME=maps:PATH reads maps.")
+        str,
+        typer.Option(
+            help="Names from `aseg-bench methods`, separated by commas; NAME=maps:PATH reads maps, "
+            "NAME=checkpoint:FILE takes weights in the place of a training."
+        ),
     ],
     dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
     data_root: DataRoot = None,
@@ -87,7 +91,7 @@ def run_command(
     from aseg_bench.predictions.records import Limits
     from aseg_bench.runs.runner import RunPlan, is_helper, run
 
-    names, maps = methods_in(methods)
+    names, maps, checkpoints = methods_in(methods)
     plan = RunPlan(
         methods=names,
         dataset=dataset,
@@ -116,6 +120,7 @@ def run_command(
         overwrite=overwrite,
         mixed=mixed,
         maps=maps,
+        checkpoints=checkpoints,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
     )

@@ -13,6 +13,7 @@ import timm
 import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import try_to_load_from_cache
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from aseg_bench.errors import InputError, MissingWeightsError, how_to_install, near_matches
@@ -109,10 +110,7 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
         return _read_state(file)
     facts = BACKBONES.get(name)
     if facts and facts.packed:
-        with torch.device("meta"):
-            blocks_per_stage = [len(stage) for stage in timm.create_model(name).blocks]  # type: ignore[union-attr]
-        state = _read_state(facts.packed)
-        return {_timm_name(key, blocks_per_stage): value for key, value in state.items()}
+        return of_first_port(name, _read_state(facts.packed))
     try:
         with _no_waiting_for_the_hub():
             return timm.create_model(name, pretrained=True).state_dict()
@@ -125,6 +123,29 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
             f"(torch.save(timm.create_model('{name}', pretrained=True).state_dict(), FILE)) and give "
             "--backbone-weights FILE"
         ) from error
+
+
+def of_first_port(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of an EfficientNet in timm's names, from those of its first PyTorch port: blocks in one row.
+
+    Raises:
+        InputError: the network is not an EfficientNet, or it has no place for an entry.
+    """
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    if not isinstance(network, EfficientNet):
+        raise InputError(f"the weights are of an EfficientNet, and {name} is not one; leave --backbone out")
+    blocks_per_stage, places = [len(list(stage.children())) for stage in network.blocks], network.state_dict()
+    found = {}
+    for key, value in state.items():
+        try:
+            ours = _timm_name(key, blocks_per_stage)
+        except (KeyError, ValueError, IndexError):
+            ours = key
+        if ours not in places:
+            raise InputError(f"{name} has no place for {key}")
+        found[ours] = value
+    return found
 
 
 def hub_name(name: str) -> str:
@@ -295,5 +316,5 @@ def _timm_name(key: str, blocks_per_stage: Sequence[int]) -> str:
             "_project_conv": "conv_pwl",
             "_bn2": "bn3",
         }
-    )
+    ) | {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
     return f"blocks.{stage}.{block}.{renamed[module]}.{entry}"
