@@ -62,6 +62,7 @@ class MethodOptions:
         n_devices: processes of distributed training.
         backbone: name of a timm feature extractor; None takes the preset's.
         backbone_weights: file with its weights; None takes the installed or downloaded ones.
+        checkpoint: file whose weights are taken in the place of a training; None trains.
         max_minutes: stop training after this many minutes and use the model as it is then; None trains all steps.
         preset: name of the method's preset of settings.
         settings: single settings that replace the preset's, as the user typed them.
@@ -77,6 +78,7 @@ class MethodOptions:
     n_devices: int = 1
     backbone: str | None = None
     backbone_weights: Path | None = None
+    checkpoint: Path | None = None
     max_minutes: float | None = None
     preset: str = "cpu"
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -106,6 +108,10 @@ class MethodFacts:
         ablation: settings of the lines of the method's component study, the full model last.
         model: makes the live model's network from its settings, for a checkpoint that brings the weights; None where
             checkpoints cannot be used.
+        official: gives the live model's network the weights that the official code saved, from what ``torch.load``
+            made of the file; None where only this toolkit's own checkpoints are taken.
+        official_file: what that file is, in a few words.
+        live_as: the method that stands in for a live model of its own, for instance ``anomalib:Draem``.
         members: of a family of methods, the name of each and what it needs; loading them imports no torch. None for a
             single method.
         member: of a family, the facts of ``family:Name`` from ``Name``; an unknown one is an InputError.
@@ -125,6 +131,9 @@ class MethodFacts:
     build: Callable[[MethodOptions], Method] | None = None
     ablation: Sequence[Mapping[str, str]] = ()
     model: Callable[[Any], Any] | None = None
+    official: Callable[[Any, Any], None] | None = None
+    official_file: str = ""
+    live_as: str = ""
     members: Callable[[], Mapping[str, str]] | None = None
     member: Callable[[str], "MethodFacts"] | None = None
 

@@ -25,6 +25,7 @@ METHOD = MethodFacts(
     reader="draem",
     published="DRAEM",
     dump=__doc__ or "",
+    live_as="anomalib:Draem",
 )
 _MEMBERS = ("out_mask_cv", "total_pixel_scores")
 READER = Reader(

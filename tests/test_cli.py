@@ -55,11 +55,11 @@ def test_runs_of_one_data_set_share_a_folder_without_out(
     ("words", "said"),
     [
         (("--methods", "neer"), "no method neer; did you mean near?"),
-        (("--methods", "mapped"), "Mapped has no live model here; score the maps of its official code"),
+        (("--methods", "mapped"), "Mapped has no live model of its own here; score the maps of its official code"),
         (("--methods", "near,near"), "--methods names near twice; name each once"),
         (("--methods", ","), "--methods names nothing; give names separated by commas"),
         (("--methods", "a=maps:x,a=maps:y"), "a method is named twice in a, a"),
-        (("--methods", "near=model.pt"), "near=model.pt is not NAME or NAME=maps:PATH"),
+        (("--methods", "near=model.pt"), "near=model.pt is not NAME, NAME=maps:PATH or NAME=checkpoint:FILE"),
         (("--methods", "other=maps:nowhere"), "there is no file or folder nowhere"),
         (("--methods", "../far=maps:nowhere"), "'../far' cannot name a method"),
         (("--dataset", "mvtec"), "no data set mvtec; did you mean mvtec_ad?"),

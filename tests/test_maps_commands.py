@@ -156,7 +156,7 @@ def test_audit_writes_table_csv_and_plot(
         (["eval", "nowhere"], "there is no file or folder nowhere"),
         (["eval", ".", "--protocol", "unia"], "did you mean"),
         (["eval", ".", "--data-root", "."], "--data-root needs --dataset"),
-        (["run", "--methods", "a=dump"], "is not NAME or NAME=maps:PATH"),
+        (["run", "--methods", "a=dump"], "is not NAME, NAME=maps:PATH or NAME=checkpoint:FILE"),
         (["audit", ".", "--protocols", "nothing"], "no protocol"),
     ],
 )

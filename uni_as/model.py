@@ -155,7 +155,7 @@ def make_method(options: MethodOptions) -> TrainedMethod:
     augmentation = Augmentation(settings.flip_horizontal, settings.flip_vertical, settings.rotate)
     return TrainedMethod(
         "uni_as",
-        lambda: build_uni_as(settings=settings, weights=options.backbone_weights),
+        lambda: build_uni_as(settings=settings, weights=options.backbone_weights, pretrained=not options.checkpoint),
         settings,
         options,
         augmentation,

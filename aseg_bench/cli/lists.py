@@ -57,6 +57,10 @@ def _show_method(name: str, as_json: bool) -> None:
     print(tabulate(known.items(), tablefmt="plain"))
     if facts.dump:
         print(f"\n{facts.dump.strip()}")
+    if facts.model:
+        others = f", or {facts.official_file}" if facts.official_file else ""
+        print(f"\nweights in the place of a training: --methods {facts.name}=checkpoint:FILE")
+        print(f"FILE is the checkpoint.pt of a run of this method{others}")
     if members:
         rows = [(f"{facts.name}:{name}", needs or None) for name, needs in members.items()]
         print(f"\n{tabulate(rows, headers=['name', 'needs'], missingval='-', maxcolwidths=[None, 88])}")

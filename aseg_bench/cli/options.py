@@ -95,18 +95,25 @@ def names_in(option: str, text: str | None) -> tuple[str, ...] | None:
     return names
 
 
-def methods_in(text: str) -> tuple[list[str], dict[str, Path]]:
-    """Names in order, and the paths of those whose maps are read: ``uni_as,patchcore=maps:dump``."""
-    names, maps = [], {}
+def methods_in(text: str) -> tuple[list[str], dict[str, Path], dict[str, Path]]:
+    """Names in order, and the paths of those whose maps are read or whose weights are loaded.
+
+    For instance ``uni_as,patchcore=maps:dump,uniad=checkpoint:ckpt.pth.tar``.
+    """
+    names: list[str] = []
+    paths: dict[str, dict[str, Path]] = {"maps": {}, "checkpoint": {}}
     for item in names_in("--methods", text) or ():
         name, equals, source = item.partition("=")
         if equals:
             kind, _, path = source.partition(":")
-            if kind != "maps" or not path:
-                raise InputError(f"--methods {item} is not NAME or NAME=maps:PATH, for instance patchcore=maps:dump/")
-            maps[name] = Path(path).expanduser()
+            if kind not in paths or not path:
+                raise InputError(
+                    f"--methods {item} is not NAME, NAME=maps:PATH or NAME=checkpoint:FILE, for instance "
+                    "patchcore=maps:dump/"
+                )
+            paths[kind][name] = Path(path).expanduser()
         names.append(name)
-    return names, maps
+    return names, paths["maps"], paths["checkpoint"]
 
 
 def reading_in(normal_folder: str, bit_depth: int, image_level: bool, max_pixels: int | None) -> "Reading":

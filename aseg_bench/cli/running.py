@@ -46,7 +46,11 @@ from aseg_bench.errors import InputError
 def run_command(
     context: typer.Context,
     methods: Annotated[
-        str, typer.Option(help="Names from `aseg-bench methods`, separated by commas; NAME=maps:PATH reads maps.")
+        str,
+        typer.Option(
+            help="Names from `aseg-bench methods`, separated by commas; NAME=maps:PATH reads maps, "
+            "NAME=checkpoint:FILE takes weights in the place of a training."
+        ),
     ],
     dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
     data_root: DataRoot = None,
@@ -98,7 +102,7 @@ def run_command(
     from aseg_bench.runs.runner import RunPlan, is_helper, preview, run
 
     del config  # its callback has read it
-    names, maps = methods_in(methods)
+    names, maps, checkpoints = methods_in(methods)
     out = out or Path("runs") / dataset
     plan = RunPlan(
         methods=names,
@@ -131,6 +135,7 @@ def run_command(
         overwrite=overwrite,
         mixed=mixed,
         maps=maps,
+        checkpoints=checkpoints,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
     )

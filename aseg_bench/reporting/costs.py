@@ -113,7 +113,7 @@ def _number(about: Mapping[str, Any], *path: str) -> float | None:
 
 def _minutes(case: CaseRecord) -> float | None:
     """Of ``fit``, or of the training where it went on over several calls of it."""
-    if case.seconds is None or case.conditions.maps is not None:
+    if case.seconds is None or case.conditions.maps is not None or case.conditions.checkpoint is not None:
         return None
     return max(case.seconds.get("fit", 0.0), _number(case.about, "training", "seconds") or 0.0) / 60
 

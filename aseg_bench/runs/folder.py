@@ -81,6 +81,8 @@ class Conditions:
         preset: name of the method's settings.
         backbone: in place of the preset's.
         backbone_weights: file with its weights.
+        checkpoint: file whose weights were taken in the place of a training.
+        checkpoint_checksum: of it.
         max_minutes: after which the training was to stop.
         precision: as asked for.
         half: whether maps are kept as float16.
@@ -95,6 +97,8 @@ class Conditions:
     preset: str = "cpu"
     backbone: str | None = None
     backbone_weights: str | None = None
+    checkpoint: str | None = None
+    checkpoint_checksum: str | None = None
     max_minutes: float | None = None
     precision: str = "auto"
     half: bool = False

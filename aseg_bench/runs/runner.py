@@ -64,6 +64,7 @@ class RunPlan:
         train_only: stop when the live methods are trained; the same plan without it goes on from there.
         reading: how the files of the data set are read.
         maps: method -> file or folder of maps that other code made; these methods are read, not run.
+        checkpoints: method -> file with its weights; these live methods are not trained.
         limits: how much a file of these may ask for, and whether pickles are read.
         allow_clamped: take clamped maps of layouts that usually clamp them.
         config: what the folder keeps as ``config.yaml``, to repeat the run from; empty keeps none.
@@ -86,6 +87,7 @@ class RunPlan:
     train_only: bool = False
     reading: Reading = AS_USUAL
     maps: Mapping[str, Path] = field(default_factory=dict)
+    checkpoints: Mapping[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     allow_clamped: bool = False
     config: str = ""
@@ -235,10 +237,13 @@ def _check_names(plan: RunPlan, folder: RunFolder) -> None:
                 f"{name} is a family; name one of its methods, {name}:NAME (`aseg-bench methods --show {name}`)"
             )
         if facts.build is None:
+            instead = f"run {facts.live_as}, which takes no official checkpoint, or " if facts.live_as else ""
             raise InputError(
-                f"{facts.label} has no live model here; score the maps of its official code with "
+                f"{facts.label} has no live model of its own here; {instead}score the maps of its official code with "
                 f"--methods {name}=maps:PATH (`aseg-bench methods --show {name}` says how to write them)"
             )
+        if name in plan.checkpoints and facts.model is None:
+            raise InputError(f"{name} takes no checkpoint; leave =checkpoint:{plan.checkpoints[name]} out")
     for name in plan.maps:
         folder.store.folder(name)  # refuses a name that is not a folder name
     if plan.train_only and plan.maps:
@@ -264,9 +269,13 @@ def _conditions(plan: RunPlan, data: DataFacts) -> dict[str, Conditions]:
     return {
         name: replace(shared, maps=str(plan.maps[name]), maps_checksum=checksum_of_files(plan.maps[name]))
         if name in plan.maps
-        else replace(shared, settings=dict(plan.settings.get(name, {})))
+        else replace(shared, settings=dict(plan.settings.get(name, {})), **_of_checkpoint(plan.checkpoints.get(name)))
         for name in plan.methods
     }
+
+
+def _of_checkpoint(file: Path | None) -> dict[str, Any]:
+    return {"checkpoint": str(file), "checkpoint_checksum": checksum_of_files(file)} if file else {}
 
 
 def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions, test: Sequence[Sample]) -> bool:
@@ -326,7 +335,8 @@ def _build(plan: RunPlan, folder: RunFolder, name: str, test: Sequence[Sample]) 
     facts = find_method(name)
     assert facts.build is not None, "_check_names has seen to it"
     training, settings = folder.training(name, plan.dataset), plan.settings.get(name, {})
-    return facts.build(replace(plan.options, folder=training, settings=settings))
+    options = replace(plan.options, folder=training, settings=settings, checkpoint=plan.checkpoints.get(name))
+    return facts.build(options)
 
 
 def _overlap(first: Path, second: Path) -> bool:

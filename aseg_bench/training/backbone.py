@@ -17,6 +17,7 @@ import torch
 from huggingface_hub import constants as hub
 from huggingface_hub import try_to_load_from_cache
 from safetensors.torch import load_file
+from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from aseg_bench.errors import InputError, MissingWeightsError, near_matches
@@ -116,10 +117,7 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
         return _read_state(file)
     facts = BACKBONES.get(name)
     if facts and facts.packed:
-        with torch.device("meta"):
-            blocks_per_stage = [len(stage) for stage in timm.create_model(name).blocks]  # type: ignore[union-attr]
-        state = _read_state(facts.packed)
-        return {_timm_name(key, blocks_per_stage): value for key, value in state.items()}
+        return of_first_port(name, _read_state(facts.packed))
     try:
         with _no_waiting_for_the_hub(hub_name(name)):
             return timm.create_model(name, pretrained=True).state_dict()
@@ -133,6 +131,29 @@ def load_weights(name: str, file: Path | None = None) -> Mapping[str, Tensor]:
             f"({type(error).__name__}). Ways to get them: (1) {way}; (2) download {address} elsewhere, put it anywhere "
             "here and give --backbone-weights FILE; (3) run once with a network, after which they are kept"
         ) from error
+
+
+def of_first_port(name: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of an EfficientNet in timm's names, from those of its first PyTorch port: blocks in one row.
+
+    Raises:
+        InputError: the network is not an EfficientNet, or it has no place for an entry.
+    """
+    with torch.device("meta"):
+        network = timm.create_model(name)
+    if not isinstance(network, EfficientNet):
+        raise InputError(f"the weights are of an EfficientNet, and {name} is not one; leave --backbone out")
+    blocks_per_stage, places = [len(list(stage.children())) for stage in network.blocks], network.state_dict()
+    found = {}
+    for key, value in state.items():
+        try:
+            ours = _timm_name(key, blocks_per_stage)
+        except (KeyError, ValueError, IndexError):
+            ours = key
+        if ours not in places:
+            raise InputError(f"{name} has no place for {key}")
+        found[ours] = value
+    return found
 
 
 def hub_name(name: str) -> str:
@@ -320,5 +341,5 @@ def _timm_name(key: str, blocks_per_stage: Sequence[int]) -> str:
             "_project_conv": "conv_pwl",
             "_bn2": "bn3",
         }
-    )
+    ) | {"_se_reduce": "se.conv_reduce", "_se_expand": "se.conv_expand"}
     return f"blocks.{stage}.{block}.{renamed[module]}.{entry}"

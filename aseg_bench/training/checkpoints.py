@@ -183,7 +183,8 @@ def load_renamed(
                 for old, new in names.items():
                     ours = ours.replace(old, new)
                 found[ours] = values
-    wanted = module.state_dict()
+    whole = module.state_dict()
+    wanted = {name: values for name, values in whole.items() if isinstance(values, Tensor)}
     faults = [f"{name} is missing" for name in wanted if name not in found]
     faults += [f"{name} has no place" for name in found if name not in wanted]
     faults += [
@@ -196,4 +197,4 @@ def load_renamed(
             f"the official weights do not fit in {len(faults)} entries, first {faults[0]} (by our names); they go with "
             "the preset paper and its backbone"
         )
-    module.load_state_dict(found)
+    module.load_state_dict(whole | found)

@@ -27,6 +27,7 @@ from aseg_bench.training.checkpoints import (
     TrainingState,
     load_weights_into,
     read_checkpoint,
+    write_checkpoint,
 )
 from aseg_bench.training.costs import costs_of, cut_short, restart_peak
 from aseg_bench.training.data import Augmentation, FeatureSource, ImageSource, Source, load_images
@@ -34,6 +35,7 @@ from aseg_bench.training.engine import make_fabric, train
 from aseg_bench.training.learned import Learned, learned_of, not_learned
 from aseg_bench.training.log import write_log
 from aseg_bench.training.network import Network
+from aseg_bench.training.official import load_checkpoint, loaded
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import TrainingSettings, plain
 from aseg_bench.training.tiles import Tiling
@@ -60,7 +62,7 @@ class TrainedMethod:
         findings: which categories it has not learned, and whether its training was cut short.
 
     Raises:
-        InputError: a setting does not fit the others or the backbone.
+        InputError: a setting does not fit the others or the backbone, or the options' checkpoint cannot be taken.
         MissingWeightsError: the backbone's weights cannot be found.
     """
 
@@ -79,6 +81,8 @@ class TrainedMethod:
         self._settings, self._options, self._augmentation = settings, options, augmentation
         with self._seeded():
             self.model = build()
+        if options.checkpoint:
+            load_checkpoint(self.model, settings, name, options.checkpoint)
         self._fabric = make_fabric(options, self.model.learns_in_turns)
 
     @contextmanager
@@ -102,6 +106,8 @@ class TrainedMethod:
     def fit(self, train_samples: Sequence[Sample]) -> None:
         """Train on normal images, or go on from the checkpoint in the options' folder.
 
+        Where the options name a checkpoint its weights are taken as they are, and the images only tell what it learned.
+
         Raises:
             InputError: there are no training images, or one is unreadable.
             TrainingError: a loss is not finite, memory runs out, or a checkpoint does not fit.
@@ -113,12 +119,17 @@ class TrainedMethod:
         images = load_images(train_samples, tiling, self._options.quiet)
         job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
         categories = tuple(sample.category for sample in train_samples for _ in range(tiling.n_tiles))
-        if self.model.needs_categories:
+        if self.model.needs_categories and not self._options.checkpoint:
             assert isinstance(self.model, FeatureReconstruction), "no other network needs them"
             with self._seeded():
                 self.model.set_categories(sorted(set(categories)))
         data = TrainingData(images, categories, self._augmentation)
-        if self._fabric.strategy.launcher and not torch.distributed.is_torchelastic_launched():
+        in_processes = self._fabric.strategy.launcher and not torch.distributed.is_torchelastic_launched()
+        if self._options.checkpoint:
+            state = TrainingState(finished=True)
+            if self._fabric.is_global_zero:
+                write_checkpoint(job, 1, self.model, None, state)
+        elif in_processes:
             state = self._fit_in_processes(data, job)
         else:
             self._fabric.launch()
@@ -127,10 +138,13 @@ class TrainedMethod:
             write_log(state, job.options.folder)
         self.model.to(self._fabric.device)
         self.learned = learned_of(self.model, images, categories)
-        n_steps = self._settings.steps(len(images), self._fabric.world_size)
-        self._training = {"steps": state.step, "of": n_steps, "seconds": round(state.seconds, 1)}
         dataset = train_samples[0].dataset
-        self.findings = cut_short(self._training, self.name, dataset)
+        if self._options.checkpoint:
+            self.findings = [loaded(self.name, dataset, self._options.checkpoint)]
+        else:
+            n_steps = self._settings.steps(len(images), self._fabric.world_size)
+            self._training = {"steps": state.step, "of": n_steps, "seconds": round(state.seconds, 1)}
+            self.findings = cut_short(self._training, self.name, dataset)
         self.findings += not_learned(self.learned, self.name, dataset)
         if self.model.needs_categories:
             self.findings.append(Finding("told", _TOLD, Case(self.name, dataset, "")))

@@ -356,6 +356,8 @@ def _refuse(name: str, reason: str, options: MethodOptions) -> None:
         raise InputError(f"{name} cannot be run here: {reason}")
     if options.n_devices > 1 or torch.distributed.is_torchelastic_launched():
         raise InputError(f"{name} trains in one process; leave --devices and torchrun out")
+    if options.checkpoint:
+        raise InputError(f"{name} takes no checkpoint; leave =checkpoint: out")
     if options.tensorboard:
         raise InputError(f"{name} writes no TensorBoard files, only log.csv; leave --tensorboard out")
 

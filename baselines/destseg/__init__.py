@@ -30,6 +30,8 @@ METHOD = MethodFacts(
     presets=partial(resolve_name, "baselines.destseg.settings:PRESETS"),
     build=partial(call, "baselines.destseg.model:make_method"),
     model=partial(call, "baselines.destseg.model:build_destseg", pretrained=False),
+    official=partial(call, "baselines.destseg.model:load_official"),
+    official_file="the authors' .pckl, with --preset paper",
 )
 _MEMBERS = ("output_segmentation", "output_de_st")
 READER = Reader(

@@ -15,6 +15,7 @@ from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.data import Augmentation
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.network import Network
+from aseg_bench.training.official import state_in
 from aseg_bench.training.settings import settings_for
 from baselines.destseg.anomalies import SyntheticAnomalies, load_textures
 from baselines.destseg.segmentation import SegmentationNet
@@ -174,14 +175,14 @@ def build_destseg(
     return DeSTSeg(teacher, student, segmentation, SyntheticAnomalies(textures), settings)
 
 
-def load_official(model: DeSTSeg, state: Mapping[str, Tensor]) -> None:
-    """Load what the authors' ``train.py`` saves, for the preset ``paper``.
+def load_official(model: DeSTSeg, content: Mapping[str, Any]) -> None:
+    """Load what the authors' ``train.py`` saves, the teacher included, for the preset ``paper``.
 
     Raises:
         InputError: an entry has no place here, has another shape, or is missing.
     """
     parts: dict[str, dict[str, Tensor]] = {}
-    for name, values in state.items():
+    for name, values in state_in(content, "state_dict").items():
         part, _, entry = name.partition(".")
         parts.setdefault(part, {})[entry] = values
     load_renamed(model, parts, _OFFICIAL)
@@ -198,7 +199,7 @@ def make_method(options: MethodOptions) -> TrainedMethod:
     textures = load_textures(Path(settings.textures), settings.size) if settings.textures else None
 
     def build() -> DeSTSeg:
-        model = build_destseg(settings, options.backbone_weights, textures=textures)
+        model = build_destseg(settings, options.backbone_weights, not options.checkpoint, textures)
         model.about = {
             "textures": "made from the training images; the paper's are of DTD"
             if textures is None

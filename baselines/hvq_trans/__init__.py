@@ -23,4 +23,6 @@ METHOD = MethodFacts(
     presets=partial(resolve_name, "baselines.hvq_trans.settings:PRESETS"),
     build=partial(call, "baselines.hvq_trans.model:make_method"),
     model=partial(call, "baselines.hvq_trans.model:build_hvq_trans", pretrained=False),
+    official=partial(call, "baselines.hvq_trans.model:load_official"),
+    official_file="the authors' ckpt.pth.tar of MVTec-AD, or its state_dict alone, with --preset paper",
 )

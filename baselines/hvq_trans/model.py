@@ -1,17 +1,21 @@
 """HVQ-Trans, written from the paper and facts of the authors' release (commit 12fbfa9); no code is taken from it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from aseg_bench.datasets.mvtec_ad import MVTEC_AD
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.backbone import Backbone
+from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler
 from aseg_bench.training.method import TrainedMethod
+from aseg_bench.training.official import load_port, state_in
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import settings_for
 from baselines.hvq_trans.codebooks import Codebooks
@@ -20,6 +24,24 @@ from baselines.hvq_trans.settings import PRESETS, HVQTransSettings
 from baselines.hvq_trans.transformer import Layer
 
 STRIDES = (2, 4, 8, 16)  # blocks 1, 5, 9 and 21 of EfficientNet-B4, as in UniAD
+
+_OFFICIAL = {  # names in the authors' code, and here
+    "official.": "",
+    "pos_embed.row_embed.weight": "rows",
+    "pos_embed.col_embed.weight": "columns",
+    "quantize_conv_t.": "project.",
+    "decoder.norm.": "decoded.",
+    "encoder.layers.": "encode.",
+    "decoder.layers.": "decode.",
+    ".self_attn.": ".attentions.0.",
+    ".multihead_attn.": ".attentions.1.",
+    ".linear1.": ".feed_forward.0.",
+    ".linear2.": ".feed_forward.3.",
+    ".norm1.": ".norms.0.",
+    ".norm2.": ".norms.1.",
+    ".norm3.": ".norms.2.",
+}
+_OFFICIAL_CODES = {"embed": "codes", "cluster_size": "counts", "embed_avg": "sums"}
 
 
 class HVQTrans(nn.Module):
@@ -62,6 +84,7 @@ class HVQTrans(nn.Module):
         self.deepest = codebooks(numbers.channels)
         self.others = nn.ModuleList(codebooks(2 * numbers.channels) for _ in range(numbers.n_layers))
         self.experts = Experts(len(names), 2 * numbers.channels, self.n_features)
+        self.train(self.training)  # new modules would follow what they see, whatever the others do
 
     def get_extra_state(self) -> list[str]:
         """The names of the categories, for the checkpoint."""
@@ -154,7 +177,52 @@ def build_hvq_trans(
     return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
 
 
+def load_official(model: FeatureReconstruction, content: Mapping[str, Any]) -> None:
+    """Load the authors' ``ckpt.pth.tar`` of MVTec-AD or its ``state_dict`` alone, for the preset ``paper``.
+
+    The backbone's weights are loaded too: the authors' training changes its batch statistics. Their codebooks and
+    experts have numbers, which are those of MVTec-AD's categories in alphabetical order. Their ``input_proj`` is never
+    used.
+
+    Raises:
+        InputError: it is of other categories; or an entry has no place here, has another shape, or is missing.
+    """
+    entries, decoder = state_in(content, "state_dict"), cast(HVQTrans, model.decoder)
+    load_port(model.backbone, entries, "enc.")
+    names = sorted(MVTEC_AD.counts or ())
+    numbers = {int(name.split(".")[1]) for name in entries if name.startswith("output_proj_list.")}
+    if numbers != set(range(len(names))):
+        raise InputError(f"it has experts for {len(numbers)} categories, and not for the {len(names)} of MVTec-AD")
+    decoder.set_categories(names)
+
+    def stacked(name: str) -> Tensor:
+        """Entries of all categories as one, (categories, ...), matrices transposed."""
+        own = [entries.pop(name.format(number), torch.empty(0)) for number in range(len(names))]
+        if len({values.shape for values in own}) > 1 or not own[0].numel():
+            raise InputError(f"{name.format(0)} and those of the other categories are missing or differ in shape")
+        return torch.stack([values.T if values.ndim == 2 else values for values in own])
+
+    n_levels = len(decoder.others)
+    books = {f"quantize_list_{n_levels - level}": f"others.{level}" for level in range(n_levels)}
+    books[f"quantize_list_{n_levels + 1}"] = "deepest"
+    own = {
+        f"{ours}.{kept}": stacked(f"{theirs}.{{}}.{entry}")
+        for theirs, ours in books.items()
+        for entry, kept in _OFFICIAL_CODES.items()
+    }
+    own["experts.weight"] = stacked("output_proj_list.{}.weight")
+    own["experts.bias"] = stacked("output_proj_list.{}.bias")[:, None]
+    if "quantize_conv_t.weight" in entries:  # of a convolution of 1 x 1
+        entries["quantize_conv_t.weight"] = entries["quantize_conv_t.weight"].flatten(1)
+    load_renamed(decoder, {"official": entries | own}, _OFFICIAL, unused=["official.input_proj."])
+
+
 def make_method(options: MethodOptions) -> TrainedMethod:
     """HVQ-Trans as the runner uses it."""
     settings = settings_for(PRESETS, options)
-    return TrainedMethod("hvq_trans", lambda: build_hvq_trans(settings, options.backbone_weights), settings, options)
+    return TrainedMethod(
+        "hvq_trans",
+        lambda: build_hvq_trans(settings, options.backbone_weights, not options.checkpoint),
+        settings,
+        options,
+    )

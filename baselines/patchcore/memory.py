@@ -10,12 +10,11 @@ from torch.nn import functional
 
 from aseg_bench.errors import InputError
 from aseg_bench.training.backbone import Backbone
-from aseg_bench.training.features import FeatureScaler
+from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from baselines.patchcore.settings import PatchCoreSettings
 
 _BLOCK = 4096  # entries of the bank that are compared at a time
-_REACH = 4  # deviations after which the Gaussian is cut off, as SciPy does for the authors
 
 
 def averaging(n_channels: int, pool: int, dimensions: int) -> Tensor:
@@ -119,16 +118,7 @@ class MemoryBank(nn.Module):
         maps = functional.interpolate(
             distance.reshape(-1, 1, *self.grid), tuple(size), mode="bilinear", align_corners=False
         )
-        return (self.smooth(maps) if self.settings.smoothing else maps)[:, 0]
-
-    def smooth(self, maps: Tensor) -> Tensor:
-        """Convolve maps (B, 1, height, width) with a Gaussian, mirrored at the border."""
-        reach, sigma = radius(self.settings.smoothing), self.settings.smoothing
-        places = torch.arange(-reach, reach + 1, dtype=maps.dtype, device=maps.device)
-        weights = (-((places / sigma) ** 2) / 2).softmax(0)
-        padded = functional.pad(maps, [reach] * 4, mode="reflect")
-        rows = functional.conv2d(padded, weights.view(1, 1, -1, 1))  # torchvision's blur cannot be exported
-        return functional.conv2d(rows, weights.view(1, 1, 1, -1))
+        return smoothed(maps[:, 0], self.settings.smoothing)
 
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *others: Any) -> None:
         """Make room for the banks of a checkpoint, whose length only it knows."""
@@ -137,11 +127,6 @@ class MemoryBank(nn.Module):
             if kept is not None and kept.shape[1:] == bank.shape[1:]:
                 setattr(self, f"bank_{number}", bank.new_empty(kept.shape))
         super()._load_from_state_dict(state_dict, prefix, *others)
-
-
-def radius(smoothing: float) -> int:
-    """Pixels over which the Gaussian of this deviation reaches."""
-    return round(_REACH * smoothing)
 
 
 def build_patchcore(
@@ -162,11 +147,6 @@ def build_patchcore(
         raise InputError("levels is empty; name strides of the backbone, for instance levels=8,16")
     if settings.pool % 2 == 0:
         raise InputError(f"pool {settings.pool} has no middle; choose an odd one, for instance 3")
-    if radius(settings.smoothing) >= min(settings.size):
-        raise InputError(
-            f"smoothing {settings.smoothing} reaches over {radius(settings.smoothing)} pixels, more than image_size "
-            f"{settings.image_size}; choose a smaller one, or 0 for none"
-        )
     for level in strides:
         if max(level, settings.stride) % min(level, settings.stride):
             raise InputError(f"stride {settings.stride} is neither a multiple nor a part of level {level}; try {level}")

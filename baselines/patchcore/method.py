@@ -11,12 +11,13 @@ from torch import Tensor
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.progress import track
-from aseg_bench.records import AnomalyMap, Sample
+from aseg_bench.records import AnomalyMap, Finding, Sample
 from aseg_bench.training.checkpoints import TrainingJob, TrainingState, restore, write_checkpoint
 from aseg_bench.training.costs import costs_of, restart_peak
 from aseg_bench.training.data import FEATURE_BATCH, FeatureSource, load_images
 from aseg_bench.training.engine import make_fabric
 from aseg_bench.training.method import maps_of
+from aseg_bench.training.official import load_checkpoint, loaded
 from aseg_bench.training.settings import plain, settings_for
 from baselines.patchcore.coreset import greedy_coreset
 from baselines.patchcore.memory import MemoryBank, build_patchcore
@@ -46,7 +47,10 @@ class PatchCore:
             raise InputError(f"{NAME} has no losses for TensorBoard; run it without --tensorboard")
         self._settings, self._options = settings, options
         self._fabric = make_fabric(options)
-        self.model = build_patchcore(settings, options.backbone_weights)
+        self.model = build_patchcore(settings, options.backbone_weights, pretrained=options.checkpoint is None)
+        self.findings: list[Finding] = []
+        if options.checkpoint:
+            load_checkpoint(self.model, settings, NAME, options.checkpoint)
 
     @property
     def _memory(self) -> MemoryBank:
@@ -66,7 +70,7 @@ class PatchCore:
         }
 
     def fit(self, train_samples: Sequence[Sample]) -> None:
-        """Fill the bank from normal images, or take the one of the checkpoint in the options' folder.
+        """Fill the bank from normal images, or take the one of the options' checkpoint or of that in their folder.
 
         Raises:
             InputError: there are no training images, one is unreadable, or their patches need too much memory.
@@ -81,6 +85,10 @@ class PatchCore:
         images = load_images(train_samples, tiling, options.quiet)
         job = TrainingJob(NAME, settings, options, f"{crc32(images.data):08x}")
         self.model.to(self._fabric.device)
+        if options.checkpoint:
+            self.findings = [loaded(NAME, train_samples[0].dataset, options.checkpoint)]
+            write_checkpoint(job, 1, self.model, None, TrainingState(finished=True))
+            return
         if job.file and job.file.exists():
             restore(job, 1, self.model, None)
             return

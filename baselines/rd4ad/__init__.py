@@ -28,6 +28,8 @@ METHOD = MethodFacts(
     presets=partial(resolve_name, "baselines.rd4ad.settings:PRESETS"),
     build=partial(call, "baselines.rd4ad.model:make_method"),
     model=partial(call, "baselines.rd4ad.model:build_rd4ad", pretrained=False),
+    official=partial(call, "baselines.rd4ad.model:load_official"),
+    official_file="what the authors' main.py saves (bn and decoder), with --preset paper",
 )
 READER = Reader(
     key="rd4ad",

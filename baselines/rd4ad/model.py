@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from aseg_bench.training.backbone import Backbone
 from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
+from aseg_bench.training.official import state_in
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import settings_for
 from baselines.rd4ad.embedding import MultiScaleFusion, OneClassEmbedding
@@ -120,13 +122,14 @@ def build_rd4ad(settings: RD4ADSettings, weights: Path | None = None, pretrained
     return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
 
 
-def load_official(model: FeatureReconstruction, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+def load_official(model: FeatureReconstruction, content: Mapping[str, Any]) -> None:
     """Load what the authors' ``main.py`` saves: the state dicts ``bn`` and ``decoder``, for the preset ``paper``.
 
     Raises:
         InputError: an entry has no place here, has another shape, or is missing.
     """
-    load_renamed(model.decoder, state, _OFFICIAL, unused=("bn.conv4.", "bn.bn4."))
+    parts = {part: state_in(content, part) for part in ("bn", "decoder")}
+    load_renamed(model.decoder, parts, _OFFICIAL, unused=("bn.conv4.", "bn.bn4."))
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:

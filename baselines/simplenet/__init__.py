@@ -30,6 +30,8 @@ METHOD = MethodFacts(
     presets=partial(resolve_name, "baselines.simplenet.settings:PRESETS"),
     build=partial(call, "baselines.simplenet.model:make_method"),
     model=partial(call, "baselines.simplenet.model:build_simplenet", pretrained=False),
+    official=partial(call, "baselines.simplenet.model:load_official"),
+    official_file="the authors' ckpt.pth (discriminator and pre_projection), with --preset paper",
 )
 READER = Reader(
     key="simplenet",

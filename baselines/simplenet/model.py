@@ -13,6 +13,7 @@ from aseg_bench.training.backbone import Backbone
 from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
+from aseg_bench.training.official import state_in
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import settings_for
 from baselines.simplenet.discriminator import Discriminator
@@ -103,13 +104,14 @@ def build_simplenet(
     return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), SimpleNet(backbone.channels, settings))
 
 
-def load_official(model: FeatureReconstruction, state: Mapping[str, Mapping[str, Tensor]]) -> None:
+def load_official(model: FeatureReconstruction, content: Mapping[str, Any]) -> None:
     """Load the authors' ``ckpt.pth``: state dicts ``discriminator`` and ``pre_projection``, for the preset ``paper``.
 
     Raises:
         InputError: an entry has no place here, has another shape, or is missing.
     """
-    load_renamed(model.decoder, state, _OFFICIAL)
+    parts = {part: state_in(content, part) for part in ("discriminator", "pre_projection")}
+    load_renamed(model.decoder, parts, _OFFICIAL)
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:

@@ -18,4 +18,6 @@ METHOD = MethodFacts(
     presets=partial(resolve_name, "baselines.uniad.settings:PRESETS"),
     build=partial(call, "baselines.uniad.model:make_method"),
     model=partial(call, "baselines.uniad.model:build_uniad", pretrained=False),
+    official=partial(call, "baselines.uniad.model:load_official"),
+    official_file="the authors' ckpt.pth.tar, or its state_dict alone, with --preset paper",
 )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from aseg_bench.training.backbone import Backbone
 from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, jitter, neighbour_mask
 from aseg_bench.training.method import TrainedMethod
+from aseg_bench.training.official import load_port, state_in
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import settings_for
 from baselines.uniad.settings import PRESETS, UniADSettings
@@ -186,19 +187,18 @@ def build_uniad(settings: UniADSettings, weights: Path | None = None, pretrained
     return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
 
 
-def load_official(model: FeatureReconstruction, state: Mapping[str, Tensor]) -> None:
-    """Load the ``state_dict`` of the authors' ``ckpt.pth.tar``, for the preset ``paper``.
-
-    Their backbone is never trained; its entries are passed over, since ours is timm's of the same ImageNet weights.
+def load_official(model: FeatureReconstruction, content: Mapping[str, Any]) -> None:
+    """Load the authors' ``ckpt.pth.tar`` or its ``state_dict`` alone, the backbone's weights included.
 
     Args:
-        model: gets the weights.
-        state: entries by name, with or without the ``module.`` of distributed training.
+        model: of the preset ``paper``; gets the weights.
+        content: of the file.
 
     Raises:
         InputError: an entry has no place here, has another shape, or is missing.
     """
-    entries = {name.removeprefix("module."): values for name, values in state.items()}
+    entries = state_in(content, "state_dict")
+    load_port(model.backbone, entries, "backbone.")
     decoder = cast(UniADDecoder, model.decoder)
     layers = range(len(decoder.encode))
     name = "reconstruction.transformer.decoder.layers.{}.learned_embed.weight"
@@ -207,10 +207,12 @@ def load_official(model: FeatureReconstruction, state: Mapping[str, Tensor]) -> 
     queries = torch.stack([entries.pop(name.format(layer)) for layer in layers])
     names = {old.format(layer): new.format(layer) for layer in layers for old, new in _OFFICIAL_LAYERS.items()}
     parts = {"official": entries, "learned": {"queries": queries}}
-    load_renamed(decoder, parts, _OFFICIAL | names, unused=["official.backbone."])
+    load_renamed(decoder, parts, _OFFICIAL | names)
 
 
 def make_method(options: MethodOptions) -> TrainedMethod:
     """UniAD as the runner uses it."""
     settings = settings_for(PRESETS, options)
-    return TrainedMethod("uniad", lambda: build_uniad(settings, options.backbone_weights), settings, options)
+    return TrainedMethod(
+        "uniad", lambda: build_uniad(settings, options.backbone_weights, not options.checkpoint), settings, options
+    )

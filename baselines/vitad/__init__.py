@@ -38,6 +38,8 @@ METHOD = MethodFacts(
     presets=partial(resolve_name, "baselines.vitad.settings:PRESETS"),
     build=partial(call, "baselines.vitad.model:make_method"),
     model=partial(call, "baselines.vitad.model:build_vitad", pretrained=False),
+    official=partial(call, "baselines.vitad.model:load_official"),
+    official_file="ADer's net.pth or ckpt.pth, with --preset paper",
 )
 
 

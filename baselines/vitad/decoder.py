@@ -1,10 +1,14 @@
 """The decoder: the blocks of a plain ViT, from scratch."""
 
 from collections.abc import Sequence
+from functools import partial
+from typing import Any
 
 import torch
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+
+_Norm: Any = partial(nn.LayerNorm, eps=1e-6)  # as timm's ViT has it
 
 
 class ViTDecoder(nn.Module):
@@ -26,7 +30,7 @@ class ViTDecoder(nn.Module):
         self.shapes = [(own, *grid) for own in reversed(level_channels)]
         self.every = n_layers // len(level_channels)
         self.position = nn.Parameter(torch.empty(1, grid[0] * grid[1], channels))
-        self.blocks = nn.ModuleList(Block(channels, n_heads, qkv_bias=True) for _ in range(n_layers))
+        self.blocks = nn.ModuleList(Block(channels, n_heads, qkv_bias=True, norm_layer=_Norm) for _ in range(n_layers))
         self.heads = nn.ModuleList(
             nn.Identity() if own == channels else nn.Linear(channels, own) for own in reversed(level_channels)
         )

@@ -1,6 +1,6 @@
 """ViTAD, written from the paper and from facts of the authors' release (ADer, commit 902937a); no code is taken."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,18 @@ from torch.nn import functional
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.backbone import Backbone, is_plain
+from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
+from aseg_bench.training.official import state_in
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import settings_for
 from baselines.vitad.decoder import ViTDecoder
 from baselines.vitad.fuser import Fuser
 from baselines.vitad.settings import PRESETS, ViTADSettings
+
+_OFFICIAL = {"net_fusion.fc.": "fuser.", "net_s.pos_embed": "decoder.position", "net_s.": "decoder."}
+_UNUSED = ("cls_token", "patch_embed.", "norm.", "fc_norm.", "head.")  # of the whole ViTs that their two networks are
 
 
 class ViTAD(nn.Module):
@@ -119,7 +124,28 @@ def build_vitad(settings: ViTADSettings, weights: Path | None = None, pretrained
     return FeatureReconstruction(backbone, FeatureScaler(backbone.channels), decoder)
 
 
+def load_official(model: FeatureReconstruction, content: Mapping[str, Any]) -> None:
+    """Load ADer's ``net.pth``, or the ``net`` of its ``ckpt.pth``: encoder, fuser and decoder.
+
+    Args:
+        model: of the preset ``paper``; gets the weights.
+        content: of the file.
+
+    Raises:
+        InputError: an entry has no place here, has another shape, or is missing.
+    """
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, values in state_in(content, "net").items():
+        part, _, entry = name.partition(".")
+        parts.setdefault(part, {})[entry] = values
+    encoder = {"net_t": parts.pop("net_t", {})}
+    load_renamed(model.backbone.network, encoder, {"net_t.": "model."}, [f"net_t.{name}" for name in _UNUSED[2:]])
+    load_renamed(model.decoder, parts, _OFFICIAL, [f"net_s.{name}" for name in _UNUSED])
+
+
 def make_method(options: MethodOptions) -> TrainedMethod:
     """ViTAD as the runner uses it."""
     settings = settings_for(PRESETS, options)
-    return TrainedMethod("vitad", lambda: build_vitad(settings, options.backbone_weights), settings, options)
+    return TrainedMethod(
+        "vitad", lambda: build_vitad(settings, options.backbone_weights, not options.checkpoint), settings, options
+    )

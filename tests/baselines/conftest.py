@@ -14,6 +14,18 @@ from aseg_bench.training.log import LOG
 TINY = "test_efficientnet"
 
 
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """Six pictures of noise of two categories, none of them square."""
+    folder, random = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
+    found = []
+    for index in range(6):
+        path = folder / f"{index}.png"
+        Image.fromarray(random.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(path)
+        found.append(Sample("toy", "nut" if index % 2 else "bolt", "train", "good", path.stem, path))
+    return found
+
+
 @pytest.fixture
 def fit_tiny(tmp_path):
     """Trains a method of ``make_method`` on six images of two categories; gives it, its log, and maps of two images."""

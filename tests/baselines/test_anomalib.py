@@ -20,7 +20,6 @@ from PIL import Image
 
 from aseg_bench.errors import InputError, MissingWeightsError, TrainingError
 from aseg_bench.methods import CUT_SHORT, MethodOptions
-from aseg_bench.records import Sample
 from baselines.anomalib import METHOD, models
 from tests.conftest import run_on
 
@@ -59,18 +58,6 @@ def fitted(name, samples, **options):
     method = make(name, **options)
     method.fit(samples)
     return method
-
-
-@pytest.fixture(scope="module")
-def samples(tmp_path_factory):
-    """Six pictures of noise of two categories, none of them square."""
-    folder, random = tmp_path_factory.mktemp("noise"), np.random.default_rng(0)
-    found = []
-    for index in range(6):
-        path = folder / f"{index}.png"
-        Image.fromarray(random.integers(0, 255, (40, 50, 3), dtype=np.uint8)).save(path)
-        found.append(Sample("toy", "nut" if index % 2 else "bolt", "train", "good", path.stem, path))
-    return found
 
 
 @pytest.fixture
@@ -177,7 +164,8 @@ def test_one_seed_gives_the_same_maps_and_leaves_others_draws_alone(name, sample
 def test_a_finished_training_is_taken_and_no_other(name, samples, tmp_path):
     trained = fitted(name, samples, folder=tmp_path)
     again = fitted(name, samples, folder=tmp_path)
-    assert np.array_equal(maps_of(trained, samples), maps_of(again, samples))
+    # weights that were read lie elsewhere in memory, which may change the last bit
+    np.testing.assert_allclose(maps_of(trained, samples), maps_of(again, samples), rtol=1e-6)
     assert again.about["training"] == trained.about["training"]
     with pytest.raises(TrainingError, match=r"was trained with batch_size 4, not 3; give --overwrite"):
         fitted(name, samples, folder=tmp_path, own={"batch_size": "3"})
@@ -299,6 +287,7 @@ def test_what_a_model_cannot_take_is_told_before_the_training(name, changes, sai
     [
         ({"n_devices": 2}, "trains in one process"),
         ({"tensorboard": True}, "writes no TensorBoard files"),
+        ({"checkpoint": Path("x.ckpt")}, "takes no checkpoint"),
         ({"device": "cudda"}, "there is no device cudda"),
         ({"preset": "big"}, "no preset big; known: cpu, quick, paper"),
     ],

@@ -380,6 +380,15 @@ def test_official_weights_load_whole_and_are_refused_where_they_do_not_fit(paper
     paper.load_state_dict(before)
 
 
+def test_an_official_file_brings_the_teacher_so_no_other_weights_are_needed(tmp_path):
+    state = official()
+    torch.save(state, tmp_path / "DeSTSeg_MVTec_5000_bottle.pckl")
+    options = MethodOptions(device="cpu", preset="paper", checkpoint=tmp_path / "DeSTSeg_MVTec_5000_bottle.pckl")
+    model = make_method(options).model
+    assert torch.equal(model.backbone.network.conv1.weight, state["teacher_net.encoder.conv1.weight"])
+    (tmp_path / "DeSTSeg_MVTec_5000_bottle.pckl").unlink()
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [

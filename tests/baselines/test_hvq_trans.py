@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
@@ -11,9 +12,10 @@ from aseg_bench.training.checkpoints import CHECKPOINT
 from aseg_bench.training.trained import TrainedModel
 from baselines.hvq_trans.codebooks import Codebooks
 from baselines.hvq_trans.experts import Experts
-from baselines.hvq_trans.model import HVQTrans, build_hvq_trans, make_method
+from baselines.hvq_trans.model import HVQTrans, build_hvq_trans, load_official, make_method
 from baselines.hvq_trans.settings import PRESETS
 from baselines.hvq_trans.transformer import Layer
+from tests.baselines.first_port import first_port
 
 CHANNELS, GRID = (4, 6, 8, 10), (3, 4)
 SETTINGS = replace(PRESETS["cpu"], channels=8, n_heads=2, ffn_channels=16, n_codes=5)
@@ -222,3 +224,110 @@ def test_a_checkpoint_keeps_the_categories_and_pictures_of_unknown_category_are_
 def test_settings_that_do_not_fit_are_refused(settings, text):
     with pytest.raises(InputError, match=text):
         make_method(MethodOptions(settings=settings))
+
+
+class Quantize(nn.Module):
+    """A codebook by the authors' names: codes are columns."""
+
+    def __init__(self, channels, n_codes):
+        super().__init__()
+        self.register_buffer("embed", torch.randn(channels, n_codes))
+        self.register_buffer("cluster_size", torch.rand(n_codes))
+        self.register_buffer("embed_avg", torch.randn(channels, n_codes))
+
+    def forward(self, vectors):
+        return self.embed[:, torch.cdist(vectors, self.embed.T).argmin(1)].T
+
+
+class Official(nn.Module):
+    """The modules of the authors' network by their names, for the 15 categories of MVTec-AD, one image at a time."""
+
+    def __init__(self, n_features, width, hidden, n_layers, n_codes, grid):
+        super().__init__()
+        sizes = {"nhead": 2, "dim_feedforward": hidden, "dropout": 0.0}
+        self.quantize_conv_t = nn.Conv2d(n_features, width, 1)
+        for number in range(1, n_layers + 2):
+            own = width if number == n_layers + 1 else 2 * width
+            self.add_module(f"quantize_list_{number}", nn.ModuleList(Quantize(own, n_codes) for _ in range(15)))
+        layers = (nn.TransformerEncoderLayer(width, **sizes) for _ in range(n_layers))
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(layers)})
+        layers = (nn.TransformerDecoderLayer(2 * width, **sizes) for _ in range(n_layers))
+        self.decoder = nn.ModuleDict({"layers": nn.ModuleList(layers), "norm": nn.LayerNorm(2 * width)})
+        self.pos_embed = nn.ModuleDict(
+            {name: nn.Embedding(side, width // 2) for name, side in zip(("row_embed", "col_embed"), grid, strict=True)}
+        )
+        self.input_proj = nn.Linear(n_features, width)  # never used
+        self.output_proj_list = nn.ModuleList(nn.Linear(2 * width, n_features) for _ in range(15))
+
+    def forward(self, features, label):
+        """Features (C, rows, columns) rebuilt as tokens (N, C)."""
+        rows, columns = self.pos_embed["row_embed"].weight, self.pos_embed["col_embed"].weight
+        place = torch.stack([torch.cat([column, row]) for row in rows for column in columns])
+
+        def fed(layer, values, norm):
+            return norm(values + layer.linear2(layer.linear1(values).relu()))
+
+        outputs = [self.quantize_conv_t(features[None])[0].flatten(1).T]
+        for layer in self.encoder["layers"]:
+            tokens = outputs[-1]
+            found = layer.self_attn(tokens + place, tokens + place, tokens)[0]
+            outputs.append(fed(layer, layer.norm1(tokens + found), layer.norm2))
+        books = [getattr(self, f"quantize_list_{number}")[label] for number in range(1, len(outputs) + 1)]
+        top, place = books[-1](outputs[-1]), torch.cat([place, place], dim=1)
+        lower = zip(reversed(books[:-1]), reversed(outputs[:-1]), strict=True)
+        memories = [book(torch.cat([output, top], dim=1)) for book, output in lower]
+        tokens = memories[0]
+        for layer, memory in zip(self.decoder["layers"], memories, strict=True):
+            tokens = layer.norm1(tokens + layer.self_attn(tokens + place, tokens + place, tokens)[0])
+            tokens = layer.norm2(tokens + layer.multihead_attn(tokens + place, memory + place, memory)[0])
+            tokens = fed(layer, tokens, layer.norm3)
+        return self.output_proj_list[label](self.decoder["norm"](tokens))
+
+
+def official_model():
+    settings = replace(SETTINGS, backbone="tf_efficientnet_b0", image_size="64x96", n_layers=3, feature_scaling="none")
+    return build_hvq_trans(settings, pretrained=False).eval()
+
+
+@pytest.fixture(scope="module")
+def official():
+    torch.manual_seed(0)
+    network = Official(16 + 24 + 40 + 112, 8, 16, 3, 5, (4, 6)).eval()
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    state = network.state_dict() | {f"enc.{name}": values for name, values in first_port(1, 1).items()}
+    return network, {f"module.{name}": values for name, values in state.items()}
+
+
+def test_an_official_checkpoint_loads_whole_and_reconstructs_as_the_authors_layers_do(official):
+    network, state = official
+    model = official_model()
+    load_official(model, {"state_dict": state, "epoch": 1})
+    assert torch.equal(model.backbone.network.bn1.running_mean, state["module.enc._bn0.running_mean"])
+    assert model.decoder.categories[0:15:7] == ["bottle", "metal_nut", "zipper"]
+    features = [torch.randn(2, c, 64 // s, 96 // s) for c, s in zip((16, 24, 40, 112), (2, 4, 8, 16), strict=True)]
+    with torch.inference_mode():
+        target, found, _ = model.decoder(features, torch.tensor([7, 14]))
+        for image, label in enumerate((7, 14)):
+            expected = network(target[image].T.reshape(-1, 4, 6), label)
+            torch.testing.assert_close(found[image], expected, rtol=1e-4, atol=1e-5)
+    again = official_model()
+    again.load_state_dict(model.state_dict())
+    assert torch.equal(again.decoder.deepest.sums, model.decoder.deepest.sums)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "said"),
+    [
+        ("module.quantize_list_2.14.embed", None, "quantize_list_2.0.embed and those of the other categories"),
+        ("module.quantize_list_4.0.embed", torch.zeros(16, 5), "quantize_list_4.0.embed and those of the other"),
+        ("module.quantize_list_5.0.embed", torch.zeros(8, 5), "quantize_list_5.0.embed has no place"),
+        ("module.output_proj_list.15.weight", torch.zeros(1), "experts for 16 categories, and not for the 15"),
+        ("module.decoder.layers.2.norm3.bias", None, "decode.2.norms.2.bias is missing"),
+        ("module.enc._conv_stem.weight", None, "conv_stem.weight is missing"),
+    ],
+)
+def test_an_official_checkpoint_that_does_not_fit_is_refused_by_entry(official, name, entry, said):
+    state = {**official[1], name: entry}
+    with pytest.raises(InputError, match=said):
+        load_official(official_model(), {key: values for key, values in state.items() if values is not None})

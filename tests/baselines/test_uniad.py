@@ -3,15 +3,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+import timm
 import torch
 from PIL import Image
 from torch import nn
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
+from aseg_bench.training.backbone import of_first_port
 from aseg_bench.training.checkpoints import TrainingJob, TrainingState, write_checkpoint
 from baselines.uniad.model import UniADDecoder, build_uniad, load_official
 from baselines.uniad.settings import PRESETS, UniADSettings
+from tests.baselines.first_port import first_port
 
 CHANNELS = (4, 6)
 SETTINGS = UniADSettings(channels=16, n_layers=2, n_heads=2, ffn_channels=16, neighbour_size=1)
@@ -174,17 +177,28 @@ class Official(nn.Module):
         return self.output_proj(self.transformer["decoder"]["norm"](last))
 
 
+def test_the_first_port_of_efficientnet_has_a_place_for_every_entry_in_timms():
+    with torch.device("meta"):
+        timms = timm.create_model("tf_efficientnet_b4").state_dict()
+    found = of_first_port("tf_efficientnet_b4", first_port(1.4, 1.8, "meta"))
+    assert {name: values.shape for name, values in found.items()} == {name: own.shape for name, own in timms.items()}
+    with pytest.raises(InputError, match="resnet18 is not one"):
+        of_first_port("resnet18", first_port(1, 1, "meta"))
+
+
 def test_an_official_checkpoint_loads_whole_and_reconstructs_as_the_authors_layers_do():
     torch.manual_seed(0)
-    settings = replace(SETTINGS, backbone="test_efficientnet", image_size="64x96")
+    settings = replace(SETTINGS, backbone="tf_efficientnet_b0", image_size="64x96")
     model = build_uniad(settings, pretrained=False).eval()
     n_features = sum(model.backbone.channels)
     official = Official(n_features, 16, 16, 2, (4, 6)).eval()
     for parameter in official.parameters():
         nn.init.normal_(parameter, std=0.3)
     state = {f"module.reconstruction.{name}": values for name, values in official.state_dict().items()}
-    state["module.backbone._conv_stem.weight"] = torch.zeros(3)
-    load_official(model, state)
+    backbone = first_port(1, 1)
+    state |= {f"module.backbone.{name}": values for name, values in backbone.items()}
+    load_official(model, {"epoch": 1, "state_dict": state})
+    assert torch.equal(model.backbone.network.blocks[1][1].se.conv_expand.bias, backbone["_blocks.2._se_expand.bias"])
     sizes = [(side[0] // stride, side[1] // stride) for side, stride in zip([(64, 96)] * 4, (2, 4, 8, 16), strict=True)]
     features = [torch.randn(2, c, *size) for c, size in zip(model.backbone.channels, sizes, strict=True)]
     with torch.inference_mode():
@@ -194,6 +208,8 @@ def test_an_official_checkpoint_loads_whole_and_reconstructs_as_the_authors_laye
         (lambda entries: entries.pop("module.reconstruction.input_proj.bias"), "project.bias is missing"),
         (lambda entries: entries.update({"module.neck.a": torch.zeros(1)}), "official.neck.a has no place"),
         (lambda entries: entries.pop(next(n for n in entries if "learned_embed" in n)), "the official weights lack"),
+        (lambda entries: entries.pop("module.backbone._blocks.3._bn1.running_var"), "bn2.running_var is missing"),
+        (lambda entries: entries.update({"module.backbone._x": torch.zeros(1)}), "no place for _x"),
     ):
         changed = dict(state)
         change(changed)

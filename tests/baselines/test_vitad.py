@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import timm
 import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
 from torch.nn import functional
 
 from aseg_bench.errors import InputError, MissingWeightsError
@@ -11,7 +13,7 @@ from aseg_bench.methods import MethodOptions
 from aseg_bench.training import backbone as backbones
 from baselines.vitad.decoder import ViTDecoder
 from baselines.vitad.fuser import Fuser
-from baselines.vitad.model import ViTAD, build_vitad, make_method
+from baselines.vitad.model import ViTAD, build_vitad, load_official, make_method
 from baselines.vitad.settings import PRESETS
 
 GRID, CHANNELS = (3, 4), (8, 8, 8, 8)
@@ -167,3 +169,59 @@ def test_without_weights_the_paper_preset_says_what_is_missing_before_a_training
     monkeypatch.setattr(backbones.timm, "create_model", offline)
     with pytest.raises(MissingWeightsError, match=r"vit_small_patch16_224\.dino.*--backbone-weights FILE"):
         make_method(MethodOptions(preset="paper", device="cpu"))
+
+
+class Official(nn.Module):
+    """ADer's networks are whole ViTs of timm, the second with other positions; each has parts that it never uses."""
+
+    def __init__(self):
+        super().__init__()
+        sizes = {"img_size": 64, "patch_size": 16, "embed_dim": 384, "num_heads": 6}
+        self.net_t, self.net_s = VisionTransformer(depth=12, **sizes), VisionTransformer(depth=9, **sizes)
+        self.net_s.pos_embed = nn.Parameter(0.1 * torch.randn(1, 16, 384))
+        self.net_fusion = nn.ModuleDict({"fc": nn.Linear(384, 384)})
+
+    def forward(self, images):
+        """Features of encoder and decoder, (B, N, C) per level."""
+        tokens, encoded, decoded = self.net_t._pos_embed(self.net_t.patch_embed(images)), [], []
+        for number, block in enumerate(self.net_t.blocks, start=1):
+            tokens = block(tokens)
+            encoded += [tokens[:, 1:]] if number in (3, 6, 9, 12) else []
+        tokens = self.net_fusion["fc"](encoded.pop()) + self.net_s.pos_embed
+        for number, block in enumerate(self.net_s.blocks, start=1):
+            tokens = block(tokens)
+            decoded += [tokens] if number in (3, 6, 9) else []
+        return encoded, decoded[::-1]
+
+
+@pytest.fixture(scope="module")
+def official():
+    torch.manual_seed(0)
+    return Official().eval()
+
+
+def test_an_official_checkpoint_loads_whole_and_gives_the_features_of_its_networks(official):
+    model = build_vitad(replace(PRESETS["paper"], image_size=64), pretrained=False).eval()
+    load_official(model, {"net": official.state_dict(), "epoch": 100})
+    images = torch.rand(2, 3, 64, 64) * 255
+    with torch.inference_mode():
+        expected = zip(*official(model.backbone.normalised(images)), strict=True)
+        for ours, theirs in zip(model.decoder(model.backbone(images)), expected, strict=True):
+            for own, its in zip(ours, theirs, strict=True):
+                torch.testing.assert_close(own.flatten(2).transpose(1, 2), its, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "said"),
+    [
+        ("net_t.pos_embed", torch.zeros(1, 257, 384), r"model.pos_embed is \[1, 257, 384\], not \[1, 17, 384\]"),
+        ("net_t.dist_token", torch.zeros(1, 1, 384), "model.dist_token has no place"),
+        ("net_s.blocks.8.mlp.fc2.bias", None, "decoder.blocks.8.mlp.fc2.bias is missing"),
+        ("net_q.weight", torch.zeros(1), "net_q.weight has no place"),
+    ],
+)
+def test_an_official_checkpoint_that_does_not_fit_is_refused_by_entry(official, name, entry, said):
+    model = build_vitad(replace(PRESETS["paper"], image_size=64), pretrained=False)
+    state = {**official.state_dict(), name: entry}
+    with pytest.raises(InputError, match=said):
+        load_official(model, {key: values for key, values in state.items() if values is not None})
