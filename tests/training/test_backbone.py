@@ -192,8 +192,8 @@ def test_unreachable_weights_name_every_way_to_get_them(monkeypatch):
 
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(MissingWeightsError) as caught:
-        load_weights("tf_efficientnet_b4")
-    file = r"https://huggingface\.co/timm/tf_efficientnet_b4\.\w+/resolve/main/model\.safetensors \(78 MB\) elsewhere"
+        load_weights("tf_efficientnet_b4.aa_in1k")
+    file = r"https://huggingface\.co/timm/tf_efficientnet_b4\.aa_in1k/resolve/main/model\.safetensors \(78 MB\) elsewhere"
     for way in (r"--backbone tf_efficientnet_lite0", r"run once with a network", r"--backbone-weights FILE", file):
         assert re.search(way, str(caught.value))
 
@@ -218,7 +218,7 @@ def test_a_proxy_that_lets_nothing_through_is_asked_once(monkeypatch):
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
         started = time.monotonic()
         with pytest.raises(MissingWeightsError, match="the hub gives none"):
-            load_weights("tf_efficientnet_b4")
+            load_weights("tf_efficientnet_b4.aa_in1k")
         server.shutdown()
     assert len(asked) == 1
     assert time.monotonic() - started < 5
@@ -263,6 +263,6 @@ def test_the_hub_is_asked_offline_where_it_cannot_be_reached(monkeypatch):
     for there in (False, True):
         monkeypatch.setattr("aseg_bench.training.backbone._hub_answers", lambda _, there=there: there)
         with pytest.raises(MissingWeightsError):
-            load_weights("tf_efficientnet_b4")
+            load_weights("tf_efficientnet_b4.aa_in1k")
     assert asked == [True, False]
     assert not constants.is_offline_mode()
