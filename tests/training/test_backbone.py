@@ -193,7 +193,7 @@ def test_unreachable_weights_name_every_way_to_get_them(monkeypatch):
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(MissingWeightsError) as caught:
         load_weights("tf_efficientnet_b4.aa_in1k")
-    file = r"https://huggingface\.co/timm/tf_efficientnet_b4\.aa_in1k/resolve/main/model\.safetensors \(78 MB\) elsewhere"
+    file = r"https://huggingface\.co/timm/tf_efficientnet_b4\.aa_in1k/resolve/main/model\.safetensors \(78 MB\)"
     for way in (r"--backbone tf_efficientnet_lite0", r"run once with a network", r"--backbone-weights FILE", file):
         assert re.search(way, str(caught.value))
 
