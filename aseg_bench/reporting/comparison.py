@@ -129,21 +129,23 @@ def comparison_csv(comparison: Comparison) -> str:
 def _intervals(
     key: str, comparison: Comparison, metric: str, places: Mapping[Place, str], names: Mapping[str, str]
 ) -> Table:
-    """Values with intervals; a superscript names the methods that a value beats significantly.
+    """Values with intervals; a letter at a value stands for a method that lies significantly below it.
 
     Methods stand down and data sets across, or categories down and methods across.
     """
     numbers = {place: comparison.numbers[place].get(metric, {}) for place in places}
-    letters = {name: ascii_lowercase[index % 26] * (1 + index // 26) for index, name in enumerate(names)}
-    beaten = {place: _beaten(comparison.ranked(place, metric), letters) for place in places}
+    beaten = {place: _beaten(comparison.ranked(place, metric)) for place in places}
+    below = [name for name in names if any(name in found for by in beaten.values() for found in by.values())]
+    letters = {name: ascii_lowercase[index % 26] * (1 + index // 26) for index, name in enumerate(below)}
 
     def cell(name: str, place: Place) -> Cell:
         number = numbers[place].get(name)
         if number is None:
             return Cell(DASH)
-        return Cell(_percent(number.estimate), notes=beaten[place].get(name, ""), aside=_range(number))
+        notes = ",".join(sorted(letters[other] for other in beaten[place].get(name, ())))
+        return Cell(_percent(number.estimate), notes=notes, aside=_range(number))
 
-    heads = [Cell(label, notes=letters[name] if len(names) > 1 else "") for name, label in names.items()]
+    heads = [Cell(label) for label in names.values()]
     if all(category == MEAN for _, category in places):
         header = [Cell("Method"), *(Cell(label) for label in places.values())]
         rows = [[head, *(cell(name, place) for place in places)] for head, name in zip(heads, names, strict=True)]
@@ -156,15 +158,16 @@ def _intervals(
         "of images, normal and anomalous ones apart. The grid of thresholds moves these by at most "
         f"{100 * error:.2f} points (root mean square)."
     )
-    beats = {letter: f"significantly better than {names[name]} (paired, Holm)" for name, letter in letters.items()}
+    notes = {
+        letter: f"above {names[name]} on the same images, p < {1 - LEVEL:.2f} (paired, Holm)"
+        for name, letter in letters.items()
+    }
     left_out = "; ".join(f"{category}: {reason}" for (_, category), reason in comparison.skipped.items())
     too_few = "; ".join(
         f"{category}: {n} anomalous image(s), so its interval may be too narrow"
         for (_, category), n in comparison.few.items()
     )
-    notes = (beats if len(names) > 1 else {}) | {
-        key: text for key, text in {"left out": left_out, "caution": too_few}.items() if text
-    }
+    notes |= {key: text for key, text in {"left out": left_out, "caution": too_few}.items() if text}
     notes |= _not_ranked(comparison, metric, places, names)
     return Table(f"{key}_{metric}", caption, header, [("", rows)], notes)
 
@@ -265,14 +268,14 @@ def _paired(by_method: Mapping[str, Resampled]) -> list[tuple[str, str, Resample
     return [(*pair, p_holm) for pair, p_holm in zip(pairs, corrected, strict=True)]
 
 
-def _beaten(by_method: Mapping[str, Resampled], letters: Mapping[str, str]) -> dict[str, str]:
-    """Letters of the methods that each method beats significantly."""
+def _beaten(by_method: Mapping[str, Resampled]) -> dict[str, list[str]]:
+    """The methods that lie significantly below each method."""
     beaten: dict[str, list[str]] = {name: [] for name in by_method}
     for first, second, number, p_holm in _paired(by_method):
         if p_holm < 1 - LEVEL and number.estimate != 0:
             better, worse = (first, second) if number.estimate > 0 else (second, first)
-            beaten[better].append(letters[worse])
-    return {name: ",".join(found) for name, found in beaten.items()}
+            beaten[better].append(worse)
+    return beaten
 
 
 def _numbers(number: Resampled) -> tuple[float, float, float]:

@@ -40,15 +40,29 @@ def test_every_category_and_the_mean_have_intervals_and_differences(comparison: 
         assert float(row["low"]) <= float(row["estimate"]) <= float(row["high"])
 
 
-def test_the_better_method_beats_the_worse_significantly_and_is_marked(comparison: Comparison) -> None:
+def test_a_letter_at_a_value_stands_for_the_method_below_it_and_nowhere_else(comparison: Comparison) -> None:
     tables = {table.key: table for table in comparison_tables(comparison, {}, {"toys": "Toys"})}
     (_, (good, wicked)), *_ = tables["intervals_pixel_ap"].blocks
-    assert good[1].notes == "b"
+    assert good[1].notes == "a"
     assert wicked[1].notes == ""
-    assert tables["intervals_pixel_ap"].notes["b"] == f"significantly better than {WICKED} (paired, Holm)"
+    assert {cell.notes for cell in (good[0], wicked[0], *tables["intervals_pixel_ap"].header)} == {""}
+    assert tables["intervals_pixel_ap"].notes["a"] == f"above {WICKED} on the same images, p < 0.05 (paired, Holm)"
     (_, ((_, difference),)), *_ = tables["differences_pixel_ap"].blocks
     assert difference.text.startswith("+")
     assert difference.text.endswith("*")
+
+
+def test_without_a_significant_difference_there_is_no_letter_and_no_legend(comparison: Comparison) -> None:
+    alike = replace(
+        comparison,
+        numbers={
+            place: {metric: dict.fromkeys(found, found[WICKED]) for metric, found in by_metric.items()}
+            for place, by_metric in comparison.numbers.items()
+        },
+    )
+    tables = [table for table in comparison_tables(alike, {}, {}) if "intervals" in table.key]
+    assert {cell.notes for table in tables for _, rows in table.blocks for row in rows for cell in row} == {""}
+    assert [table.notes for table in tables] == [{}] * len(tables)
 
 
 def test_what_is_disqualified_takes_part_in_no_test_and_the_note_says_why(comparison: Comparison) -> None:
