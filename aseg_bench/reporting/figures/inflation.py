@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -23,6 +22,7 @@ PREVALENCES = (0.1, 0.01, 0.001)
 N_HIGHLIGHTED = 8  # methods with a colour of their own; the rest is grey
 HIGH = 0.97  # a pixel AUROC that reads like a solved problem
 _REPLICATES = 1000
+_BINS = 30
 _REPRINTED = "reprinted|quoted|collected"
 _SHOWN = (0.01, 0.9997)  # a pixel AUROC beyond is drawn at the end of the logit axis
 _TICKS = (0.02, 0.1, 0.5, 0.8, 0.9, 0.97, 0.99, 0.997, 0.999)
@@ -120,7 +120,11 @@ def agreement(points: pd.DataFrame, seed: int = 0) -> dict[str, float]:
 
 
 def inflation_figure(
-    points: pd.DataFrame, title: str, labels: Mapping[str, str], highlighted: Sequence[str] | None = None
+    points: pd.DataFrame,
+    title: str,
+    labels: Mapping[str, str],
+    highlighted: Sequence[str] | None = None,
+    found: Mapping[str, float] | None = None,
 ) -> Figure:
     """Pixel AUROC, on a logit axis that hides no point, against pixel AP; binormal curves, marginals, Kendall's tau.
 
@@ -129,11 +133,12 @@ def inflation_figure(
         title: what the points are from.
         labels: names of methods in print; a missing one prints as it is.
         highlighted: methods with a colour of their own; None takes the first eight.
+        found: how far the metrics agree, from ``agreement``; None finds it.
     """
     methods = list(dict.fromkeys(points["method"]))
     coloured = [name for name in (highlighted or methods) if name in methods][:N_HIGHLIGHTED]
     drawn = looks(coloured)
-    words = _words(agreement(points))
+    words = _words(agreement(points) if found is None else found)
     points = points.assign(**{X: points[X].clip(*_SHOWN)})
     rest = points[~points["method"].isin(coloured)]
     with style():
@@ -165,7 +170,9 @@ def inflation_figure(
         _draw_marginals(
             figure.add_subplot(grid[0, 0], sharex=axis), figure.add_subplot(grid[1, 1], sharey=axis), points
         )
-        figure.legend(handles=_handles(points, drawn, rest, labels), loc="outside lower center", ncols=3)
+        axis.legend(
+            handles=_handles(points, drawn, rest, labels), loc="best", fontsize=6, labelspacing=0.25, handlelength=1.4
+        )
         figure.suptitle(f"{printed(title, 60)}\n{words}", fontsize=8)
     return figure
 
@@ -235,9 +242,11 @@ def _draw_curves(axis: Axes, left: float, rate: float) -> None:
 
 
 def _draw_marginals(top: Axes, right: Axes, points: pd.DataFrame) -> None:
-    common = {"bins": 30, "color": GREY, "element": "step", "linewidth": 0.6}
-    sns.histplot(x=points[X], ax=top, **common)  # bins are even on the logit axis
-    sns.histplot(y=100 * points[Y], ax=right, **common)
+    common: dict[str, Any] = {"color": GREY, "alpha": 0.75, "histtype": "stepfilled"}
+    ends = logit(points[X].min()), logit(points[X].max())
+    edges = np.linspace(*(ends if ends[0] < ends[1] else (ends[0] - 0.1, ends[1] + 0.1)), _BINS + 1)
+    top.hist(points[X], bins=expit(edges).tolist(), **common)  # even on the logit axis
+    right.hist(100 * points[Y], bins=_BINS, orientation="horizontal", **common)
     top.tick_params(labelbottom=False)
     right.tick_params(labelleft=False)
     top.set(xlabel="", ylabel="points")

@@ -38,8 +38,10 @@ _SETTINGS = {
     "font.size": 8,
     "grid.alpha": 0.3,
     "grid.linewidth": 0.5,
+    "legend.borderpad": 0.3,
+    "legend.edgecolor": "none",
     "legend.fontsize": 7,
-    "legend.frameon": False,
+    "legend.framealpha": 0.8,  # what lies below a legend stays visible
     "lines.linewidth": 1.3,
     "pdf.fonttype": 42,
     "svg.hashsalt": "aseg-bench",
@@ -91,8 +93,9 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write a figure in all formats, the same bytes each time; returns the files. The layout is settled once."""
-    with style():
-        figure.draw_without_rendering()
+    if (layout := figure.get_layout_engine()) is not None:
+        with style():
+            layout.execute(figure)
     figure.set_layout_engine("none")
     paths = [folder / f"{name}.{ending}" for ending in formats]
     for path in paths:
