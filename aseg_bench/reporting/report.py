@@ -14,7 +14,7 @@ import pandas as pd
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, counted
 from aseg_bench.datasets import DATASETS, count_deviations, dataset_labels
-from aseg_bench.errors import InputError, near_matches
+from aseg_bench.errors import InputError, listed, near_matches
 from aseg_bench.files import make_folder, written_whole
 from aseg_bench.methods import MethodFacts, find_methods
 from aseg_bench.progress import working
@@ -174,7 +174,9 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
             shown.setdefault(place, []).extend(category)
         if len(runs) > 1 and found:
             new = dict.fromkeys(maps.case.method for category in found.values() for maps in category)
-            notes.append(Note(f"Figures of maps and the gallery show those of {run.folder.out} for {', '.join(new)}."))
+            notes.append(
+                Note(f"Gallery and figures of maps show {listed(list(new))} as of the run {run.folder.out.name}.")
+            )
     return list(shown.values()), notes
 
 
@@ -213,8 +215,8 @@ def _other_images(scores: Iterable[Score]) -> list[str]:
         if known and (deviations := count_deviations(DATASETS[key], by_category)):
             first = ", ".join(deviations[:_N_SHOWN])
             texts.append(
-                f"{DATASETS[key].label}: {len(deviations)} of {len(by_category)} categories do not have the published "
-                f"test images ({first}); published numbers are of other images."
+                f"{len(deviations)} of {len(by_category)} categories of {DATASETS[key].label} have other numbers of "
+                f"test images than were published ({first}), so compare with published numbers with care."
             )
     return texts
 
