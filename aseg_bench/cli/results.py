@@ -28,6 +28,7 @@ def report_command(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Accept several protocols or sets of images; tables only.")
     ] = False,
+    title: Annotated[str | None, typer.Option(help="Heading of the page; the data sets by default.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Print and write tables, diagnosis, figures and page of finished runs; or an ablation's tables, or the paper's."""
@@ -47,7 +48,9 @@ def report_command(
     elif ablations:
         made = ablation_report(ablations[0], wanted, out=out or ablations[0], formats=kinds)
     else:
-        made = report(runs or (), out=out, tables=wanted, formats=kinds, page=page, mixed=mixed, quiet=quiet)
+        made = report(
+            runs or (), out=out, tables=wanted, formats=kinds, page=page, mixed=mixed, title=title, quiet=quiet
+        )
     if not quiet:
         print_report(made.tables, made.findings, made.paths)
 

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import chain
@@ -24,7 +25,7 @@ from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, paper_tables
-from aseg_bench.reporting.writing import FORMATS, write_formats
+from aseg_bench.reporting.writing import FORMATS, without_places, write_formats
 from aseg_bench.runs.results import Results, check_together, findings_of, marked, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
 
@@ -64,6 +65,7 @@ def report(
     formats: Sequence[str] = tuple(FORMATS),
     page: bool = True,
     mixed: bool = False,
+    title: str | None = None,
     again: bool = True,
     quiet: bool = True,
 ) -> Report:
@@ -76,6 +78,7 @@ def report(
         formats: of the tables: entries of ``FORMATS``.
         page: draw figures and build ``report.html``, whose gallery shows the maps that are there.
         mixed: accept several protocols or sets of test images in one table; then without figures and page.
+        title: heading of the page; None names the data sets.
         again: write a report again that is there already, made of the same scores by this version of the toolkit.
         quiet: do not show that work is under way.
 
@@ -91,7 +94,7 @@ def report(
         raise InputError("several runs make one report; say where with --out FOLDER")
     place = out or read[0].folder.report
     make_folder(place)
-    key = _key(read, tables, formats, page, mixed)
+    key = _key(read, tables, formats, page, mixed, title)
     if not again and (there := _there(place, key)):
         texts = (place / FINDINGS).read_text(encoding="utf-8").splitlines() if place / FINDINGS in there else []
         return replace(_made(read, tables, mixed, None), findings=texts, paths=there)
@@ -104,7 +107,7 @@ def report(
         made = _made(read, tables, mixed, false_alarms(maps) if maps and len(read) == 1 else None)
         paths = write_report(place, made, formats)
         if page and not mixed:
-            paths += _write_page(place, read, made, maps, notes)
+            paths += _write_page(place, read, made, maps, notes, title)
         _remove_stale(place, paths, key)
     return replace(made, paths=paths)
 
@@ -115,6 +118,7 @@ def _write_page(
     made: Report,
     maps: Sequence[Sequence[ScoredMaps]],
     notes: Sequence[Note],
+    title: str | None,
 ) -> list[Path]:
     """Figures and page; returns what was written."""
     from aseg_bench.reporting.figures import write_figures  # they take a second to import, and not every report draws
@@ -129,7 +133,8 @@ def _write_page(
         if (log := run.folder.log_file(*key)).is_file()
     }
     scores = merged_scores([run.scores for run in runs])
-    conditions = {str(run.folder.out): run.folder.content for run in runs}
+    conditions = {f"run {i}, {run.folder.out.name}": run.folder.content for i, run in enumerate(runs, start=1)}
+    today, machines = date.today(), dict.fromkeys(run.folder.content.get("machine", "") for run in runs)
     results, odd = marked(merge_runs([run.scores for run in runs]), runs), findings_of(runs)
     figures = write_figures(
         out / "figures",
@@ -151,6 +156,8 @@ def _write_page(
         notes=[*notes, *(Note(text, "warning" if text in odd else "finding") for text in made.findings)],
         labels=labels,
         datasets=datasets,
+        title=title,
+        about=[f"{today.day} {today:%B %Y}", *filter(None, machines), f"aseg-bench {version('aseg-bench')}"],
     )
     gallery = [out / "gallery"] if maps else []
     return [*(path for figure in figures for path in figure.paths), *gallery, written]
@@ -264,7 +271,7 @@ def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS
     """
     paths = write_formats(out, made.tables, known_names(formats, list(FORMATS)))
     texts = {
-        FINDINGS: "".join(f"{text}\n" for text in made.findings),
+        FINDINGS: "".join(f"{without_places(text)}\n" for text in made.findings),
         "published.csv": published_csv(made.beside) if made.beside is not None and len(made.beside) else "",
     }
     for name, text in texts.items():
