@@ -40,5 +40,5 @@ def finish(results: "Results", *, page: bool, mixed: bool, quiet: bool) -> None:
     made = report([results], page=page, mixed=mixed, again=False, quiet=quiet)
     if not quiet:
         built = next((path for path in made.paths if path.name == "report.html"), results.folder.report)
-        of_the_paper = [table for table in made.tables if table.key in {"table1", "table2", "table3"}]
+        of_the_paper = [table for table in made.tables if table.key in {"table", "table1", "table2", "table3"}]
         print_report(of_the_paper, made.findings, [results.folder.scores_file, built])

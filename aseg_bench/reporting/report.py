@@ -24,7 +24,7 @@ from aseg_bench.reporting.beside import beside_published, published_csv, publish
 from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, paper_tables
+from aseg_bench.reporting.tables import PAPER_TABLES, Note, Table, category_tables, main_table, paper_tables
 from aseg_bench.reporting.writing import FORMATS, without_places, write_formats
 from aseg_bench.runs.results import Results, check_together, findings_of, marked, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
@@ -198,8 +198,12 @@ def _made(
     datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
     results = marked(merge_runs([run.scores for run in runs], mixed), runs)
     beside = beside_published(results, methods, datasets)
-    chosen = [*paper_tables(results, methods, datasets), *published_tables(beside, results, methods, datasets)]
-    chosen = [table for table in chosen if table.key.removeprefix("table")[0] in wanted]
+    numbers = [number for number in PAPER_TABLES if str(number) in wanted]
+    several = len({key.dataset for key in results}) > 1 or len(numbers) == 1
+    chosen = [] if several else main_table(results, methods, datasets, numbers)
+    others = [*(paper_tables(results, methods, datasets) if several else ())]
+    others += published_tables(beside, results, methods, datasets)
+    chosen += [table for table in others if table.key.removeprefix("table")[0] in wanted]
     if COST in wanted:
         chosen += filter(None, [cost_table(results, runs, methods, datasets)])
     if CATEGORIES in wanted:

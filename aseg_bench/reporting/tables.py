@@ -16,6 +16,11 @@ PAPER_TABLES = {1: "pixel_auroc", 2: "pixel_ap", 3: "dsc"}  # Ma et al. (WACV 20
 BESIDE = {"dsc": "pixel_f1_max"}  # the DSC's threshold is unstable: docs/metrics.md
 RANKED = tuple(PAPER_TABLES.values())  # metrics by which the diagnosis and the figures rank methods
 RATE = "anomaly_rate"
+MAIN = {  # what the main table of a single data set has of each of Tables 1-3
+    1: ("pixel_auroc",),
+    2: ("pixel_ap", "aupro_0.3"),
+    3: ("dsc", "pixel_f1_max"),
+}
 
 
 @dataclass(frozen=True)
@@ -137,6 +142,42 @@ def paper_tables(
         else:
             tables.append(_by_method(f"table{number}", caption, shown, columns))
     return tables
+
+
+def main_table(
+    results: Mapping[Key, Result],
+    methods: Mapping[str, MethodFacts],
+    datasets: Mapping[str, str],
+    numbers: Sequence[int],
+) -> list[Table]:
+    """Tables 1-3 of a single data set in one: methods by metrics, each the mean over its categories.
+
+    Args:
+        results: from ``merge_runs``, of one data set.
+        methods: facts of the methods by name; an unknown name prints as it is.
+        datasets: labels of the data sets by key; an unknown key prints as it is.
+        numbers: of the tables that are wanted.
+
+    Returns:
+        The table; nothing where none of its metrics was scored.
+    """
+    dataset = next(iter(results)).dataset
+    metrics = [each for number in numbers for each in MAIN[number]]
+    found = {metric: _entries(results, methods, metric, _dataset_of_mean) for metric in metrics}
+    shown = {metric: entries for metric, entries in found.items() if entries}
+    if not shown:
+        return []
+    label, n_categories = datasets.get(dataset, dataset), len({key.category for key in results} - {MEAN})
+    rate = _rates(results, _dataset_of_mean).get(dataset)
+    of = f"means over {n_categories} categories" if n_categories > 1 else "one category"
+    caption = f"{label}: {of}, in per cent."
+    if rate is not None:
+        caption += f" The Anomaly Rate (AR), the share of anomalous pixels, is {result_text(rate, RATE)} %."
+    return [_by_method("table", caption, shown, {dataset: label})]
+
+
+def _dataset_of_mean(key: Key) -> str | None:
+    return key.dataset if key.category == MEAN else None
 
 
 def category_tables(
@@ -335,9 +376,9 @@ def _by_place(
 
 
 def _by_method(key: str, caption: str, shown: Mapping[str, Sequence[Entry]], places: Mapping[str, str]) -> Table:
-    """Methods down, places across, at each place the metrics side by side; the first metric says which methods."""
+    """Methods down, places across, at each place the metrics side by side."""
     notes = Footnotes()
-    methods, *_ = shown.values()
+    methods = {entry.label: entry for found in shown.values() for entry in found}.values()
     header, columns = [Cell("Method")], []
     for place, label in places.items():
         for metric, found in shown.items():
