@@ -44,12 +44,14 @@ class Report:
         tables: in the order of print.
         findings: what is odd about scores and maps, and the diagnosis in words.
         beside: measured with published numbers, from ``beside_published``; None where nothing is measured.
+        bibtex: entries of the papers of the methods.
         paths: files and folders written.
     """
 
     tables: Sequence[Table]
     findings: Sequence[str] = ()
     beside: pd.DataFrame | None = None
+    bibtex: str = ""
     paths: Sequence[Path] = field(default=())
 
     def to_frame(self) -> pd.DataFrame:
@@ -212,7 +214,11 @@ def _made(
     findings = findings_of(runs)
     findings += [text for diagnosis in diagnoses for text in diagnosis.findings]
     findings += _other_images(chain.from_iterable(run.scores for run in runs))
-    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside)
+    names = dict.fromkeys(name.partition(":")[0] for run in runs for name in run.methods)  # or of its family
+    bibtex = "\n".join(
+        dict.fromkeys(methods[name].bibtex for name in names if name in methods and methods[name].bibtex)
+    )
+    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside, bibtex)
 
 
 def _other_images(scores: Iterable[Score]) -> list[str]:
@@ -276,6 +282,7 @@ def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS
     paths = write_formats(out, made.tables, known_names(formats, list(FORMATS)))
     texts = {
         FINDINGS: "".join(f"{without_places(text)}\n" for text in made.findings),
+        "references.bib": made.bibtex,
         "published.csv": published_csv(made.beside) if made.beside is not None and len(made.beside) else "",
     }
     for name, text in texts.items():

@@ -4,12 +4,13 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aseg_bench.reporting.figures import FORMATS
-from tests.conftest import Call, Installed
+from tests.conftest import Call, Installed, Point, facts_of
 
 
 @pytest.fixture
@@ -56,6 +57,16 @@ def test_nothing_of_an_older_report_stays_beside_a_new_one_and_nothing_else_is_t
     assert call("report", folder, "--quiet", "--no-page", "--format", "md").code == 0
     after = {path.name for path in (folder / "report").rglob("*") if path.is_file()}
     assert after == {"tables.md", "findings.txt", ".written", own.name, "inflation.csv", "inflation_summary.csv"}
+
+
+def test_the_papers_of_the_methods_lie_beside_the_tables_each_once(
+    run: Callable[..., Path], call: Call, monkeypatch: pytest.MonkeyPatch, installed: Installed
+) -> None:
+    folder = run("a")
+    both = [Point(name, name, partial(facts_of, name, bibtex="@misc{one,\n}\n")) for name in ("near", "far")]
+    monkeypatch.setattr(installed, "points", both)
+    assert call("report", folder, "--quiet", "--no-page").code == 0
+    assert (folder / "report" / "references.bib").read_text() == "@misc{one,\n}\n"
 
 
 def test_seeds_are_merged_into_mean_and_deviation(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
