@@ -101,6 +101,8 @@ def _draw_distributions(axis: Axes, maps: ScoredMaps) -> None:
     logarithmic = edges[0] > 0 and edges[-1] > _LOGARITHMIC_FROM * middle
     axis.set(xscale="log" if logarithmic else "linear", yscale="log", xlabel="score")
     axis.yaxis.set_major_locator(LogLocator(numticks=5))
+    for each in (axis.yaxis, axis.xaxis) if logarithmic else (axis.yaxis,):
+        each.set_major_formatter("{x:g}")
     axis.minorticks_off()
     for kind, colour, dashes, label in (
         (counts.normal, NORMAL, "-", "normal pixels"),

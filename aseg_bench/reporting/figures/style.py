@@ -57,6 +57,7 @@ _CANVASES: dict[str, tuple[type[Any], str]] = {  # and the key of what would dif
     "pdf": (FigureCanvasPdf, "CreationDate"),
 }
 FORMATS = tuple(_CANVASES)
+_PNG_LEVEL = 3  # of compression: less time than the default takes, and somewhat larger files
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMA
         with style(), written_whole(path) as temporary:
             kind, undated = _CANVASES[path.suffix[1:]]
             # savefig would draw everything twice, to settle a layout that is settled
-            getattr(kind(figure), f"print_{path.suffix[1:]}")(temporary, metadata={undated: None})
+            extra = {"pil_kwargs": {"compress_level": _PNG_LEVEL}} if path.suffix == ".png" else {}
+            getattr(kind(figure), f"print_{path.suffix[1:]}")(temporary, metadata={undated: None}, **extra)
     return paths
 
 
