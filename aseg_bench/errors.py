@@ -45,6 +45,11 @@ def first_few(names: Sequence[str], n: int = 5) -> str:
     return ", ".join(names[:n]) + (f" and {len(names) - n} more" if len(names) > n else "")
 
 
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: ``a, b and c``."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
 def how_to_install(module: str) -> str:
     """The command that brings a missing module: the extra of a checkout that has it, else its own package.
 

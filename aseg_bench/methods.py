@@ -99,6 +99,7 @@ class MethodFacts:
         summary: what it does, in one line.
         paper: address of the paper.
         licence: licence of the official code, or ``no licence file``.
+        bibtex: BibTeX entry of the paper; empty where there is none.
         protocol: preset in ``PROTOCOLS`` that restates the official evaluation, or None.
         reader: key of the reader for the official code's dumps, or None.
         published: the method's name in the published numbers, or None.
@@ -123,6 +124,7 @@ class MethodFacts:
     summary: str
     paper: str
     licence: str
+    bibtex: str = ""
     protocol: str | None = None
     reader: str | None = None
     published: str | None = None

@@ -2,6 +2,18 @@
 
 from aseg_bench.methods import MethodFacts
 
+_BIBTEX = """\
+@inproceedings{he2024diad,
+  title = {A Diffusion-Based Framework for Multi-Class Anomaly Detection},
+  author = {He, Haoyang and Zhang, Jiangning and Chen, Hongxu and Chen, Xuhai and Li, Zhishan and Chen, Xu and
+    Wang, Yabiao and Wang, Chengjie and Xie, Lei},
+  booktitle = {Proceedings of the AAAI Conference on Artificial Intelligence},
+  volume = {38},
+  pages = {8472--8480},
+  year = {2024},
+}
+"""
+
 METHOD = MethodFacts(
     name="diad",
     label="DiAD",
@@ -9,6 +21,7 @@ METHOD = MethodFacts(
     summary="a diffusion model, guided by what the image shows, rebuilds it without the anomaly",
     paper="https://arxiv.org/abs/2312.06607",
     licence="Apache-2.0",
+    bibtex=_BIBTEX,
     protocol="diad",
     reader="uniad",
     published="DiAD",

@@ -14,6 +14,15 @@ from aseg_bench.methods import MethodFacts
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import by_glob, find_stacks, holds_members
 
+_BIBTEX = r"""@inproceedings{zavrtanik2021draem,
+  title = {{DRAEM}: A Discriminatively Trained Reconstruction Embedding for Surface Anomaly Detection},
+  author = {Zavrtanik, Vitjan and Kristan, Matej and Sko{\v{c}}aj, Danijel},
+  booktitle = {Proceedings of the IEEE/CVF International Conference on Computer Vision (ICCV)},
+  pages = {8330--8339},
+  year = {2021},
+}
+"""
+
 METHOD = MethodFacts(
     name="draem",
     label="DRAEM",
@@ -21,6 +30,7 @@ METHOD = MethodFacts(
     summary="a reconstruction and the image, compared by a network trained on drawn anomalies",
     paper="https://arxiv.org/abs/2108.07610",
     licence="MIT",
+    bibtex=_BIBTEX,
     protocol="draem",
     reader="draem",
     published="DRAEM",

@@ -170,7 +170,10 @@ def _text(work: Path, scale: Scale, command: str, ablations: bool) -> str:
         *fewer, whole = _level_systems(work / "levels/seed0")
         strongest = max(fewer, key=System.score)
         compared += [
-            *((f"Table 4: with {more.label[2:]} better than the line before", more, less) for less, more in pairwise(lines)),
+            *(
+                (f"Table 4: with {more.label[2:]} better than the line before", more, less)
+                for less, more in pairwise(lines)
+            ),
             ("Table 4: the full model segments better than the plain transformer", lines[-1], lines[0]),
             (f"Table 5: all levels segment better than any fewer (the best: {strongest.label})", whole, strongest),
         ]

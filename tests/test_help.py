@@ -25,7 +25,7 @@ DEMO = f"run --methods uni_as --categories screw {ONE_STEP} --out demo"
 MAPS = "both/maps/uni_as/mvtec_ad"
 TRAINED, ONE_MAP = "demo/training/uni_as/demo/checkpoint.pt", "both/training/uniad/mvtec_ad/checkpoint.pt"
 WORKS = (
-    "report demo",
+    "report demo --title Ours",
     f"{BOTH} --resume --protocol unias --mixed --page",
     f"{BOTH} --no-page --quiet",
     "run --config both/config.yaml --dry-run",

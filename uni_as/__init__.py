@@ -7,6 +7,17 @@ from typing import Any
 
 from aseg_bench.methods import MethodFacts, call
 
+_BIBTEX = """\
+@inproceedings{ma2025unias,
+  title = {Towards Accurate Unified Anomaly Segmentation},
+  author = {Ma, Wenxin and Yao, Qingsong and Zhang, Xiang and Huang, Zhelong and Jiang, Zihang and Zhou, S.
+    Kevin},
+  booktitle = {Proceedings of the Winter Conference on Applications of Computer Vision (WACV)},
+  pages = {1342--1352},
+  year = {2025},
+}
+"""
+
 
 def _model(settings: Any) -> Any:
     from uni_as.model import build_uni_as
@@ -30,6 +41,7 @@ METHOD = MethodFacts(
     summary="multi-level reconstruction with transformers and a gated CNN, one model for all categories",
     paper="https://github.com/Mwxinnn/UniAS",
     licence="no licence file",
+    bibtex=_BIBTEX,
     protocol="unias",
     reader="uniad",
     published="UniAS",

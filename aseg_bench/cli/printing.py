@@ -47,7 +47,7 @@ def finish(
     made = report([results], page=page, mixed=mixed, again=False, quiet=quiet)
     if not quiet:
         built = next((path for path in made.paths if path.name == "report.html"), results.folder.report)
-        of_the_paper = [table for table in made.tables if table.key in {"table1", "table2", "table3"}]
+        of_the_paper = [table for table in made.tables if table.key in {"table", "table1", "table2", "table3"}]
         by_category = tables_of_methods(results, metrics, methods, mixed) if metrics or len(methods) == 1 else []
         is_alone = len({score.case.method for score in results.scores}) == 1
         print_report(

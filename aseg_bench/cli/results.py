@@ -34,6 +34,7 @@ def report_command(
     mixed: Annotated[
         bool, typer.Option("--mixed", help="Accept several protocols or sets of images; tables only.")
     ] = False,
+    title: Annotated[str | None, typer.Option(help="Heading of the page; the data sets by default.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Print and write tables, diagnosis, figures and page of finished runs; or an ablation's tables, or the paper's."""
@@ -57,7 +58,15 @@ def report_command(
     else:
         given = None if names is None else [name.strip() for name in names.split(",")]
         made = report(
-            runs or (), names=given, out=out, tables=wanted, formats=kinds, page=page, mixed=mixed, quiet=quiet
+            runs or (),
+            names=given,
+            out=out,
+            tables=wanted,
+            formats=kinds,
+            page=page,
+            mixed=mixed,
+            title=title,
+            quiet=quiet,
         )
     if not quiet:
         print_report(made.tables, made.findings, made.paths)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from aseg_bench.errors import listed
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN, Case
 from aseg_bench.reporting.tables import DASH, RANKED, RATE, Cell, Footnotes, Table, result_text, told_seeds
@@ -114,17 +115,21 @@ def _findings(label: str, rows: Sequence[_Row]) -> list[str]:
     findings = []
     rate = _value(rows[0].results[RATE])
     if rate is not None:
-        findings.append(f"{label}: {100 * rate:.2g} % of the pixels are anomalous.")
+        findings.append(f"On {label}, {100 * rate:.2g} % of the pixels are anomalous.")
     best = _leader(rows, "pixel_auroc")
     if best is not None:
         auroc, ap = (_value(best.results[metric]) for metric in RANKED[:2])
         if auroc is not None and ap is not None:
-            lift = f", {best.lift:.0f} times chance" if best.lift else ""
-            text = f"{best.label} leads in pixel AUROC with {100 * auroc:.2f} %; its pixel AP is {100 * ap:.2f} %{lift}"
-            alarms = (
-                "" if best.false_alarms is None else f"; it marks {best.false_alarms:,.0f} pixels of a normal image"
+            lift = f", {best.lift:.0f} times that of a guess" if best.lift else ""
+            first = "has the highest pixel AUROC," if len(_ranks(rows, "pixel_auroc")) > 1 else "has a pixel AUROC of"
+            findings.append(
+                f"On {label}, {best.label} {first} {100 * auroc:.2f} %; its pixel AP is {100 * ap:.2f} %{lift}."
             )
-            findings.append(f"{text}{alarms}.")
+            if best.false_alarms is not None:
+                findings.append(
+                    f"At the threshold of the DSC, {best.label} calls {best.false_alarms:,.0f} pixels of a normal "
+                    f"image of {label} anomalous, on average."
+                )
     findings += _rank_changes(label, rows)
     return findings
 
@@ -135,14 +140,14 @@ def _rank_changes(label: str, rows: Sequence[_Row]) -> list[str]:
     for metric, name in zip(RANKED[1:], ("pixel AP", "DSC"), strict=True):
         ranks = _ranks(rows, metric)
         moved = [
-            f"{rows[index].label} from {by_auroc[index]} to {rank}"
+            f"{rows[index].label} {'rises' if rank < by_auroc[index] else 'falls'} from {by_auroc[index]} to {rank}"
             for index, rank in ranks.items()
             if index in by_auroc and by_auroc[index] != rank
         ]
         if moved:
-            changes.append(f"{label}: from pixel AUROC to {name} the rank changes of {', '.join(moved)}.")
+            changes.append(f"In the ranks on {label} by {name} instead of pixel AUROC, {listed(moved)}.")
     if len(by_auroc) > 1 and all(_ranks(rows, metric) == by_auroc for metric in RANKED):
-        return [f"{label}: pixel AUROC, pixel AP and DSC rank the methods alike."]
+        return [f"On {label}, pixel AUROC, pixel AP and DSC put the methods in the same order."]
     return changes
 
 

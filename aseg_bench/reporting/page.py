@@ -1,12 +1,16 @@
 """The page: one folder that any browser opens without a server and without the network."""
 
 import json
+from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from importlib.resources import files
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from shutil import rmtree
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -15,14 +19,31 @@ from markupsafe import Markup
 from PIL import Image
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, codes, in_processes, small
+from aseg_bench.errors import listed
 from aseg_bench.files import written_whole
-from aseg_bench.records import MEAN
+from aseg_bench.metrics import METRICS
+from aseg_bench.records import MEAN, Case
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
-from aseg_bench.reporting.tables import Note, Table, heading, result_text, told_seeds
+from aseg_bench.reporting.tables import DASH, Note, Table, heading, result_text, told_seeds
+from aseg_bench.reporting.writing import without_places
 from aseg_bench.runs.scores import Key, Result
 
 _ON_SCREEN = 1.5  # times the size in print
+_SHORT = {  # words of a metric's label -> in the heading of a narrow column
+    "Pixel ": "p",
+    "Image best ": "i",
+    "Image ": "i",
+    "Anomaly Rate": "AR",
+    " (anomalous images)": " anom.",
+    "False-positive pixels": "FP pixels",
+    " (%)": "",
+}
+_BY_THRESHOLD = {  # what a number is of -> the threshold at which its images are shown
+    **dict.fromkeys(("dsc", "iou", "dsc_anomalous", "iou_anomalous", "dsc_pooled", "iou_pooled"), "-dsc"),
+    **dict.fromkeys(("precision", "recall", "fp_pixels"), "-dsc"),
+    **dict.fromkeys(("pixel_f1_max", "pixel_iou_max"), "-f1"),
+}
 _TRUTH_CODE = 255  # in the green channel of a map's picture
 
 
@@ -37,11 +58,13 @@ def write_page(
     notes: Sequence[Note] = (),
     labels: Mapping[str, str] | None = None,
     datasets: Mapping[str, str] | None = None,
-    title: str = "Anomaly segmentation benchmark",
+    title: str | None = None,
+    about: Sequence[str] = (),
 ) -> Path:
     """Write ``report.html`` and, beside it, ``gallery/`` with the pictures and pixel counts of every category.
 
-    Every text that a user chose is escaped; no file is named after one.
+    Every text that a user chose is escaped; no file is named after one. The page is fit to be published: it names no
+    folder of this machine and no command.
 
     Args:
         out: the folder; an older page in it is replaced.
@@ -53,7 +76,8 @@ def write_page(
         notes: what a reader should know first.
         labels: names of methods in print; a missing one prints as it is.
         datasets: names of data sets in print; a missing one prints as it is.
-        title: heading of the page.
+        title: heading of the page; None names the data sets.
+        about: what stands below it: date, machine.
 
     Returns:
         The page.
@@ -69,19 +93,26 @@ def write_page(
         loader=PackageLoader("aseg_bench.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     metrics = list(dict.fromkeys(key.metric for key in results))
+    numbers = {maps.case: f"#gallery-{i}-{n}" for i, some in enumerate(categories) for n, maps in enumerate(some)}
+    names = dict.fromkeys(datasets.get(key.dataset, key.dataset) for key in results)
+    style, script = _own("report.css"), _own("report.js")
     page = environment.get_template("report.html.j2").render(
-        title=title,
-        style=_own("report.css"),
-        script=_own("report.js"),
-        notes=notes,
+        title=title or f"Anomaly segmentation{' on ' if names else ''}{listed(list(names))}",
+        about=about,
+        style=style,
+        script=script,
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+        notes=[replace(note, text=without_places(note.text)) for note in notes],
         summary=Markup(html(table for table in tables if table.key.startswith("table"))),
         details=Markup(html(table for table in tables if not table.key.startswith("table"))),
-        score_heads=["Data set", "Category", "Method", *(heading(metric) for metric in metrics)],
+        score_heads=[("Category", "Category"), ("Method", "Method"), *((_short(one), heading(one)) for one in metrics)],
         seeds=told_seeds("", results.values()),
-        score_rows=_score_rows(results, metrics, labels, datasets),
+        score_rows=_score_rows(results, metrics, labels, datasets, numbers),
         figures=[_shown(figure, out, datasets) for figure in figures],
         galleries=[_place(category[0].case.dataset, category[0].case.category, datasets) for category in categories],
-        conditions=conditions,
+        worst=_worst(results, categories),
+        conditions=_published(conditions or {}),
     )
     with written_whole(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -92,30 +123,75 @@ def _own(name: str) -> Markup:
     return Markup(files("aseg_bench.reporting").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
+def _hash(text: str) -> str:
+    """What the content security policy calls a script or a style that may be used: this one and no other."""
+    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
+
+
+def _published(value: Any) -> Any:
+    """Conditions without commands and without the folders of this machine."""
+    if isinstance(value, Mapping):
+        return {without_places(str(key)): _published(one) for key, one in value.items() if key != "command"}
+    if isinstance(value, list | tuple):
+        return [_published(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    kinds = PurePosixPath(value), PureWindowsPath(value)
+    return next((f"…/{path.name}" for path in kinds if path.is_absolute()), without_places(value))
+
+
+def _short(metric: str) -> str:
+    text = heading(metric)
+    for words, short in _SHORT.items():
+        text = text.replace(words, short)
+    return text
+
+
+def _worst(results: Mapping[Key, Result], categories: Sequence[Sequence[ScoredMaps]]) -> int:
+    """The category on which the methods' mean pixel AP is the lowest, by its place in the gallery."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for key, result in results.items():
+        if key.metric == "pixel_ap" and result.value is not None:
+            found.setdefault((key.dataset, key.category), []).append(result.value)
+    shown = [(some[0].case.dataset, some[0].case.category) for some in categories]
+    return min(range(len(shown)), key=lambda i: fmean(found.get(shown[i], [2.0])), default=0)
+
+
 def _place(dataset: str, category: str, datasets: Mapping[str, str]) -> str:
     return " / ".join(filter(None, (datasets.get(dataset, dataset), category)))
 
 
 def _score_rows(
-    results: Mapping[Key, Result], metrics: Sequence[str], labels: Mapping[str, str], datasets: Mapping[str, str]
+    results: Mapping[Key, Result],
+    metrics: Sequence[str],
+    labels: Mapping[str, str],
+    datasets: Mapping[str, str],
+    galleries: Mapping[Case, str],
 ) -> list[dict[str, Any]]:
-    """A row per data set, category and method; an undefined score is a dash that says why."""
+    """A row per category and method; an undefined score is a dash that says why, another leads to its images."""
+    one_set = len({key.dataset for key in results}) == 1
     rows: dict[tuple[str, str, str], dict[str, Result]] = {}
     for key, result in results.items():
         rows.setdefault((key.dataset, key.category, key.method), {})[key.metric] = result
     return [
         {
-            "names": (datasets.get(dataset, dataset), category, labels.get(method, method)),
+            "names": (category if one_set else _place(dataset, category, datasets), labels.get(method, method)),
             "is_mean": category == MEAN,
-            "cells": [_cell(found.get(metric), metric) for metric in metrics],
+            "cells": [
+                _cell(found.get(metric), metric, galleries.get(Case(method, dataset, category), ""))
+                for metric in metrics
+            ],
         }
         for (dataset, category, method), found in rows.items()
     ]
 
 
-def _cell(result: Result | None, metric: str) -> dict[str, str]:
+def _cell(result: Result | None, metric: str, gallery: str) -> dict[str, str]:
     notes = ["not scored"] if result is None else [result.note, *result.marks]
-    return {"text": result_text(result, metric), "note": "; ".join(filter(None, notes))}
+    text, _, spread = result_text(result, metric).partition(" ± ")
+    of_data = metric in METRICS and METRICS[metric].level == "data"
+    link = "" if not gallery or of_data or text == DASH else gallery + _BY_THRESHOLD.get(metric, "")
+    return {"text": text, "spread": spread, "note": "; ".join(filter(None, notes)), "link": link}
 
 
 def _shown(figure: WrittenFigure, out: Path, datasets: Mapping[str, str]) -> dict[str, Any]:
@@ -174,4 +250,4 @@ def _write_pictures(folder: Path, category: Sequence[ScoredMaps], position: int)
         code = small(codes(maps.scores[position], maps.counts.levels))
         truth = _TRUTH_CODE * small(maps.masks[position]).astype(np.uint8)
         picture = np.stack([code, truth, np.zeros_like(code)], axis=-1)
-        Image.fromarray(picture).save(folder / f"{position}-{number}.webp", lossless=True, method=0, quality=50)
+        Image.fromarray(picture).save(folder / f"{position}-{number}.webp", lossless=True, method=0, quality=30)

@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import date
 from hashlib import sha256
 from importlib.metadata import version
 from itertools import chain
@@ -14,7 +15,7 @@ import pandas as pd
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, counted
 from aseg_bench.datasets import DATASETS, count_deviations, dataset_labels
-from aseg_bench.errors import InputError, near_matches
+from aseg_bench.errors import InputError, listed, near_matches
 from aseg_bench.files import make_folder, written_whole
 from aseg_bench.progress import working
 from aseg_bench.records import Case, Place, Score
@@ -22,8 +23,17 @@ from aseg_bench.reporting.beside import beside_published, published_csv, publish
 from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
-from aseg_bench.reporting.tables import MAIN, PAPER_TABLES, Note, Table, category_tables, method_tables, paper_tables
-from aseg_bench.reporting.writing import FORMATS, write_formats
+from aseg_bench.reporting.tables import (
+    MAIN,
+    PAPER_TABLES,
+    Note,
+    Table,
+    category_tables,
+    main_table,
+    method_tables,
+    paper_tables,
+)
+from aseg_bench.reporting.writing import FORMATS, without_places, write_formats
 from aseg_bench.runs.findings import findings_of, marked, shown_methods
 from aseg_bench.runs.results import Results, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
@@ -44,12 +54,14 @@ class Report:
         tables: in the order of print.
         findings: what is odd about scores and maps, and the diagnosis in words.
         beside: measured with published numbers, from ``beside_published``; None where nothing is measured.
+        bibtex: entries of the papers of the methods.
         paths: files and folders written.
     """
 
     tables: Sequence[Table]
     findings: Sequence[str] = ()
     beside: pd.DataFrame | None = None
+    bibtex: str = ""
     paths: Sequence[Path] = field(default=())
 
     def to_frame(self) -> pd.DataFrame:
@@ -66,6 +78,7 @@ def report(
     formats: Sequence[str] = tuple(FORMATS),
     page: bool = True,
     mixed: bool = False,
+    title: str | None = None,
     again: bool = True,
     quiet: bool = True,
 ) -> Report:
@@ -79,6 +92,7 @@ def report(
         formats: of the tables: entries of ``FORMATS``.
         page: draw figures and build ``report.html``, whose gallery shows the maps that are there.
         mixed: accept several protocols or sets of test images in one table; then without figures and page.
+        title: heading of the page; None names the data sets.
         again: write a report again that is there already, made of the same scores by this version of the toolkit.
         quiet: do not show that work is under way.
 
@@ -91,7 +105,7 @@ def report(
     make_folder(place)
     if page and mixed and (place / PAGE).is_file():
         warnings.warn(f"{place / PAGE} is removed: tables that mix protocols or images have no page", stacklevel=2)
-    key = _key(read, names, tables, formats, page, mixed)
+    key = _key(read, names, tables, formats, page, mixed, title)
     if not again and (there := _there(place, key)):
         texts = (place / FINDINGS).read_text(encoding="utf-8").splitlines() if place / FINDINGS in there else []
         return replace(_made(read, tables, mixed, None), findings=texts, paths=there)
@@ -104,7 +118,7 @@ def report(
         made = _made(read, tables, mixed, false_alarms(maps) if maps and len(read) == 1 else None)
         paths = write_report(place, made, formats)
         if page and not mixed:
-            paths += _write_page(place, read, made, maps, notes)
+            paths += _write_page(place, read, made, maps, notes, title)
         _remove_stale(place, paths, key)
     return replace(made, paths=paths)
 
@@ -115,6 +129,7 @@ def _write_page(
     made: Report,
     maps: Sequence[Sequence[ScoredMaps]],
     notes: Sequence[Note],
+    title: str | None,
 ) -> list[Path]:
     """Figures and page; returns what was written."""
     from aseg_bench.reporting.figures import write_figures  # they take a second to import, and not every report draws
@@ -129,7 +144,8 @@ def _write_page(
         if (log := run.folder.log_file(method, dataset)).is_file()
     }
     scores = merged_scores([run.scores for run in runs])
-    conditions = {str(run.folder.out): run.folder.content for run in runs}
+    conditions = {f"run {i}, {run.folder.out.name}": run.folder.content for i, run in enumerate(runs, start=1)}
+    today, machines = date.today(), dict.fromkeys(run.folder.content.get("machine", "") for run in runs)
     results, odd = marked(merge_runs([run.scores for run in runs]), runs), findings_of(runs)
     figures = write_figures(
         out / "figures",
@@ -155,6 +171,8 @@ def _write_page(
         notes=[*notes, *(Note(text, "warning" if text in odd else "finding") for text in made.findings)],
         labels=labels,
         datasets=datasets,
+        title=title,
+        about=[f"{today.day} {today:%B %Y}", *filter(None, machines), f"aseg-bench {version('aseg-bench')}"],
     )
     gallery = [out / "gallery"] if maps else []
     return [*(path for figure in figures for path in figure.paths), *gallery, written]
@@ -178,7 +196,9 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
             shown.setdefault(place, []).extend(category)
         if len(runs) > 1 and found:
             new = dict.fromkeys(maps.case.method for category in found.values() for maps in category)
-            notes.append(Note(f"Figures of maps and the gallery show those of {run.folder.out} for {', '.join(new)}."))
+            notes.append(
+                Note(f"Gallery and figures of maps show {listed(list(new))} as of the run {run.folder.out.name}.")
+            )
     return list(shown.values()), notes
 
 
@@ -193,8 +213,12 @@ def _made(
     datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
     results = marked(merge_runs([run.scores for run in runs], mixed), runs)
     beside = beside_published(results, methods, datasets)
-    chosen = [*paper_tables(results, methods, datasets), *published_tables(beside, results, methods, datasets)]
-    chosen = [table for table in chosen if table.key.removeprefix("table")[0] in wanted]
+    numbers = [number for number in PAPER_TABLES if str(number) in wanted]
+    several = len({key.dataset for key in results}) > 1 or len(numbers) == 1
+    chosen = [] if several else main_table(results, methods, datasets, numbers)
+    others = [*(paper_tables(results, methods, datasets) if several else ())]
+    others += published_tables(beside, results, methods, datasets)
+    chosen += [table for table in others if table.key.removeprefix("table")[0] in wanted]
     if COST in wanted:
         chosen += filter(None, [cost_table(results, runs, methods, datasets)])
     if CATEGORIES in wanted:
@@ -203,7 +227,11 @@ def _made(
     findings = findings_of(runs)
     findings += [text for diagnosis in diagnoses for text in diagnosis.findings]
     findings += _other_images(chain.from_iterable(run.scores for run in runs))
-    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside)
+    names = dict.fromkeys(name.partition(":")[0] for run in runs for name in run.methods)  # or of its family
+    bibtex = "\n".join(
+        dict.fromkeys(methods[name].bibtex for name in names if name in methods and methods[name].bibtex)
+    )
+    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside, bibtex)
 
 
 def _other_images(scores: Iterable[Score]) -> list[str]:
@@ -217,8 +245,8 @@ def _other_images(scores: Iterable[Score]) -> list[str]:
         if known and (deviations := count_deviations(DATASETS[key], by_category)):
             first = ", ".join(deviations[:_N_SHOWN])
             texts.append(
-                f"{DATASETS[key].label}: {len(deviations)} of {len(by_category)} categories do not have the published "
-                f"test images ({first}); published numbers are of other images."
+                f"{len(deviations)} of {len(by_category)} categories of {DATASETS[key].label} have other numbers of "
+                f"test images than were published ({first}), so compare with published numbers with care."
             )
     return texts
 
@@ -282,7 +310,8 @@ def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS
     """
     paths = write_formats(out, made.tables, known_names(formats, list(FORMATS)))
     texts = {
-        FINDINGS: "".join(f"{text}\n" for text in made.findings),
+        FINDINGS: "".join(f"{without_places(text)}\n" for text in made.findings),
+        "references.bib": made.bibtex,
         "published.csv": published_csv(made.beside) if made.beside is not None and len(made.beside) else "",
     }
     for name, text in texts.items():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from statistics import fmean
 from string import ascii_lowercase
 from typing import Literal
@@ -14,9 +15,14 @@ from aseg_bench.runs.scores import Key, Result
 DASH = "–"
 PAPER_TABLES = {1: "pixel_auroc", 2: "pixel_ap", 3: "dsc"}  # Ma et al. (WACV 2025), Tables 1-3
 BESIDE = {"dsc": ("pixel_f1_max", "aupro_0.3")}  # the DSC's threshold is unstable: docs/metrics.md
-MAIN = (*PAPER_TABLES.values(), *BESIDE["dsc"])  # of the table of a single method
 RANKED = tuple(PAPER_TABLES.values())  # metrics by which the diagnosis and the figures rank methods
 RATE = "anomaly_rate"
+BY_NUMBER = {  # what the main table of a single data set has of each of Tables 1-3
+    1: ("pixel_auroc",),
+    2: ("pixel_ap", "aupro_0.3"),
+    3: ("dsc", "pixel_f1_max"),
+}
+MAIN = tuple(chain.from_iterable(BY_NUMBER.values()))
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,42 @@ def paper_tables(
             marks = {place: _marks_of_data(results, place) for place in places}
             tables.append(_by_method(f"table{number}", caption, shown, columns, marks))
     return tables
+
+
+def main_table(
+    results: Mapping[Key, Result],
+    methods: Mapping[str, MethodFacts],
+    datasets: Mapping[str, str],
+    numbers: Sequence[int],
+) -> list[Table]:
+    """Tables 1-3 of a single data set in one: methods by metrics, each the mean over its categories.
+
+    Args:
+        results: from ``merge_runs``, of one data set.
+        methods: facts of the methods by name; an unknown name prints as it is.
+        datasets: labels of the data sets by key; an unknown key prints as it is.
+        numbers: of the tables that are wanted.
+
+    Returns:
+        The table; nothing where none of its metrics was scored.
+    """
+    dataset = next(iter(results)).dataset
+    metrics = [each for number in numbers for each in BY_NUMBER[number]]
+    found = {metric: _entries(results, methods, metric, _dataset_of_mean) for metric in metrics}
+    shown = {metric: entries for metric, entries in found.items() if entries}
+    if not shown:
+        return []
+    label, n_categories = datasets.get(dataset, dataset), len({key.category for key in results} - {MEAN})
+    rate = _rates(results, _dataset_of_mean).get(dataset)
+    of = f"means over {n_categories} categories" if n_categories > 1 else "one category"
+    caption = f"{label}: {of}, in per cent."
+    if rate is not None:
+        caption += f" The Anomaly Rate (AR), the share of anomalous pixels, is {result_text(rate, RATE)} %."
+    return [_by_method("table", caption, shown, {dataset: label}, {dataset: _marks_of_data(results, dataset)})]
+
+
+def _dataset_of_mean(key: Key) -> str | None:
+    return key.dataset if key.category == MEAN else None
 
 
 def category_tables(
@@ -390,9 +432,9 @@ def _by_method(
     places: Mapping[str, str],
     marks: Mapping[str, tuple[str, ...]],
 ) -> Table:
-    """Methods down, places across, at each place the metrics side by side; the first metric says which methods."""
+    """Methods down, places across, at each place the metrics side by side."""
     notes = Footnotes()
-    methods, *_ = shown.values()
+    methods = {entry.label: entry for found in shown.values() for entry in found}.values()
     caption = told_seeds(
         caption, [entry.results[place] for found in shown.values() for entry in found for place in entry.results]
     )

@@ -14,6 +14,17 @@ from baselines.anomalib.models import constructor, needs, needs_of_all, summary
 _PAPER = "https://arxiv.org/abs/2202.08341"  # of the library; a model's own is named in anomalib's documentation
 _LICENCE = "Apache-2.0"
 
+_BIBTEX = """\
+@inproceedings{akcay2022anomalib,
+  title = {Anomalib: A Deep Learning Library for Anomaly Detection},
+  author = {Akcay, Samet and Ameln, Dick and Vaidya, Ashwin and Lakshmanan, Barath and Ahuja, Nilesh and Genc,
+    Utku},
+  booktitle = {IEEE International Conference on Image Processing (ICIP)},
+  pages = {1706--1710},
+  year = {2022},
+}
+"""
+
 
 def _build(options: MethodOptions, name: str) -> Method:
     from baselines.anomalib.method import AnomalibMethod  # imports torch and anomalib
@@ -38,6 +49,7 @@ def _member(name: str) -> MethodFacts:
         summary=summary(name),
         paper=_PAPER,
         licence=_LICENCE,
+        bibtex=_BIBTEX,
         protocol="anomalib_2_7",
         reader="anomalib",
         dump=(f"needs {wanted}\n\n" if wanted else "")
@@ -54,6 +66,7 @@ METHOD = MethodFacts(
     summary="live models of the installed anomalib, one for all categories",
     paper=_PAPER,
     licence=_LICENCE,
+    bibtex=_BIBTEX,
     protocol="anomalib_2_7",
     reader="anomalib",
     members=needs_of_all,

@@ -16,6 +16,16 @@ from aseg_bench.methods import MethodFacts, call
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import by_glob, find_stacks, holds_members
 
+_BIBTEX = """\
+@inproceedings{zhang2023destseg,
+  title = {{DeSTSeg}: Segmentation Guided Denoising Student-Teacher for Anomaly Detection},
+  author = {Zhang, Xuan and Li, Shiyu and Li, Xi and Huang, Ping and Shan, Jiulong and Chen, Ting},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {3914--3923},
+  year = {2023},
+}
+"""
+
 METHOD = MethodFacts(
     name="destseg",
     label="DeSTSeg",
@@ -23,6 +33,7 @@ METHOD = MethodFacts(
     summary="a student that repairs drawn anomalies, and a network that segments where it differs from its teacher",
     paper="https://arxiv.org/abs/2211.11317",
     licence="Apple sample code",
+    bibtex=_BIBTEX,
     protocol="destseg",
     reader="destseg",
     published="DeSTSeg",

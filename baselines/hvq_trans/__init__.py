@@ -9,6 +9,16 @@ from pkgutil import resolve_name
 
 from aseg_bench.methods import MethodFacts, call
 
+_BIBTEX = """\
+@inproceedings{lu2023hvqtrans,
+  title = {Hierarchical Vector Quantized Transformer for Multi-class Unsupervised Anomaly Detection},
+  author = {Lu, Ruiying and Wu, YuJie and Tian, Long and Wang, Dongsheng and Chen, Bo and Liu, Xiyang and Hu,
+    Ruimin},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2023},
+}
+"""
+
 METHOD = MethodFacts(
     name="hvq_trans",
     label="HVQ-Trans",
@@ -16,6 +26,7 @@ METHOD = MethodFacts(
     summary="features rebuilt from a hierarchy of learned codes per category; told the category of every test image",
     paper="https://arxiv.org/abs/2310.14228",
     licence="no licence file",
+    bibtex=_BIBTEX,
     protocol="hvq_trans",
     reader="uniad",
     published="HVQ-Trans",

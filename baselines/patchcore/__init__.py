@@ -17,6 +17,16 @@ To save its maps, put this into ``bin/run_patchcore.py``, after the segmentation
 One file per category. The maps show the central 224 of 256 (or 320 of 366) pixels.
 """
 
+_BIBTEX = r"""@inproceedings{roth2022patchcore,
+  title = {Towards Total Recall in Industrial Anomaly Detection},
+  author = {Roth, Karsten and Pemula, Latha and Zepeda, Joaquin and Sch{\"o}lkopf, Bernhard and Brox, Thomas
+    and Gehler, Peter},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {14318--14328},
+  year = {2022},
+}
+"""
+
 METHOD = MethodFacts(
     name="patchcore",
     label="PatchCore",
@@ -24,6 +34,7 @@ METHOD = MethodFacts(
     summary="distance to the nearest of a bank of normal patch features, one bank for all categories",
     paper="https://arxiv.org/abs/2106.08265",
     licence="Apache-2.0",
+    bibtex=_BIBTEX,
     protocol="patchcore",
     reader="patchcore",
     published="PatchCore",

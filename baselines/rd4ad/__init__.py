@@ -14,6 +14,16 @@ from aseg_bench.methods import MethodFacts, call
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import find_stacks, holds_members
 
+_BIBTEX = """\
+@inproceedings{deng2022rd4ad,
+  title = {Anomaly Detection via Reverse Distillation from One-Class Embedding},
+  author = {Deng, Hanqiu and Li, Xingyu},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {9737--9746},
+  year = {2022},
+}
+"""
+
 METHOD = MethodFacts(
     name="rd4ad",
     label="RD4AD",
@@ -21,6 +31,7 @@ METHOD = MethodFacts(
     summary="a decoder rebuilds the teacher's features from a bottleneck, and fails on anomalies",
     paper="https://arxiv.org/abs/2201.10703",
     licence="MIT",
+    bibtex=_BIBTEX,
     protocol="rd4ad",
     reader="rd4ad",
     published="RD4AD",

@@ -16,6 +16,16 @@ from aseg_bench.methods import MethodFacts, call
 from aseg_bench.predictions.records import Reader
 from aseg_bench.predictions.stacks import by_folders, find_stacks, holds_members
 
+_BIBTEX = """\
+@inproceedings{liu2023simplenet,
+  title = {{SimpleNet}: A Simple Network for Image Anomaly Detection and Localization},
+  author = {Liu, Zhikang and Zhou, Yiming and Xu, Yuansheng and Wang, Zilei},
+  booktitle = {Proceedings of the IEEE/CVF Conference on Computer Vision and Pattern Recognition (CVPR)},
+  pages = {20402--20411},
+  year = {2023},
+}
+"""
+
 METHOD = MethodFacts(
     name="simplenet",
     label="SimpleNet",
@@ -23,6 +33,7 @@ METHOD = MethodFacts(
     summary="a discriminator tells adapted normal features from the same features with noise",
     paper="https://arxiv.org/abs/2303.15140",
     licence="MIT",
+    bibtex=_BIBTEX,
     protocol="simplenet",
     reader="simplenet",
     published="SimpleNet",

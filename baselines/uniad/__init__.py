@@ -5,6 +5,15 @@ from pkgutil import resolve_name
 
 from aseg_bench.methods import MethodFacts, call
 
+_BIBTEX = """\
+@inproceedings{you2022uniad,
+  title = {A Unified Model for Multi-class Anomaly Detection},
+  author = {You, Zhiyuan and Cui, Lei and Shen, Yujun and Yang, Kai and Lu, Xin and Zheng, Yu and Le, Xinyi},
+  booktitle = {Advances in Neural Information Processing Systems (NeurIPS)},
+  year = {2022},
+}
+"""
+
 METHOD = MethodFacts(
     name="uniad",
     label="UniAD",
@@ -12,6 +21,7 @@ METHOD = MethodFacts(
     summary="feature reconstruction by layer-wise queries and neighbour-masked attention, one model for all categories",
     paper="https://arxiv.org/abs/2206.03687",
     licence="Apache-2.0",
+    bibtex=_BIBTEX,
     protocol="uniad",
     reader="uniad",
     published="UniAD",

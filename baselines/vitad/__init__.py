@@ -24,6 +24,17 @@ from aseg_bench.predictions.loading import as_text, flattened, mentions, read_to
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
 from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
 
+_BIBTEX = """\
+@article{zhang2025vitad,
+  title = {Exploring Plain {ViT} Features for Multi-class Unsupervised Visual Anomaly Detection},
+  author = {Zhang, Jiangning and Chen, Xuhai and Wang, Yabiao and Wang, Chengjie and Liu, Yong and Li, Xiangtai
+    and Yang, Ming-Hsuan and Tao, Dacheng},
+  journal = {Computer Vision and Image Understanding},
+  doi = {10.1016/j.cviu.2025.104308},
+  year = {2025},
+}
+"""
+
 METHOD = MethodFacts(
     name="vitad",
     label="ViTAD",
@@ -31,6 +42,7 @@ METHOD = MethodFacts(
     summary="a plain ViT teacher, and a ViT decoder that rebuilds its features",
     paper="https://arxiv.org/abs/2312.07495",
     licence="no licence file",
+    bibtex=_BIBTEX,
     protocol="ader",
     reader="ader",
     published="ViTAD",

@@ -167,7 +167,7 @@ def test_a_training_that_was_cut_short_is_marked_everywhere_and_neither_best_nor
         assert (by_method["90.00"].rank, by_method["50.00"].rank, by_method["40.00"].rank) == ("", "best", "second")
         assert table.notes[by_method["90.00"].notes] == "training cut short: 600 of 1,200 steps"
     (diagnosis,) = diagnose(results, {}, {})
-    assert diagnosis.findings[0].startswith("near leads in pixel AUROC")
+    assert diagnosis.findings[0].startswith("On toys, near has the highest pixel AUROC")
     assert [row[2].aside for row in diagnosis.table.blocks[0][1]] == ["", "1", "2"]
 
 

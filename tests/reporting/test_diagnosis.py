@@ -32,16 +32,30 @@ def test_the_table_holds_ranks_lift_and_false_alarms() -> None:
 def test_findings_say_what_auroc_hides_and_how_ranks_change() -> None:
     (diagnosis,) = diagnose(merge_runs([scores(VALUES)]), {}, {"toys": "Toys"})
     assert list(diagnosis.findings) == [
-        "Toys: 2 % of the pixels are anomalous.",
-        "blurred leads in pixel AUROC with 98.00 %; its pixel AP is 30.00 %, 15 times chance.",
-        "Toys: from pixel AUROC to pixel AP the rank changes of sharp from 2 to 1, blurred from 1 to 2.",
-        "Toys: from pixel AUROC to DSC the rank changes of sharp from 2 to 1, blurred from 1 to 2.",
+        "On Toys, 2 % of the pixels are anomalous.",
+        "On Toys, blurred has the highest pixel AUROC, 98.00 %; its pixel AP is 30.00 %, 15 times that of a guess.",
+        "In the ranks on Toys by pixel AP instead of pixel AUROC, "
+        "sharp rises from 2 to 1 and blurred falls from 1 to 2.",
+        "In the ranks on Toys by DSC instead of pixel AUROC, sharp rises from 2 to 1 and blurred falls from 1 to 2.",
+    ]
+
+
+def test_false_alarms_are_said_to_be_pixels_of_normal_images_at_the_threshold() -> None:
+    (diagnosis,) = diagnose(merge_runs([scores(VALUES)]), {}, {}, {Case("blurred", "toys", "screw"): 2468.4})
+    text = "At the threshold of the DSC, blurred calls 2,468 pixels of a normal image of toys anomalous, on average."
+    assert text in diagnosis.findings
+
+
+def test_a_lone_method_has_a_value_and_no_rank() -> None:
+    (diagnosis,) = diagnose(merge_runs([scores({"sharp": VALUES["sharp"]})]), {}, {})
+    assert diagnosis.findings[1:] == [
+        "On toys, sharp has a pixel AUROC of 97.00 %; its pixel AP is 60.00 %, 30 times that of a guess."
     ]
 
 
 def test_an_order_that_stays_is_said_to_stay() -> None:
     (diagnosis,) = diagnose(merge_runs([scores({**VALUES, "sharp": (0.99, 0.6, 0.5)})]), {}, {})
-    assert diagnosis.findings[-1] == "toys: pixel AUROC, pixel AP and DSC rank the methods alike."
+    assert diagnosis.findings[-1] == "On toys, pixel AUROC, pixel AP and DSC put the methods in the same order."
 
 
 def test_the_lift_is_of_the_categories_where_ap_is_defined() -> None:

@@ -4,12 +4,13 @@ import csv
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from aseg_bench.reporting.figures import FORMATS
-from tests.conftest import Call, Installed
+from tests.conftest import Call, Installed, Point, facts_of
 
 
 @pytest.fixture
@@ -52,10 +53,20 @@ def test_nothing_of_an_older_report_stays_beside_a_new_one_and_nothing_else_is_t
     own = folder / "report" / "figures" / "my own.png"
     own.write_bytes(b"")
     before = {path for path in (folder / "report").rglob("*") if path.is_file()}
-    assert {"report.html", "tables.tex", "toy.png"} <= {path.name for path in before}
+    assert {"report.html", "tables.tex", "inflation.csv"} <= {path.name for path in before}
     assert call("report", folder, "--quiet", "--no-page", "--format", "md").code == 0
     after = {path.name for path in (folder / "report").rglob("*") if path.is_file()}
     assert after == {"tables.md", "findings.txt", ".written", own.name, "inflation.csv", "inflation_summary.csv"}
+
+
+def test_the_papers_of_the_methods_lie_beside_the_tables_each_once(
+    run: Callable[..., Path], call: Call, monkeypatch: pytest.MonkeyPatch, installed: Installed
+) -> None:
+    folder = run("a")
+    both = [Point(name, name, partial(facts_of, name, bibtex="@misc{one,\n}\n")) for name in ("near", "far")]
+    monkeypatch.setattr(installed, "points", both)
+    assert call("report", folder, "--quiet", "--no-page").code == 0
+    assert (folder / "report" / "references.bib").read_text() == "@misc{one,\n}\n"
 
 
 def test_seeds_are_merged_into_mean_and_deviation(run: Callable[..., Path], call: Call, tmp_path: Path) -> None:
@@ -138,7 +149,8 @@ def test_other_numbers_of_test_images_than_published_are_told(call: Call, tiny: 
     where = ("--dataset", "mvtec_ad", "--data-root", tiny, "--out", tiny.parent / "out", "--no-page")
     said = " ".join(call("run", "--methods", "near", *where).out.split())
     assert (
-        "2 of 2 categories do not have the published test images (screw 5 instead of 160, wood 5 instead of 79)" in said
+        "2 of 2 categories of MVTec-AD have other numbers of test images than were published "
+        "(screw 5 instead of 160, wood 5 instead of 79)" in said
     )
 
 
@@ -213,7 +225,8 @@ def test_the_papers_tables_are_printed_and_written(call: Call, tmp_path: Path) -
 def test_published_inflation_is_drawn_beside_the_papers_tables_with_its_numbers(call: Call, tmp_path: Path) -> None:
     assert call("report", "--paper", "--out", tmp_path, "--quiet").code == 0
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    drawn = {f"inflation_published_{dataset}.{ending}" for dataset in ("mvtec_ad", "visa") for ending in FORMATS}
+    figures = ("inflation_published_mvtec_ad", "inflation_published_visa", "toy")
+    drawn = {f"{figure}.{ending}" for figure in figures for ending in FORMATS}
     assert names == {"inflation_published.csv", "inflation_published_summary.csv", *drawn}
 
 
@@ -237,7 +250,7 @@ def test_a_report_of_several_runs_shows_the_maps_of_each_method_once(
     shown = (out / "gallery" / "0" / "data.js").read_text()
     assert (shown.count('"Near"'), shown.count('"Far"')) == (1, 1)
     page = (out / "report.html").read_text()
-    assert f"the gallery show those of {first} for near, far" in page
+    assert "Gallery and figures of maps show near and far as of the run a." in page
     assert f"the gallery show those of {second}" not in page
 
 

@@ -12,8 +12,9 @@ from aseg_bench.records import Case, Score
 from aseg_bench.reporting import Table, report_tables, terminal, write_tables
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.markdown import markdown
-from aseg_bench.reporting.tables import DASH, Cell, ablation_table, ranks
+from aseg_bench.reporting.tables import DASH, Cell, ablation_table, main_table, ranks
 from aseg_bench.reporting.writing import tables_csv
+from aseg_bench.runs.scores import merge_runs
 
 EVIL = "=a_b & <script>|*[x]"
 METHODS = {"uni_as": MethodFacts("uni_as", "UniAS", "WACV 2025", "", "", "")}
@@ -73,6 +74,19 @@ def test_table_3_has_the_best_f1_beside_the_dsc_of_each_data_set() -> None:
     heads = ["Method", "a, DSC", "a, Best F1", "b, DSC", "b, Best F1", "Mean, DSC", "Mean, Best F1"]
     assert [cell.text for cell in table.header] == heads
     assert [cell.text for cell in table_named("table3", one).header] == ["Method", "a"]  # scores without the best F1
+
+
+def test_the_main_table_of_one_data_set_has_methods_down_and_metrics_across() -> None:
+    values = {"pixel_auroc": 0.9, "pixel_ap": 0.4, "pixel_f1_max": 0.5, "dsc": 0.3, "anomaly_rate": 0.0195}
+    found = [score for metric, value in values.items() for score in scores_of({("uni_as", "a", "pill"): value}, metric)]
+    found += scores_of({("uniad", "a", "pill"): 0.6})
+    (table,) = main_table(merge_runs([found]), METHODS, {"a": "Set A"}, (1, 2, 3))
+    assert [cell.text for cell in table.header] == ["Method", "Pixel AUROC", "Pixel AP", "DSC", "Best F1"]
+    assert texts(table) == [["UniAS", "90.00", "40.00", "30.00", "50.00"], ["uniad", DASH, "60.00", DASH, DASH]]
+    assert table.caption.startswith("Set A: one category, in per cent.")
+    assert "is 1.95" in table.caption
+    (only,) = main_table(merge_runs([found]), METHODS, {}, (2, 3))
+    assert [cell.text for cell in only.header] == ["Method", "Pixel AP", "DSC", "Best F1"]
 
 
 def test_a_tie_in_print_is_best_twice() -> None:

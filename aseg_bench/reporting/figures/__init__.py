@@ -26,7 +26,6 @@ from aseg_bench.reporting.published import PAPER_DATASETS, published
 from aseg_bench.reporting.tables import RANKED
 from aseg_bench.runs.scores import csv_text
 
-CATEGORY_FORMATS = ("png",)  # of the many figures of single categories
 _PAPER_METHODS = "unias_paper_t2"  # source whose methods get a colour among the published
 
 
@@ -69,14 +68,14 @@ def write_figures(
         unranked: cases and metrics that take no part in ranks.
         labels: names of methods in print; a missing one prints as it is.
         datasets: names of data sets in print; a missing one prints as it is.
-        formats: endings, of ``png``, ``svg`` and ``pdf``; figures of a single category are PNG.
+        formats: endings, of ``png``, ``svg`` and ``pdf``.
     """
     labels = labels or {}
     cases = [score.case for score in scores] + [maps.case for category in categories for maps in category]
     method_looks = looks([case.method for case in cases])
     jobs = [
         partial(_score_figures, folder, scores, logs or {}, trainings, unranked, labels, datasets or {}, formats),
-        *(partial(_category_figures, folder, category, method_looks, labels) for category in categories),
+        *(partial(_category_figures, folder, category, method_looks, labels, formats) for category in categories),
     ]
     return [figure for figure in chain.from_iterable(in_processes(jobs)) if figure is not None]
 
@@ -91,13 +90,12 @@ def _score_figures(
     datasets: Mapping[str, str],
     formats: Sequence[str],
 ) -> list[WrittenFigure | None]:
-    written = [_write(folder, formats, "Toy demonstration: growing false positives", "", "", ["toy"], toy_figure())]
+    written: list[WrittenFigure | None] = []
     points = score_points(scores)
-    if len(points):
-        _write_points(folder / "inflation.csv", points)
+    agreements = _write_points(folder / "inflation.csv", points) if len(points) else {}
     for dataset, some in points.groupby("dataset", sort=False):
         name = str(dataset)
-        figure = inflation_figure(some, datasets.get(name, name), labels)
+        figure = inflation_figure(some, datasets.get(name, name), labels, found=agreements[name])
         written.append(_write(folder, formats, "Inflation of AUROC", name, "", ["inflation", name], figure))
     for dataset in dict.fromkeys(score.case.dataset for score in scores):
         here = [
@@ -121,6 +119,7 @@ def _category_figures(
     category: Sequence[ScoredMaps],
     method_looks: Mapping[str, Look],
     labels: Mapping[str, str],
+    formats: Sequence[str],
 ) -> list[WrittenFigure | None]:
     case, defined = category[0].case, [maps for maps in category if maps.threshold is not None]
     figures = {"panels": ("Worst, median and best image", panels_figure(category, labels))}
@@ -131,9 +130,7 @@ def _category_figures(
         slices = slices_figure(case.category, rows, method_looks, labels)
         figures["slices"] = ("Kinds and sizes of defects", slices)
     return [
-        _write(
-            folder, CATEGORY_FORMATS, title, case.dataset, case.category, [case.dataset, case.category, name], figure
-        )
+        _write(folder, formats, title, case.dataset, case.category, [case.dataset, case.category, name], figure)
         for name, (title, figure) in figures.items()
     ]
 
@@ -153,18 +150,19 @@ def _write(
 
 
 def write_published_figures(folder: Path, formats: Sequence[str] = FORMATS) -> list[WrittenFigure]:
-    """Write the inflation figures from the published numbers alone, for the paper's two data sets.
+    """Write the inflation figures from the published numbers alone, for the paper's two data sets, and the toy.
 
     The numbers, of all data sets, are written beside them as CSV.
     """
     points = published_points(published())
-    _write_points(folder / "inflation_published.csv", points)
+    agreements = _write_points(folder / "inflation_published.csv", points)
     highlighted = list(published(source=_PAPER_METHODS)["method"].unique())
-    written = []
+    toy = save(toy_figure(), folder, file_name("toy"), formats)
+    written = [WrittenFigure("Toy demonstration: growing false positives", "", "", toy)]
     for dataset, label in PAPER_DATASETS.items():
         some = points[points["dataset"] == dataset]
         title = f"{label}: published numbers of {some['method'].nunique()} methods"
-        figure = inflation_figure(some, title, {}, highlighted)
+        figure = inflation_figure(some, title, {}, highlighted, agreements[dataset])
         paths = save(figure, folder, file_name("inflation_published", dataset), formats)
         written.append(WrittenFigure("Inflation of AUROC in published numbers", dataset, "", paths))
     return written
@@ -192,12 +190,18 @@ def write_levels_figures(folder: Path, categories: Sequence[Sequence[ScoredMaps]
     return written
 
 
-def _write_points(path: Path, points: pd.DataFrame) -> None:
-    """The points of inflation figures and, beside them as ``..._summary.csv``, what was drawn from them."""
+def _write_points(path: Path, points: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Write the points of inflation figures and, as ``..._summary.csv``, how far they agree by data set.
+
+    Returns:
+        What the summary holds.
+    """
     texts = points.select_dtypes(exclude="number").columns
     _write_csv(path, points.assign(**{column: points[column].map(csv_text) for column in texts}))
-    rows = [{"dataset": csv_text(str(name)), **agreement(some)} for name, some in points.groupby("dataset", sort=False)]
+    found = {str(name): agreement(some) for name, some in points.groupby("dataset", sort=False)}
+    rows = [{"dataset": csv_text(name), **one} for name, one in found.items()]
     _write_csv(path.with_name(f"{path.stem}_summary.csv"), pd.DataFrame(rows))
+    return found
 
 
 def _write_csv(path: Path, frame: pd.DataFrame) -> None:

@@ -13,6 +13,7 @@ from aseg_bench.reporting.figures.style import ANOMALOUS, NORMAL, PAGE, Look, ne
 
 _PRO_LIMIT = 30  # per cent: where the area under the PRO curve ends, Bergmann et al. (2021), section 5.1
 _LEVELS_PER_BIN = 5
+_ROOM = 0.4  # above the curves, for the legend, in heights of these
 _LOGARITHMIC_FROM = 30  # a largest score this many times that of the median normal pixel needs a logarithmic axis
 
 
@@ -55,7 +56,7 @@ def curves_figure(category: Sequence[ScoredMaps], looks: Mapping[str, Look], lab
         for axis in (roc, pr, pro):
             axis.set(xlim=(-2, 102), ylim=(-2, 102))
         pro.set(xlim=(-0.02 * _PRO_LIMIT, _PRO_LIMIT))
-        figure.legend(*roc.get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        roc.legend(loc="lower right")
         figure.suptitle(f"{printed(category[0].case.category)}: curves; the mark is the threshold of DSC")
     return figure
 
@@ -81,7 +82,10 @@ def distributions_figure(category: Sequence[ScoredMaps], labels: Mapping[str, st
             axis.set_axis_off()
         for axis in axes[::columns]:
             axis.set_ylabel("density")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        for axis in [axis for axis in axes if axis.get_legend_handles_labels()[0]][:1]:
+            low, high = axis.get_ylim()
+            axis.set_ylim(low, high * (high / low) ** _ROOM)
+            axis.legend(loc="upper right")
         figure.suptitle(f"{printed(category[0].case.category)}: scores of normal and anomalous pixels")
     return figure
 
@@ -97,6 +101,8 @@ def _draw_distributions(axis: Axes, maps: ScoredMaps) -> None:
     logarithmic = edges[0] > 0 and edges[-1] > _LOGARITHMIC_FROM * middle
     axis.set(xscale="log" if logarithmic else "linear", yscale="log", xlabel="score")
     axis.yaxis.set_major_locator(LogLocator(numticks=5))
+    for each in (axis.yaxis, axis.xaxis) if logarithmic else (axis.yaxis,):
+        each.set_major_formatter("{x:g}")
     axis.minorticks_off()
     for kind, colour, dashes, label in (
         (counts.normal, NORMAL, "-", "normal pixels"),

@@ -120,7 +120,11 @@ def agreement(points: pd.DataFrame, seed: int = 0) -> dict[str, float]:
 
 
 def inflation_figure(
-    points: pd.DataFrame, title: str, labels: Mapping[str, str], highlighted: Sequence[str] | None = None
+    points: pd.DataFrame,
+    title: str,
+    labels: Mapping[str, str],
+    highlighted: Sequence[str] | None = None,
+    found: Mapping[str, float] | None = None,
 ) -> Figure:
     """Pixel AUROC, on a logit axis that hides no point, against pixel AP; binormal curves, marginals, Kendall's tau.
 
@@ -129,11 +133,12 @@ def inflation_figure(
         title: what the points are from.
         labels: names of methods in print; a missing one prints as it is.
         highlighted: methods with a colour of their own; None takes the first eight.
+        found: how far the metrics agree, from ``agreement``; None finds it.
     """
     methods = list(dict.fromkeys(points["method"]))
     coloured = [name for name in (highlighted or methods) if name in methods][:N_HIGHLIGHTED]
     drawn = looks(coloured)
-    words = _words(agreement(points))
+    words = _words(agreement(points) if found is None else found)
     points = points.assign(**{X: points[X].clip(*_SHOWN)})
     rest = points[~points["method"].isin(coloured)]
     with style():
@@ -165,7 +170,9 @@ def inflation_figure(
         _draw_marginals(
             figure.add_subplot(grid[0, 0], sharex=axis), figure.add_subplot(grid[1, 1], sharey=axis), points
         )
-        figure.legend(handles=_handles(points, drawn, rest, labels), loc="outside lower center", ncols=3)
+        axis.legend(
+            handles=_handles(points, drawn, rest, labels), loc="best", fontsize=6, labelspacing=0.25, handlelength=1.4
+        )
         figure.suptitle(f"{printed(title, 60)}\n{words}", fontsize=8)
     return figure
 

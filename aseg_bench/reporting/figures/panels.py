@@ -6,11 +6,15 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, small
 from aseg_bench.images import HEAT
 from aseg_bench.reporting.figures.style import PAGE, TRUTH, new_figure, printed, style
+
+_LEFT, _TOP = 0.4, 0.6  # inches beside and above the cells of a panel
+_GAP = 0.02  # around a picture, in cells
 
 
 def chosen_images(category: Sequence[ScoredMaps]) -> dict[str, int]:
@@ -52,27 +56,48 @@ def panels_figure(category: Sequence[ScoredMaps], labels: Mapping[str, str]) -> 
     if not chosen:
         return None
     columns = 1 + 2 * len(category)
-    edge = min(1.2, (PAGE - 0.4) / columns)
+    edge = min(1.2, (PAGE - _LEFT) / columns)
+    width, height = _LEFT + edge * columns, _TOP + edge * len(chosen)
     with style():
-        figure = new_figure(0.4 + edge * columns, 0.65 + (edge + 0.05) * len(chosen))
-        axes = figure.subplots(len(chosen), columns, squeeze=False)
-        for row, (rank, position) in zip(axes, chosen.items(), strict=True):
-            sample = category[0].samples[position]
-            _show(row[0], category[0].picture(position), category[0].masks[position])
-            row[0].set_ylabel(f"{rank}\n{printed(sample.defect, 12)}\n{printed(sample.stem, 12)}", fontsize=5.5)
-            for maps, heat, binary in zip(category, row[1::2], row[2::2], strict=True):
+        figure = Figure(figsize=(width, height))
+        # one axis for all cells: one for each takes three times as long
+        axis = figure.add_axes((_LEFT / width, 0, edge * columns / width, 1 - _TOP / height))
+        for row, (rank, position) in enumerate(chosen.items()):
+            sample, mask = category[0].samples[position], category[0].masks[position]
+            _show_in(axis, (row, 0), category[0].picture(position), mask)
+            name = f"{rank}\n{printed(sample.defect, 12)}\n{printed(sample.stem, 12)}"
+            axis.text(-0.03, row + 0.5, name, fontsize=5.5, rotation=90, ha="right", va="center", ma="center")
+            for number, maps in enumerate(category):
                 scores, mask = maps.scores[position], maps.masks[position]
-                _show(heat, scores, mask, cmap=HEAT)
                 threshold = np.inf if maps.threshold is None else maps.threshold
-                _show(binary, scores >= threshold, mask, cmap="gray_r", vmin=0, vmax=1.6)
-        for maps, heat in zip(category, axes[0, 1::2], strict=True):
+                _show_in(axis, (row, 1 + 2 * number), scores, mask, cmap=HEAT)
+                _show_in(axis, (row, 2 + 2 * number), scores >= threshold, mask, cmap="gray_r", vmin=0, vmax=1.6)
+        for number, maps in enumerate(category):
             name = printed(labels.get(maps.case.method, maps.case.method), 16)
-            heat.set_title(name, fontsize=7, loc="left").set_in_layout(False)
+            axis.text(1 + 2 * number + _GAP, -0.03, name, fontsize=7, va="bottom")
+        axis.set(xlim=(0, columns), ylim=(len(chosen), 0))
+        axis.set_axis_off()
         figure.suptitle(
             f"{printed(category[0].case.category)}: worst, median and best image by the methods' mean Dice;\n"
-            "the truth's outline, heat maps and predictions at each method's threshold"
+            "the truth's outline, heat maps and predictions at each method's threshold",
+            y=1 - 0.04 / height,
+            va="top",
         )
     return figure
+
+
+def _show_in(axis: Axes, cell: tuple[int, int], picture: NDArray[Any], mask: NDArray[np.bool_], **look: Any) -> None:
+    """A picture with the truth's outline in a row and a column of an axis whose unit is a cell."""
+    picture, mask = small(picture), small(mask)
+    n_rows, n_columns = mask.shape
+    scale = (1 - 2 * _GAP) / max(n_rows, n_columns)
+    left, top = cell[1] + (1 - scale * n_columns) / 2, cell[0] + (1 - scale * n_rows) / 2
+    right, bottom = left + scale * n_columns, top + scale * n_rows
+    axis.imshow(picture, interpolation="nearest", aspect="auto", extent=(left, right, bottom, top), **look)
+    axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, linewidth=0.5))
+    if mask.any() and not mask.all():
+        x, y = left + scale * (np.arange(n_columns) + 0.5), top + scale * (np.arange(n_rows) + 0.5)
+        axis.contour(x, y, mask, levels=[0.5], colors=TRUTH, linewidths=0.7)
 
 
 def levels_figure(

@@ -10,6 +10,7 @@ from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.metrics import METRICS
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
 
+_N_BESIDE = 3  # entries in a line of the legend
 _SPREAD = 0.6  # share of a row's height over which the methods are spread
 
 
@@ -59,9 +60,10 @@ def slices_figure(
         for i, key in enumerate(dict.fromkeys((r.by, r.slice_name, r.n_images) for r in sorted(rows, key=_order)))
     }
     with style():
-        figure = new_figure(PAGE, 1.1 + 0.24 * len(places))
-        axes = figure.subplots(1, 2, sharey=True)
         names = list(dict.fromkeys(row.method for row in rows))
+        room = 0.8 * -(-len(names) // _N_BESIDE)  # above the slices, for the legend
+        figure = new_figure(PAGE, 0.9 + 0.24 * (len(places) + room))
+        axes = figure.subplots(1, 2, sharey=True)
         for number, name in enumerate(names):
             own = [row for row in rows if row.method == name]
             beside = _SPREAD * ((number + 0.5) / len(names) - 0.5)  # so that equal values do not hide each other
@@ -81,11 +83,11 @@ def slices_figure(
         n_kinds = sum(by == "kind" for by, _, _ in places)
         for axis in axes:
             axis.axhline(n_kinds - 0.5, color="black", linewidth=0.6)
-            axis.set(xlim=(-2, 102), ylim=(len(places) - 0.5, -0.5))
+            axis.set(xlim=(-2, 102), ylim=(len(places) - 0.5, -0.5 - room))
         axes[0].set_yticks(list(places.values()), [f"{printed(name, 36)} ({n_images})" for _, name, n_images in places])
         axes[0].set_xlabel(f"{METRICS['pixel_ap'].label} (%), with all normal images")
         axes[1].set_xlabel("recall of pixels at the category's threshold (%)")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5)
+        axes[1].legend(loc="upper center", ncols=_N_BESIDE)
         figure.suptitle(f"{printed(category)}: by kind of defect (above) and by its size (below); images in brackets")
     return figure
 

@@ -38,8 +38,10 @@ _SETTINGS = {
     "font.size": 8,
     "grid.alpha": 0.3,
     "grid.linewidth": 0.5,
+    "legend.borderpad": 0.3,
+    "legend.edgecolor": "none",
     "legend.fontsize": 7,
-    "legend.frameon": False,
+    "legend.framealpha": 0.8,  # what lies below a legend stays visible
     "lines.linewidth": 1.3,
     "pdf.fonttype": 42,
     "svg.hashsalt": "aseg-bench",
@@ -55,6 +57,7 @@ _CANVASES: dict[str, tuple[type[Any], str]] = {  # and the key of what would dif
     "pdf": (FigureCanvasPdf, "CreationDate"),
 }
 FORMATS = tuple(_CANVASES)
+_PNG_LEVEL = 4  # of compression: two thirds of the time that the default takes, and files 3 % larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +94,17 @@ def new_figure(width: float, height: float) -> Figure:
 
 def save(figure: Figure, folder: Path, name: str, formats: Sequence[str] = FORMATS) -> list[Path]:
     """Write a figure in all formats, the same bytes each time; returns the files. The layout is settled once."""
-    with style():
-        figure.draw_without_rendering()
+    if (layout := figure.get_layout_engine()) is not None:
+        with style():
+            layout.execute(figure)
     figure.set_layout_engine("none")
     paths = [folder / f"{name}.{ending}" for ending in formats]
     for path in paths:
         with style(), written_whole(path) as temporary:
             kind, undated = _CANVASES[path.suffix[1:]]
             # savefig would draw everything twice, to settle a layout that is settled
-            getattr(kind(figure), f"print_{path.suffix[1:]}")(temporary, metadata={undated: None})
+            extra = {"pil_kwargs": {"compress_level": _PNG_LEVEL}} if path.suffix == ".png" else {}
+            getattr(kind(figure), f"print_{path.suffix[1:]}")(temporary, metadata={undated: None}, **extra)
     return paths
 
 

@@ -81,5 +81,5 @@ def toy_figure() -> Figure:
             )
         axis.set(xticks=range(len(toys)), xticklabels=[str(toy.excess) for toy in toys], ylim=(-3, 104))
         axis.set(xlabel="false-positive area / area of the defect", ylabel="%")
-        figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=len(SHOWN))
+        axis.legend(loc="center right")
     return figure
