@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check speed benchmark clean
+.PHONY: help demo test lint check speed benchmark lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -32,10 +32,15 @@ speed: .venv/peers .venv/dev ## measure the metric core and its peers, models, r
 benchmark: .venv/anomalib ## train and score all live methods on the embedded data set; write reports/live
 	$(BIN)/python benchmark.py live
 
+lock: .venv/dev ## write constraints.txt: the newest releases, which .venv then gets and everything is tested with
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --no-annotate \
+	    --custom-compile-command "make lock" --output-file constraints.txt --quiet
+
 clean: ## remove the environment and the caches
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.venv/models .venv/dev .venv/peers .venv/anomalib: .venv/%: pyproject.toml
+.venv/models .venv/dev .venv/peers .venv/anomalib: .venv/%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$*]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	touch $@
