@@ -66,6 +66,9 @@ WORKS = (
     " --normal tiny/bolt/test/good",
     f"export --checkpoint {ONE_MAP} --out uniad.onnx",
     "methods",
+    "pack both --maps --out both.aseg.zip",
+    "pack demo",
+    "leaderboard . --out site --title Board",
     "methods --show uni_as",
     "methods --show uni_as --json",
     *(

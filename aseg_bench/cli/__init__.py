@@ -24,6 +24,7 @@ from aseg_bench.cli.lists import (
 from aseg_bench.cli.results import compare_command, published_command, report_command
 from aseg_bench.cli.running import ablate_command, run_command
 from aseg_bench.cli.scoring import audit_command, eval_command
+from aseg_bench.cli.sharing import leaderboard_command, pack_command
 from aseg_bench.cli.stopping import stoppable
 from aseg_bench.cli.trained import export_command, predict_command
 from aseg_bench.errors import AsegBenchError, how_to_install
@@ -34,6 +35,8 @@ COMMANDS: dict[Callable[..., None], str] = {
     audit_command: "audit result_eval_temp/ --protocols exact,uniad,ader",
     report_command: "report runs/seed0 runs/seed1 --out runs/report",
     compare_command: "compare runs/demo --methods uni_as,uniad",
+    pack_command: "pack runs/demo",
+    leaderboard_command: "leaderboard runs --out site",
     published_command: "published --method uniad --dataset mvtec --metric pixel_ap",
     ablate_command: "ablate levels --dataset mvtec_ad --data-root ~/mvtec",
     predict_command: "predict photos/ --checkpoint checkpoint.pt --out maps",

@@ -91,7 +91,7 @@ def training_points(runs: Sequence[Results]) -> pd.DataFrame:
     for number, run in enumerate(runs):
         frame = run.to_frame()
         for (method, dataset), case in run.record.cases.items():
-            minutes = _minutes(case)
+            minutes = minutes_of(case)
             where = (frame["method"] == method) & (frame["dataset"] == dataset) & (frame["category"] == MEAN)
             means = frame[where & (frame["metric"] == "pixel_ap")].dropna(subset="value")
             if minutes and len(means) and (number, dataset) not in curved:
@@ -111,7 +111,7 @@ def _number(about: Mapping[str, Any], *path: str) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _minutes(case: CaseRecord) -> float | None:
+def minutes_of(case: CaseRecord) -> float | None:
     """Of ``fit``, or of the training where it went on over several calls of it."""
     if case.seconds is None or case.conditions.maps is not None or case.conditions.checkpoint is not None:
         return None
@@ -139,12 +139,14 @@ def _largest(digits: int, *path: str) -> Callable[[_Costs], str]:
     return text
 
 
-def _steps(case: CaseRecord) -> str:
+def steps_of(case: CaseRecord) -> str:
+    """Steps of the training, done of those planned; empty where the record does not say."""
     done, planned = (_number(case.about, "training", name) for name in ("steps", "of"))
     return "" if done is None or planned is None else f"{done:,.0f} of {planned:,.0f}"
 
 
-def _backbone(case: CaseRecord) -> str:
+def backbone_of(case: CaseRecord) -> str:
+    """Names of the feature extractor, or of several; empty where the record does not say."""
     settings = case.about.get("all_settings")
     own = settings.get("backbone") if isinstance(settings, Mapping) else None
     others = case.about.get("weights")  # of anomalib's models, by network
@@ -156,8 +158,8 @@ def _texts(of: Callable[[CaseRecord], str]) -> Callable[[_Costs], str]:
 
 
 _COLUMNS: Mapping[str, Callable[[_Costs], str]] = {
-    "Training (min)": _time(lambda case, _: _minutes(case)),
-    "Steps": _texts(_steps),
+    "Training (min)": _time(lambda case, _: minutes_of(case)),
+    "Steps": _texts(steps_of),
     "ms per image": _time(_per_image),
     "Trained (M)": _largest(2, "parameters", "trained"),
     "Parameters (M)": _largest(2, "parameters", "all"),
@@ -165,5 +167,5 @@ _COLUMNS: Mapping[str, Callable[[_Costs], str]] = {
     _GPU: _largest(0, "gpu_peak_bytes"),
     "Model (MB)": _largest(1, "model_bytes"),
     "Device": _texts(lambda case: str(case.about.get("device", ""))),
-    "Backbone": _texts(_backbone),
+    "Backbone": _texts(backbone_of),
 }

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from hashlib import sha256
 from importlib.resources import files
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from shutil import rmtree
 from statistics import fmean
 from typing import Any
@@ -26,7 +26,7 @@ from aseg_bench.records import MEAN, Case
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.tables import DASH, Note, Table, heading, result_text, told_seeds
-from aseg_bench.reporting.writing import without_places
+from aseg_bench.runs.publishing import publishable, without_places
 from aseg_bench.runs.scores import Key, Result
 
 _ON_SCREEN = 1.5  # times the size in print
@@ -95,14 +95,14 @@ def write_page(
     metrics = list(dict.fromkeys(key.metric for key in results))
     numbers = {maps.case: f"#gallery-{i}-{n}" for i, some in enumerate(categories) for n, maps in enumerate(some)}
     names = dict.fromkeys(datasets.get(key.dataset, key.dataset) for key in results)
-    style, script = _own("report.css"), _own("report.js")
+    style, script = own_file("report.css"), own_file("tables.js") + own_file("gallery.js")
     page = environment.get_template("report.html.j2").render(
         title=title or f"Anomaly segmentation{' on ' if names else ''}{listed(list(names))}",
         about=about,
         style=style,
         script=script,
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+        style_hash=source_hash(style),
+        script_hash=source_hash(script),
         notes=[replace(note, text=without_places(note.text)) for note in notes],
         summary=Markup(html(table for table in tables if table.key.startswith("table"))),
         details=Markup(html(table for table in tables if not table.key.startswith("table"))),
@@ -112,32 +112,21 @@ def write_page(
         figures=[_shown(figure, out, datasets) for figure in figures],
         galleries=[_place(category[0].case.dataset, category[0].case.category, datasets) for category in categories],
         worst=_worst(results, categories),
-        conditions=_published(conditions or {}),
+        conditions=publishable(conditions or {}),
     )
     with written_whole(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
 
 
-def _own(name: str) -> Markup:
+def own_file(name: str) -> Markup:
+    """A style or a script of the package, as it goes into a page."""
     return Markup(files("aseg_bench.reporting").joinpath("templates", name).read_text(encoding="utf-8"))
 
 
-def _hash(text: str) -> str:
+def source_hash(text: str) -> str:
     """What the content security policy calls a script or a style that may be used: this one and no other."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
-
-
-def _published(value: Any) -> Any:
-    """Conditions without commands and without the folders of this machine."""
-    if isinstance(value, Mapping):
-        return {without_places(str(key)): _published(one) for key, one in value.items() if key != "command"}
-    if isinstance(value, list | tuple):
-        return [_published(one) for one in value]
-    if not isinstance(value, str):
-        return value
-    kinds = PurePosixPath(value), PureWindowsPath(value)
-    return next((f"…/{path.name}" for path in kinds if path.is_absolute()), without_places(value))
 
 
 def _short(metric: str) -> str:

@@ -33,8 +33,9 @@ from aseg_bench.reporting.tables import (
     method_tables,
     paper_tables,
 )
-from aseg_bench.reporting.writing import FORMATS, without_places, write_formats
+from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.runs.findings import findings_of, marked, shown_methods
+from aseg_bench.runs.publishing import without_places
 from aseg_bench.runs.results import Results, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
 

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,9 +13,6 @@ from aseg_bench.reporting.latex import latex
 from aseg_bench.reporting.markdown import markdown
 from aseg_bench.reporting.tables import Table, category_tables, paper_tables
 from aseg_bench.runs.scores import csv_text, merge_runs
-
-# a path of folders from the root, the home or a drive; not the double slash of an address
-_PLACE = re.compile(r"(?<![\w.~:/\\…])(?:~|[A-Za-z]:)?[/\\]+(?:[^\s/\\:;,'\"<>()]+[/\\]+)*(?=[^\s/\\])")
 
 
 def tables_csv(tables: Iterable[Table]) -> str:
@@ -40,11 +36,6 @@ FORMATS: dict[str, Callable[[Iterable[Table]], str]] = {
     "html": html,
     "csv": tables_csv,
 }
-
-
-def without_places(text: str) -> str:
-    """Text fit to be published: of every absolute path in it only the last part is left, behind ``…/``."""
-    return _PLACE.sub("…/", text)
 
 
 def report_tables(

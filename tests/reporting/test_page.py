@@ -16,7 +16,7 @@ from aseg_bench.reporting import report_tables
 from aseg_bench.reporting.figures import write_figures
 from aseg_bench.reporting.page import write_page
 from aseg_bench.reporting.tables import Note
-from aseg_bench.reporting.writing import without_places
+from aseg_bench.runs.publishing import without_places
 from aseg_bench.runs.scores import merge_runs
 from benchmarks.browser import chromium, why_not
 from tests.categories import WICKED, make_category

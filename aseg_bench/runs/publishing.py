@@ -1,0 +1,122 @@
+"""What of a run may be published: without the commands and folders of a machine; and packs that others can check."""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from tempfile import TemporaryDirectory
+from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from aseg_bench.errors import InputError, first_few
+from aseg_bench.files import written_whole
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.results import Results
+
+CHECKSUMS = "checksums.json"
+PACK_SUFFIX = ".aseg.zip"
+_VERSION = 1  # of a pack
+_MOST_MEMBERS, _MOST_BYTES = 2_000_000, 2**26  # files of a pack, and bytes of one that is read
+# a path of folders from the root, the home or a drive; not the double slash of an address
+_PLACE = re.compile(r"(?<![\w.~:/\\…])(?:~|[A-Za-z]:)?[/\\]+(?:[^\s/\\:;,'\"<>()]+[/\\]+)*(?=[^\s/\\])")
+
+
+def without_places(text: str) -> str:
+    """Text fit to be published: of every absolute path in it only the last part is left, behind ``…/``."""
+    return _PLACE.sub("…/", text)
+
+
+def publishable(value: Any) -> Any:
+    """Conditions as in ``run.json`` without commands and without the folders of this machine."""
+    if isinstance(value, Mapping):
+        return {without_places(str(key)): publishable(one) for key, one in value.items() if key != "command"}
+    if isinstance(value, list | tuple):
+        return [publishable(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    kinds = PurePosixPath(value), PureWindowsPath(value)
+    return next((f"…/{path.name}" for path in kinds if path.is_absolute()), without_places(value))
+
+
+def pack(run: Path, out: Path | None = None, *, maps: bool = False) -> Path:
+    """Write a finished run as one file for others: scores, record without places of this machine, SHA-256 of each.
+
+    Args:
+        run: folder of a finished run.
+        out: the file; None takes ``<run>.aseg.zip`` beside the run.
+        maps: put the maps in as well, so that others can score them again.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: the run is not finished.
+    """
+    folder = Results.of(RunFolder(run)).folder
+    record = json.dumps(publishable(folder.content), indent=2, ensure_ascii=False).encode()
+    contents: dict[str, bytes | Path] = {folder.record_file.name: record, folder.scores_file.name: folder.scores_file}
+    if maps:
+        found = sorted(path for path in folder.store.root.rglob("*.tiff") if ".new-" not in path.as_posix())
+        contents |= {path.relative_to(run).as_posix(): path for path in found}
+    sums = {
+        name: hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
+        for name, content in contents.items()
+    }
+    file = out or run.resolve().with_name(f"{run.resolve().name}{PACK_SUFFIX}")
+    with written_whole(file) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
+        archive.writestr(CHECKSUMS, json.dumps({"version": _VERSION, "files": sums}, indent=2))
+        for name, content in contents.items():
+            if isinstance(content, bytes):
+                archive.writestr(name, content)
+            else:
+                archive.write(content, name)
+    return file
+
+
+@contextmanager
+def unpacked(file: Path) -> Iterator[Results]:
+    """The results in a pack, all of whose files have been checked against their checksums; removed at the end.
+
+    Raises:
+        InputError: the file is not a pack, lacks a file, holds one that is not listed or has changed, or its run is not
+            finished.
+    """
+    with TemporaryDirectory() as place:
+        try:
+            with ZipFile(file) as archive:
+                _check(archive, file)
+                for name in ("run.json", "scores.csv"):
+                    (Path(place) / name).write_bytes(_content(archive, name, file))
+        except InputError:
+            raise
+        except Exception as error:  # a damaged archive can raise nearly anything
+            raise InputError(f"{file} is not a whole pack ({error}); ask for it again") from error
+        yield Results.of(RunFolder(Path(place)))
+
+
+def _check(archive: ZipFile, file: Path) -> None:
+    infos = {info.filename: info for info in archive.infolist()}
+    if CHECKSUMS not in infos or len(infos) > _MOST_MEMBERS:
+        raise InputError(f"{file} is not a pack: `aseg-bench pack RUN` writes one")
+    sums = json.loads(_content(archive, CHECKSUMS, file))
+    listed = sums["files"]
+    if sums["version"] != _VERSION:
+        raise InputError(f"{file} is a pack of version {sums['version']}; install a newer aseg-bench")
+    faults = [f"{name} is missing" for name in {"run.json", "scores.csv", *listed} if name not in infos]
+    faults += [f"{name} is not listed" for name in infos if name not in listed and name != CHECKSUMS]
+    for name in sorted(listed.keys() & infos.keys()):
+        with archive.open(name) as member:
+            if hashlib.file_digest(member, "sha256").hexdigest() != listed[name]:  # type: ignore[arg-type]
+                faults.append(f"{name} has changed since it was packed")
+    if faults:
+        raise InputError(f"{file}: {first_few(faults)}; ask for it again")
+
+
+def _content(archive: ZipFile, name: str, file: Path) -> bytes:
+    with archive.open(name) as member:
+        content = member.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise InputError(f"{file}: {name} is larger than {_MOST_BYTES // 2**20} MiB")
+    return content
