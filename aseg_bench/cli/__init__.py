@@ -7,6 +7,7 @@ import errno
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from importlib.metadata import version
 from typing import Annotated
 
@@ -24,6 +25,7 @@ from aseg_bench.cli.lists import (
 from aseg_bench.cli.results import compare_command, published_command, report_command
 from aseg_bench.cli.running import ablate_command, run_command
 from aseg_bench.cli.scoring import audit_command, eval_command
+from aseg_bench.cli.standing import status_command, verify_command
 from aseg_bench.cli.stopping import stoppable
 from aseg_bench.cli.trained import export_command, predict_command
 from aseg_bench.errors import AsegBenchError, how_to_install
@@ -34,6 +36,8 @@ COMMANDS: dict[Callable[..., None], str] = {
     audit_command: "audit result_eval_temp/ --protocols exact,uniad,ader",
     report_command: "report runs/seed0 runs/seed1 --out runs/report",
     compare_command: "compare runs/demo --methods uni_as,uniad",
+    status_command: "status runs/demo",
+    verify_command: "verify runs/demo",
     published_command: "published --method uniad --dataset mvtec --metric pixel_ap",
     ablate_command: "ablate levels --dataset mvtec_ad --data-root ~/mvtec",
     predict_command: "predict photos/ --checkpoint checkpoint.pt --out maps",
@@ -59,7 +63,8 @@ for _command, _example in COMMANDS.items():
     app.command(_example.split()[0], epilog=f"Example: `aseg-bench {_example}`")(stoppable(_command))
 
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENOTEMPTY, errno.ENAMETOOLONG}
-_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+_TOO_MANY = {errno.EMFILE, errno.ENFILE}  # open files
 
 
 def main() -> None:
@@ -79,9 +84,13 @@ def main() -> None:
         print(f"error: this needs the package {error.name}: {how_to_install(error.name)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY:  # not a bug of ours
+        if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY | _TOO_MANY | {errno.ENOMEM}:  # not a bug of ours
             raise
-        print(f"error: {error}", file=sys.stderr)
+        mend = "; raise the limit with `ulimit -n` and run again" if error.errno in _TOO_MANY else ""
+        print(f"error: {error}{mend}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, BrokenExecutor) as error:  # the latter: the system has ended a process that helps
+        print(f"error: out of memory ({' '.join(str(error).split()) or type(error).__name__})", file=sys.stderr)
         sys.exit(2)
 
 

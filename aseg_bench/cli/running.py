@@ -1,5 +1,6 @@
 """Commands that train: run and ablate."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -90,6 +91,9 @@ def run_command(
     overwrite: Overwrite = False,
     page: Page = True,
     mixed: Mixed = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Note why a method failed, go on with the others, and exit with 2.")
+    ] = False,
     quiet: Quiet = False,
     config: Config = None,
     dry_run: Annotated[
@@ -139,6 +143,7 @@ def run_command(
         checkpoints=checkpoints,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
+        keep_going=keep_going,
     )
     if dry_run:
         print("\n".join(preview(plan)))
@@ -147,9 +152,19 @@ def run_command(
         results = run(plan)
         if train_only and not quiet and not is_helper():
             for name in names:
-                print(f"trained: {results.folder.training(name, dataset)}")
+                if not results.folder.record.cases[name, dataset].failed:
+                    print(f"trained: {results.folder.training(name, dataset)}")
         elif results.scores:
-            finish(results, page=page, mixed=mixed, quiet=quiet, methods=names, metrics=plan.metrics)
+            scored = [name for name in names if name in results.methods]
+            finish(results, page=page, mixed=mixed, quiet=quiet, methods=scored, metrics=plan.metrics)
+    if is_helper():
+        return
+    failed = {name: case.failed for name in names if (case := results.folder.record.cases.get((name, dataset)))}
+    for name, reason in failed.items():
+        if reason:
+            print(f"error: {name} failed: {reason}", file=sys.stderr)
+    if any(failed.values()):
+        raise typer.Exit(2)
 
 
 def ablate_command(

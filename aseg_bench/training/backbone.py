@@ -45,6 +45,7 @@ class Backbone(nn.Module):
     Attributes:
         channels: channels per feature, in the order of ``strides`` or ``blocks``.
         strides: strides of the features, in that order.
+        weights_file: from which the weights are; None where a checkpoint brings them, or a package keeps no file.
 
     Raises:
         InputError: timm has no such network, it lacks a stride or block, or the file does not fit it.
@@ -70,8 +71,10 @@ class Backbone(nn.Module):
         self.name, self.strides = name, tuple(info.reduction())
         self.channels: tuple[int, ...] = tuple(info.channels())
         config = timm.models.get_pretrained_cfg(name)
+        self.weights_file: Path | None = None
         if pretrained:
             load_into(self.network, load_weights(name, weights), name, weights)
+            self.weights_file = weights or kept_weights(name)
         if blocks and image_size:
             self.network.model.set_input_size(image_size)  # type: ignore[union-attr,operator]
         self.register_buffer(

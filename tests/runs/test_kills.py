@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -101,7 +101,9 @@ def left_in(folder: Path) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    ("before", "words", "every"), [((), RUN, 19), ((RUN,), EVAL, 11), ((RUN,), REPORT, 11)], ids=["run", "eval", "report"]
+    ("before", "words", "every"),
+    [((), RUN, 19), ((RUN,), EVAL, 11), ((RUN,), REPORT, 11)],
+    ids=["run", "eval", "report"],
 )
 def test_after_a_kill_the_same_command_ends_as_an_undisturbed_one(
     tiny: Path,
