@@ -1,5 +1,6 @@
 """Frozen feature extractors: any timm network, at the strides a method asks for, with weights from disk or hub."""
 
+import hashlib
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -85,6 +86,15 @@ class Backbone(nn.Module):
         )
         self.requires_grad_(False)
         self.eval()
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the record of a run keeps: name and SHA-256 of the file with the weights, where there is one."""
+        if self.weights_file is None:
+            return {}
+        with self.weights_file.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"backbone_file": self.weights_file.name, "backbone_file_sha256": digest}
 
     def train(self, mode: bool = True) -> "Backbone":
         """Stay in evaluation mode: batch statistics are ImageNet's, whatever is trained on top."""

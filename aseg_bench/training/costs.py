@@ -28,8 +28,6 @@ def costs_of(model: nn.Module, device: torch.device) -> dict[str, Any]:
         "parameters": {"trained": sum(n for n, is_trained in sizes if is_trained), "all": sum(n for n, _ in sizes)},
         "model_bytes": sum(values.numel() * values.element_size() for values in model.state_dict().values()),
     }
-    if file := getattr(getattr(model, "backbone", None), "weights_file", None):
-        found["backbone_file_checksum"] = checksum_of_files(file)
     if device.type == "cuda":
         found["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(device)
     return found
