@@ -46,4 +46,4 @@ def verify_command(
     if made.differences:
         raise typer.Exit(1)
     if not quiet:
-        print(f"equal: {made.n_scores} scores, computed again; {made.n_files} checksums of images, maps and weights")
+        print(f"equal: {made.n_scores} scores, computed again; checksums of {', '.join(made.checked) or 'nothing'}")

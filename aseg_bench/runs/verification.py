@@ -27,12 +27,12 @@ class Verification:
 
     Attributes:
         n_scores: that were computed again.
-        n_files: groups of files whose checksums were compared: images, maps and weights.
+        checked: what had its checksum compared; an older record has none of maps and weights.
         differences: one sentence each; none where all is equal.
     """
 
     n_scores: int
-    n_files: int
+    checked: Sequence[str]
     differences: Sequence[str]
 
 
@@ -55,11 +55,11 @@ def verify(
     if held_by := holder(out):
         raise InputError(f"{out} is in use by {held_by}; verify it when that is done")
     results = Results.of(RunFolder(out))
-    folder, differences, n_scores, n_files = results.folder, list[str](), 0, 0
+    folder, differences, n_scores, checked = results.folder, list[str](), 0, list[str]()
     for dataset in results.datasets:
         samples = _images(folder, dataset, data_root)
         if samples is not None:
-            n_files += 1
+            checked.append(f"the images of {dataset}")
             before, now = folder.record.datasets[dataset].checksum, checksum(samples)
             differences += _compared(f"the images of {dataset}", before, now)
         test = [sample for sample in samples or () if sample.split == "test"]
@@ -70,8 +70,9 @@ def verify(
                 differences.append(f"{method} on {dataset}: the record does not say how its scores came about")
                 continue
             files = list(_checksums(folder, method, dataset, case))
-            n_files += len(files)
-            differences += [text for what, before, now in files for text in _compared(what, before, now)]
+            checked += [f"{what} of {method}" for what, *_ in files]
+            for what, place, was, found in files:
+                differences += _compared(f"{method} on {dataset}: {what}, {place},", was, found)
             try:
                 again = _evaluated(case, scores, test, limits) if case.is_evaluated else _kept(folder, scores, test)
                 for fresh in track(again, f"scoring {method} again", len(_places(scores)), quiet):
@@ -79,7 +80,7 @@ def verify(
                     differences += _differing(scores, fresh)
             except InputError as error:  # maps that are gone, damaged, or do not belong to the images
                 differences.append(f"{method} on {dataset} cannot be scored again: {error}")
-    return Verification(n_scores, n_files, differences)
+    return Verification(n_scores, checked, differences)
 
 
 def _images(folder: RunFolder, dataset: str, data_root: Path | None) -> list[Sample] | None:
@@ -95,18 +96,20 @@ def _images(folder: RunFolder, dataset: str, data_root: Path | None) -> list[Sam
         raise InputError(f"{error}; --data-root says where the images of {dataset} lie here") from None
 
 
-def _checksums(folder: RunFolder, method: str, dataset: str, case: CaseRecord) -> Iterator[tuple[str, str, str | None]]:
-    """What is compared, with the checksum that the record has and the one of today; None where the files are gone."""
+def _checksums(
+    folder: RunFolder, method: str, dataset: str, case: CaseRecord
+) -> Iterator[tuple[str, Path, str, str | None]]:
+    """What is compared, where it lies, its checksum in the record, and the one of today; None where it is gone."""
     conditions = case.conditions
     kept = case.kept_checksum or (conditions.maps_checksum if conditions.maps is None else None)
     for what, before, place in (
-        ("its maps", None if case.is_evaluated else kept, folder.store.folder(method, dataset)),
+        ("the maps", None if case.is_evaluated else kept, folder.store.folder(method, dataset)),
         ("the maps", conditions.maps_checksum if case.is_evaluated else None, Path(conditions.maps or "")),
         ("the checkpoint", case.weights_checksum, folder.checkpoint_file(method, dataset)),
     ):
         if before is not None:
             now = checksum_of_files(place) if place.exists() else None
-            yield f"{method} on {dataset}: {what}, {place},", before, now
+            yield what, place, before, now
 
 
 def _compared(what: str, before: str, now: str | None) -> list[str]:
