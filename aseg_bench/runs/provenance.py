@@ -13,7 +13,8 @@ _VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
 
 def command_line() -> str:
     """The command of this process, as it can be typed."""
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    name = Path(sys.argv[0]).name
+    return shlex.join(["aseg-bench" if name == "__main__.py" else name, *sys.argv[1:]])
 
 
 def made_by() -> dict[str, str]:
