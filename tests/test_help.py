@@ -29,14 +29,17 @@ WORKS = (
     f"{BOTH} --resume --protocol unias --mixed --page",
     f"{BOTH} --no-page --quiet",
     "run --config both/config.yaml --dry-run",
+    "status both",
+    "verify both",
     f"run --methods uni_as {DATA} {ONE_STEP} --out trained --train-only",
     f"run --methods uni_as {DATA} {ONE_STEP} --out of_camera {READ} --learning-curve --no-page",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --preset cpu --seed 1 --max-minutes 5 --precision bf16-mixed"
-    " --half --mask-rule >127 --metrics recall --no-page --quiet",
+    " --half --mask-rule >127 --metrics recall --no-page --keep-going --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --overwrite --device cpu --categories bolt --map-size image"
     " --backbone tf_efficientnet_lite0 --backbone-weights weights.pt --no-page",
     f"eval {MAPS} {DATA} --reader auto --name a --seed 1 --protocol native --metrics {','.join(METRICS)} --out eval",
     f"eval {MAPS} {DATA} --name b --mixed --quiet --out eval",
+    "verify eval --data-root tiny --allow-pickle --max-gib 1 --max-pixels 999999 --quiet",
     f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 {READ} --out eval2"
     " --mask-rule '>0 ignore=7'",
     f"run --methods read=maps:{MAPS} {DATA} --out read --allow-pickle --allow-clamped --max-gib 1 --no-page",

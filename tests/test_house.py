@@ -26,6 +26,7 @@ FLOORS = (
     {"runs"},
     {"reporting"},
     {"cli"},
+    {"__main__"},
 )  # a room of aseg_bench imports only from floors below its own
 
 

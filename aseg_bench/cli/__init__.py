@@ -7,6 +7,7 @@ import errno
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
 from importlib.metadata import version
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from aseg_bench.cli.results import compare_command, published_command, report_co
 from aseg_bench.cli.running import ablate_command, run_command
 from aseg_bench.cli.scoring import audit_command, eval_command
 from aseg_bench.cli.sharing import leaderboard_command, pack_command
+from aseg_bench.cli.standing import status_command, verify_command
 from aseg_bench.cli.stopping import stoppable
 from aseg_bench.cli.trained import export_command, predict_command
 from aseg_bench.errors import AsegBenchError, how_to_install
@@ -37,6 +39,8 @@ COMMANDS: dict[Callable[..., None], str] = {
     compare_command: "compare runs/demo --methods uni_as,uniad",
     pack_command: "pack runs/demo",
     leaderboard_command: "leaderboard runs --out site",
+    status_command: "status runs/demo",
+    verify_command: "verify runs/demo",
     published_command: "published --method uniad --dataset mvtec --metric pixel_ap",
     ablate_command: "ablate levels --dataset mvtec_ad --data-root ~/mvtec",
     predict_command: "predict photos/ --checkpoint checkpoint.pt --out maps",
@@ -62,7 +66,8 @@ for _command, _example in COMMANDS.items():
     app.command(_example.split()[0], epilog=f"Example: `aseg-bench {_example}`")(stoppable(_command))
 
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENOTEMPTY, errno.ENAMETOOLONG}
-_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}
+_FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+_TOO_MANY = {errno.EMFILE, errno.ENFILE}  # open files
 
 
 def main() -> None:
@@ -82,9 +87,13 @@ def main() -> None:
         print(f"error: this needs the package {error.name}: {how_to_install(error.name)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY:  # not a bug of ours
+        if error.errno not in _FULL_OR_FORBIDDEN | _IN_THE_WAY | _TOO_MANY | {errno.ENOMEM}:  # not a bug of ours
             raise
-        print(f"error: {error}", file=sys.stderr)
+        mend = "; raise the limit with `ulimit -n` and run again" if error.errno in _TOO_MANY else ""
+        print(f"error: {error}{mend}", file=sys.stderr)
+        sys.exit(2)
+    except (MemoryError, BrokenExecutor) as error:  # the latter: the system has ended a process that helps
+        print(f"error: out of memory ({' '.join(str(error).split()) or type(error).__name__})", file=sys.stderr)
         sys.exit(2)
 
 

@@ -1,5 +1,6 @@
 """Commands that train: run and ablate."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -90,6 +91,9 @@ def run_command(
     overwrite: Overwrite = False,
     page: Page = True,
     mixed: Mixed = False,
+    keep_going: Annotated[
+        bool, typer.Option("--keep-going", help="Note why a method failed, go on with the others, and exit with 2.")
+    ] = False,
     quiet: Quiet = False,
     config: Config = None,
     dry_run: Annotated[
@@ -99,7 +103,8 @@ def run_command(
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
     from aseg_bench.methods import MethodOptions
     from aseg_bench.predictions.records import Limits
-    from aseg_bench.runs.runner import RunPlan, is_helper, preview, run
+    from aseg_bench.runs.lock import is_helper
+    from aseg_bench.runs.runner import RunPlan, preview, run
 
     del config  # its callback has read it
     names, maps, checkpoints = methods_in(methods)
@@ -138,6 +143,7 @@ def run_command(
         checkpoints=checkpoints,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
+        keep_going=keep_going,
     )
     if dry_run:
         print("\n".join(preview(plan)))
@@ -146,9 +152,19 @@ def run_command(
         results = run(plan)
         if train_only and not quiet and not is_helper():
             for name in names:
-                print(f"trained: {results.folder.training(name, dataset)}")
+                if not results.folder.record.cases[name, dataset].failed:
+                    print(f"trained: {results.folder.training(name, dataset)}")
         elif results.scores:
-            finish(results, page=page, mixed=mixed, quiet=quiet, methods=names, metrics=plan.metrics)
+            scored = [name for name in names if name in results.methods]
+            finish(results, page=page, mixed=mixed, quiet=quiet, methods=scored, metrics=plan.metrics)
+    if is_helper():
+        return
+    failed = {name: case.failed for name in names if (case := results.folder.record.cases.get((name, dataset)))}
+    for name, reason in failed.items():
+        if reason:
+            print(f"error: {name} failed: {reason}", file=sys.stderr)
+    if any(failed.values()):
+        raise typer.Exit(2)
 
 
 def ablate_command(
@@ -188,7 +204,8 @@ def ablate_command(
     from aseg_bench.methods import MethodOptions
     from aseg_bench.reporting.ablation import ablation_report, write_level_pictures
     from aseg_bench.runs.ablation import PAPER_LEVELS, ablate_components, ablate_levels, parse_levels, parse_seeds
-    from aseg_bench.runs.runner import RunPlan, is_helper
+    from aseg_bench.runs.lock import is_helper
+    from aseg_bench.runs.runner import RunPlan
 
     if what not in {"components", "levels"}:
         raise InputError(f"ablate {what}: choose components or levels")

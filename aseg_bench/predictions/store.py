@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.files import folder_name, is_folder_name, written_whole
+from aseg_bench.files import folder_name, is_folder_name, is_left_by_others, written_whole
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.exact import exact_scores
 from aseg_bench.records import AnomalyMap, LazySequence, Sample
@@ -124,7 +124,7 @@ class MapStore:
     def left_over(self, method: str, dataset: str, samples: Sequence[Sample]) -> list[Path]:
         """TIFF files that belong to none of the samples, in the folders of the samples' categories, sorted.
 
-        They come from a crashed run or from other data of the same name. Nothing here reads them; other tools would.
+        They come from other data of the same name. Nothing here reads them; other tools would.
         """
         folder = self.folder(method, dataset)
         expected = {self.path(method, sample) for sample in samples}
@@ -132,7 +132,7 @@ class MapStore:
             path
             for category in {sample.category for sample in samples}
             for path in (folder / category).rglob("*.tif*")
-            if path not in expected and path.is_file()
+            if path not in expected and path.is_file() and not is_left_by_others(path.parent)
         )
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from aseg_bench.analysis.scored_maps import by_category, stored_maps
 from aseg_bench.datasets import dataset_labels, find_samples
-from aseg_bench.files import make_folder
 from aseg_bench.methods import find_method
 from aseg_bench.records import MEAN, Case
 from aseg_bench.reporting.figures import write_levels_figures
@@ -16,6 +15,7 @@ from aseg_bench.reporting.report import CATEGORIES, Report, known_names, write_r
 from aseg_bench.reporting.tables import DASH, Cell, Table, ablation_table, category_tables, heading, result_text
 from aseg_bench.runs.ablation import ABLATED, Kind, level_maps
 from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.lock import held
 from aseg_bench.runs.runner import RunPlan
 from aseg_bench.runs.scores import Key, Result, merge_runs, read_scores
 
@@ -55,8 +55,8 @@ def ablation_report(
     categories = [table for table in category_tables(results, {}, {key: data}) if table.key.endswith("_pixel_ap")]
     made = {number: [_beside_paper(number, caption, ablation.lines, results)], CATEGORIES: categories}
     report = Report([table for name in known_names(tables, list(made)) for table in made[name]])
-    make_folder(out or folder.out)
-    return replace(report, paths=write_report(out or folder.out, report, formats))
+    with held(out or folder.out):
+        return replace(report, paths=write_report(out or folder.out, report, formats))
 
 
 def write_level_pictures(plan: RunPlan, seeds: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from aseg_bench.datasets import AS_USUAL, Reading, check_images
-from aseg_bench.files import make_folder, written_whole
+from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
 from aseg_bench.predictions.imported import import_maps
 from aseg_bench.predictions.records import Limits
@@ -20,6 +20,7 @@ from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.reporting.figures.style import printed
 from aseg_bench.reporting.markdown import escape_markdown
 from aseg_bench.runs.evaluation import of_test, samples_of
+from aseg_bench.runs.lock import holding
 from aseg_bench.runs.scores import csv_text
 from aseg_bench.scoring.audit import NEGLIGIBLE, Deviation, audit_dump
 
@@ -47,6 +48,7 @@ class Audit:
         return as_markdown(self.deviations)
 
 
+@holding
 def audit(
     maps: Sequence[Path],
     *,
@@ -100,8 +102,6 @@ def audit(
     labels = [path.stem for path in maps]
     if len(set(labels)) < len(labels):
         labels = [str(path) for path in maps]
-    if out is not None:
-        make_folder(out)
     audited = []
     with progress_bar(quiet) as bar:
         task = bar.add_task("auditing", total=sum(len(dump.found) for dump in dumps), note="")

@@ -21,6 +21,7 @@ from aseg_bench.records import MEAN, Place
 from aseg_bench.reporting.tables import DASH, Cell, Table
 from aseg_bench.reporting.writing import write_formats
 from aseg_bench.runs.findings import marked, shown_methods
+from aseg_bench.runs.lock import held
 from aseg_bench.runs.results import Results, read_results
 from aseg_bench.runs.scores import csv_text, merge_runs
 
@@ -75,17 +76,18 @@ def compare(
     """
     results = run if isinstance(run, Results) else read_results([run])[0]
     place = out or results.folder.report
-    make_folder(place)
-    maps = list(results.maps(methods).values())
-    comparison = compare_methods(
-        track(maps, "resampling images", len(maps), quiet), results.scores, n_replicates=n_replicates, seed=seed
-    )
-    comparison = replace(comparison, unranked=_unranked(results, comparison.methods))
-    labels = {name: facts.label for name, facts in shown_methods([results]).items()}
-    tables = comparison_tables(comparison, labels, dataset_labels(results.scores))
-    paths = write_formats(place, tables, ("md", "tex", "html"), "comparison")
-    with written_whole(place / "comparison.csv") as temporary:
-        temporary.write_text(comparison_csv(comparison), encoding="utf-8")
+    with held(results.folder.out if out is None else out):
+        make_folder(place)
+        maps = list(results.maps(methods).values())
+        comparison = compare_methods(
+            track(maps, "resampling images", len(maps), quiet), results.scores, n_replicates=n_replicates, seed=seed
+        )
+        comparison = replace(comparison, unranked=_unranked(results, comparison.methods))
+        labels = {name: facts.label for name, facts in shown_methods([results]).items()}
+        tables = comparison_tables(comparison, labels, dataset_labels(results.scores))
+        paths = write_formats(place, tables, ("md", "tex", "html"), "comparison")
+        with written_whole(place / "comparison.csv") as temporary:
+            temporary.write_text(comparison_csv(comparison), encoding="utf-8")
     return Compared(comparison, tables, [*paths, place / "comparison.csv"])
 
 

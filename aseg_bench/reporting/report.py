@@ -35,6 +35,7 @@ from aseg_bench.reporting.tables import (
 )
 from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.runs.findings import findings_of, marked, shown_methods
+from aseg_bench.runs.lock import held
 from aseg_bench.runs.publishing import without_places
 from aseg_bench.runs.results import Results, read_results
 from aseg_bench.runs.scores import merge_runs, merged_scores
@@ -98,11 +99,28 @@ def report(
         quiet: do not show that work is under way.
 
     Raises:
-        InputError: runs are not finished or do not belong in one table, or a table or format is unknown.
+        InputError: runs are not finished or do not belong in one table, a table or format is unknown, or another
+            process holds the folder.
     """
     known_names(formats, list(FORMATS))
     read = read_results(runs, mixed, names)
     place = out or (read[0].folder.report if len(read) == 1 else read[0].folder.out.parent / read[0].folder.report.name)
+    with held(read[0].folder.out if place == read[0].folder.report else place):
+        return _written(read, place, names, tables, formats, page=page, mixed=mixed, again=again, quiet=quiet)
+
+
+def _written(
+    read: Sequence[Results],
+    place: Path,
+    names: Sequence[str] | None,
+    tables: Sequence[str] | None,
+    formats: Sequence[str],
+    *,
+    page: bool,
+    mixed: bool,
+    again: bool,
+    quiet: bool,
+) -> Report:
     make_folder(place)
     if page and mixed and (place / PAGE).is_file():
         warnings.warn(f"{place / PAGE} is removed: tables that mix protocols or images have no page", stacklevel=2)

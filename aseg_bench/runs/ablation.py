@@ -29,7 +29,8 @@ from aseg_bench.progress import track
 from aseg_bench.protocols import find_protocol
 from aseg_bench.records import AnomalyMap, Case, LazySequence, Sample, Score
 from aseg_bench.runs.folder import Ablation, RunFolder
-from aseg_bench.runs.runner import RunPlan, check, is_helper, run
+from aseg_bench.runs.lock import held, is_helper
+from aseg_bench.runs.runner import RunPlan, check, run
 from aseg_bench.runs.scores import merged_scores, write_scores
 from aseg_bench.scoring.categories import score_category
 
@@ -67,8 +68,14 @@ def ablate_components(plan: RunPlan, seeds: Sequence[int]) -> Ablation | None:
         [_plan_of_line(plan, facts.name, *line, seed) for line in zip(labels, facts.ablation, strict=True)]
         for seed in seeds
     ]
+    with held(plan.out):
+        by_seed = _scores_of_lines(runs, labels)
+        return _written(plan, Kind.COMPONENTS, labels, dict(zip(seeds, by_seed, strict=True)))
+
+
+def _scores_of_lines(runs: Sequence[Sequence[RunPlan]], labels: Sequence[str]) -> list[list[Score]]:
     _take_back(list(chain.from_iterable(runs)))
-    by_seed = [
+    return [
         [
             replace(score, case=replace(score.case, method=label))
             for label, own in zip(labels, of_seed, strict=True)
@@ -76,7 +83,6 @@ def ablate_components(plan: RunPlan, seeds: Sequence[int]) -> Ablation | None:
         ]
         for of_seed in runs
     ]
-    return _written(plan, Kind.COMPONENTS, labels, dict(zip(seeds, by_seed, strict=True)))
 
 
 def ablate_levels(
@@ -104,9 +110,10 @@ def ablate_levels(
     _refuse_other_results(RunFolder(plan.out))
     labels = [_braced(levels) for levels in sets]
     runs = [replace(plan, out=plan.out / f"seed{seed}", options=replace(plan.options, seed=seed)) for seed in seeds]
-    _take_back(runs)
-    by_seed = [_scores_of_sets(own, facts, sets) for own in runs]
-    return _written(plan, Kind.LEVELS, labels, dict(zip(seeds, by_seed, strict=True)))
+    with held(plan.out):
+        _take_back(runs)
+        by_seed = [_scores_of_sets(own, facts, sets) for own in runs]
+        return _written(plan, Kind.LEVELS, labels, dict(zip(seeds, by_seed, strict=True)))
 
 
 def _only_method(plan: RunPlan) -> MethodFacts:
@@ -158,7 +165,7 @@ def _scores_of_sets(plan: RunPlan, facts: MethodFacts, sets: Sequence[tuple[int,
         if sample.split == "test"
     ]
     store = level_maps(plan.out)
-    checkpoint = RunFolder(plan.out).training(facts.name, plan.dataset) / "checkpoint.pt"
+    checkpoint = RunFolder(plan.out).checkpoint_file(facts.name, plan.dataset)
     model = TrainedModel.from_checkpoint(checkpoint, plan.options.device)
     _check_levels(sets, _keep_level_maps(store, model, test, plan.options.quiet))
     protocol = find_protocol(plan.protocol, plan.mask_rule)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import InputError
-from aseg_bench.files import make_folder
 from aseg_bench.metrics import METRICS
 from aseg_bench.metrics.checks import check_keys
 from aseg_bench.predictions.imported import OWN_DATASET, import_maps
@@ -18,6 +17,8 @@ from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.records import Case, Sample, grouped
 from aseg_bench.runs.admission import check_data, check_maps, check_name, check_tables, data_facts
 from aseg_bench.runs.folder import CaseRecord, Conditions, RunFolder
+from aseg_bench.runs.lock import holding
+from aseg_bench.runs.provenance import made_by
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import beside
 from aseg_bench.scoring.categories import SCORING
@@ -39,6 +40,7 @@ class Evaluation:
     failures: Sequence[str]
 
 
+@holding
 def evaluate(
     maps: Path,
     *,
@@ -81,7 +83,8 @@ def evaluate(
         quiet: no progress bars.
 
     Raises:
-        InputError: a name is unknown, maps or data cannot be used, or the folder holds what does not go with them.
+        InputError: a name is unknown, maps or data cannot be used, the folder holds what does not go with them, or
+            another process holds it.
     """
     check_keys(metrics or (), tuple(METRICS))
     rules, folder = find_protocol(protocol, mask_rule), RunFolder(out)
@@ -108,7 +111,6 @@ def evaluate(
             data = data_facts(data_root, chosen, reading, findings)
             check_data(folder, dataset, data, [name], overwrite=True)
             record, conditions = record.with_data(dataset, data), replace(conditions, data=data.checksum)
-    make_folder(out)
     with progress_bar(quiet) as bar:
         task = bar.add_task("scoring", total=len(imported.found), note="")
         scored = score_dump(
@@ -119,11 +121,22 @@ def evaluate(
             keep_going=keep_going,
             tell=lambda note: bar.update(task, advance=1, note=note),
         )
-    case = CaseRecord(conditions, findings=scored.findings, scoring=SCORING, scored_at=scored.sizes, is_evaluated=True)
+    case = CaseRecord(
+        conditions,
+        {"reader": imported.reader.key},
+        findings=scored.findings,
+        scoring=SCORING,
+        scored_at=scored.sizes,
+        is_evaluated=True,
+        scored=dict.fromkeys(scored.sizes, made_by()),
+    )
+    scores, before = beside(folder.scores, scored.scores), folder.record.cases.get((name, key))
+    if before is not None and scores == folder.scores and replace(case, scored=before.scored) == before:
+        case = before  # the same once more
     record = record.with_case(name, key, case)
     if record != folder.record:
         folder.write_record(record)
-    folder.write_scores(beside(folder.scores, scored.scores))
+    folder.write_scores(scores)
     n_categories = len({score.case.category for score in scored.scores})
     return Evaluation(Results.of(folder), grouped(scored.findings, n_categories), scored.failures)
 

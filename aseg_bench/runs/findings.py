@@ -9,6 +9,7 @@ from aseg_bench.errors import first_few
 from aseg_bench.methods import CUT_SHORT, DISQUALIFYING, MethodFacts, find_methods
 from aseg_bench.metrics import AT_PR_THRESHOLD, METRICS
 from aseg_bench.records import MEAN, Case, Finding, grouped
+from aseg_bench.runs.folder import FAILED
 from aseg_bench.runs.scores import Key, Result
 from aseg_bench.scoring.categories import DEGENERATE, FAINT, SCORING
 
@@ -29,6 +30,7 @@ def findings_of(runs: Sequence["Results"]) -> list[str]:
     for case in (score.case for run in runs for score in run.scores):
         categories.setdefault((case.method, case.dataset), set()).add(case.category)
     found, labels = _all(runs), {name: facts.label for name, facts in find_methods().items()}
+    categories.update({(one.case.method, one.case.dataset): set() for one in found if one.kind == FAILED})
     of_data = dict.fromkeys(finding.text for finding in found if not finding.case.method)
     return list(of_data) + [
         text

@@ -9,13 +9,10 @@
 """
 
 import json
-import platform
-import shlex
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from shutil import rmtree
 from types import UnionType
@@ -24,17 +21,25 @@ from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 from aseg_bench.analysis.scored_maps import ScoredMaps, stored_maps
 from aseg_bench.datasets import AS_USUAL, Reading
 from aseg_bench.errors import InputError
-from aseg_bench.files import folder_name, written_whole
+from aseg_bench.files import folder_name, to_disk, written_whole
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Finding, Sample, Score
+from aseg_bench.runs.provenance import machine, made_by, versions
 from aseg_bench.runs.scores import read_scores, write_scores
 from aseg_bench.scoring.categories import SCORING, Scored
 
 RECORD_VERSION = 3  # of run.json; raised when its meaning changes
+FAILED = "failed"  # finding on a method that has come to nothing
 _MEND = "move it away, or run again with another --out"
 _OLDEST = 1  # what 0.1.0 wrote, without a number
-_VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
+_OF_CASE: Mapping[str, Any] = {  # what a case has in ``run.json`` where it has any, by its kind
+    "failed": str,
+    "made": dict[str, str],
+    "scored": dict[str, dict[str, str]],
+    "kept_checksum": str,
+    "weights_checksum": str,
+}
 _OF_EVALUATED = frozenset({"data", "seed", "maps", "maps_checksum"})  # the conditions that evaluated maps have
 Facts = TypeVar("Facts")
 
@@ -81,6 +86,7 @@ class Conditions:
         preset: name of the method's settings.
         backbone: in place of the preset's.
         backbone_weights: file with its weights.
+        backbone_checksum: of that file.
         checkpoint: file whose weights were taken in the place of a training.
         checkpoint_checksum: of it.
         max_minutes: after which the training was to stop.
@@ -97,6 +103,7 @@ class Conditions:
     preset: str = "cpu"
     backbone: str | None = None
     backbone_weights: str | None = None
+    backbone_checksum: str | None = None
     checkpoint: str | None = None
     checkpoint_checksum: str | None = None
     max_minutes: float | None = None
@@ -108,9 +115,16 @@ class Conditions:
     maps_checksum: str | None = None
 
     def differences(self, other: Self, ignored: Sequence[str] = ()) -> list[tuple[str, Any, Any]]:
-        """Name, own and other value of each condition in which the two differ."""
+        """Name, own and other value of each condition in which the two differ.
+
+        A checksum that one of them lacks says nothing: an older version did not take it, or what it is of differs.
+        """
         pairs = [(item.name, getattr(self, item.name), getattr(other, item.name)) for item in fields(self)]
-        return [(name, own, others) for name, own, others in pairs if own != others and name not in ignored]
+        return [
+            (name, own, others)
+            for name, own, others in pairs
+            if own != others and name not in ignored and not (name.endswith("_checksum") and None in (own, others))
+        ]
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,11 @@ class CaseRecord:
         scored_at: height x width at which the pixels of a category were scored, by category.
         is_evaluated: its maps were scored where they lie, by ``evaluate``: the folder has no copy of them, and perhaps
             not all categories.
+        failed: why its last try has come to nothing; it has no scores then.
+        made: by which version and command, when and where its maps were made, and with which libraries.
+        scored: by which version and command and when its pixels were scored, by category.
+        kept_checksum: of the maps as the folder keeps them, without those that were evaluated where they lie.
+        weights_checksum: of the checkpoint of its training.
     """
 
     conditions: Conditions
@@ -137,6 +156,11 @@ class CaseRecord:
     of_maps: Sequence[Finding] = ()
     scored_at: Mapping[str, str] = field(default_factory=dict)
     is_evaluated: bool = False
+    failed: str = ""
+    made: Mapping[str, str] = field(default_factory=dict)
+    scored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    kept_checksum: str | None = None
+    weights_checksum: str | None = None
 
 
 @dataclass(frozen=True)
@@ -146,18 +170,31 @@ class Record:
     Attributes:
         datasets: by key.
         cases: by method and data set.
+        planned: what the last run on each data set was to make, in its order.
     """
 
     datasets: Mapping[str, DataFacts] = field(default_factory=dict)
     cases: Mapping[tuple[str, str], CaseRecord] = field(default_factory=dict)
+    planned: Sequence[tuple[str, str]] = ()
 
     @property
     def findings(self) -> list[Finding]:
-        """What is odd about data, scores and maps."""
+        """What is odd about data, scores and maps, and which methods have failed."""
         return [
             *(finding for facts in self.datasets.values() for finding in facts.findings),
             *(finding for case in self.cases.values() for finding in (*case.findings, *case.of_maps)),
+            *(
+                Finding(FAILED, f"failed and has no scores: {case.failed}", Case(*key, ""))
+                for key, case in self.cases.items()
+                if case.failed
+            ),
         ]
+
+    def with_plan(self, methods: Sequence[str], dataset: str) -> "Record":
+        """The record at the start of a run: what it is to make is planned, and what failed before is tried again."""
+        now = [(method, dataset) for method in methods]
+        cases = {key: replace(case, failed="") if key in now else case for key, case in self.cases.items()}
+        return replace(self, cases=cases, planned=(*(key for key in self.planned if key[1] != dataset), *now))
 
     def with_case(self, method: str, dataset: str, case: CaseRecord) -> "Record":
         """The record with this case in it."""
@@ -222,6 +259,10 @@ class RunFolder:
     def training(self, method: str, dataset: str) -> Path:
         """Where checkpoint and losses of a live model lie."""
         return self.out / "training" / folder_name(method) / dataset
+
+    def checkpoint_file(self, method: str, dataset: str) -> Path:
+        """The weights of a training, or its bank."""
+        return self.training(method, dataset) / "checkpoint.pt"
 
     def log_file(self, method: str, dataset: str) -> Path:
         """The losses of a training by step."""
@@ -306,10 +347,10 @@ class RunFolder:
         """Replace ``run.json``."""
         content = {
             "version": RECORD_VERSION,
-            "aseg_bench": version("aseg-bench"),
-            "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-            "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-            "versions": dict(_versions()),
+            **{name: text for name, text in made_by().items() if name != "date"},
+            "machine": machine(),
+            "versions": versions(),
+            "planned": ["/".join(key) for key in record.planned],
             "datasets": {key: _flat_data(facts) for key, facts in record.datasets.items()},
             "cases": {"/".join(key): _flat(case) for key, case in record.cases.items()},
         }
@@ -330,9 +371,15 @@ class RunFolder:
         made = self.record.cases[case.method, case.dataset]
         others = [finding for finding in made.findings if finding.case != case]
         scored_at = {**made.scored_at, case.category: scored.size}
-        now = replace(made, findings=[*others, *scored.findings], scored_at=scored_at)
-        if now != made:
-            self.write_record(self.record.with_case(case.method, case.dataset, now))
+        by = {**made.scored, case.category: made_by()}
+        now = replace(made, findings=[*others, *scored.findings], scored_at=scored_at, scored=by)
+        self.write_record(self.record.with_case(case.method, case.dataset, now))
+
+    def note_failure(self, method: str, dataset: str, reason: str) -> None:
+        """Write into the record why a method has failed; of its scores, which are not of all categories, none stay."""
+        self.write_scores([s for s in self.scores if (s.case.method, s.case.dataset) != (method, dataset)])
+        if case := self.record.cases.get((method, dataset)):
+            self.write_record(self.record.with_case(method, dataset, replace(case, failed=reason)))
 
     def write_ablation(self, ablation: Ablation) -> None:
         """Replace ``ablation.json``."""
@@ -344,11 +391,11 @@ class RunFolder:
         gone = {(method, dataset) for method in methods}
         if self.has_scores:
             self.write_scores([s for s in self.scores if (s.case.method, s.case.dataset) not in gone])
-        if self.record_file.exists():
-            self.write_record(self.record.without(methods, dataset))
         for method, _ in gone:
             for folder in (self.training(method, dataset), self.store.folder(method, dataset)):
                 rmtree(folder, ignore_errors=True)
+        if self.record_file.exists():  # last: files without record are nobody's
+            self.write_record(self.record.without(methods, dataset))
 
 
 def _record_of(content: Mapping[str, Any], path: Path) -> Record:
@@ -363,7 +410,7 @@ def _record_of(content: Mapping[str, Any], path: Path) -> Record:
         datasets = {key: _data(flat, f"datasets.{key}", key) for key, flat in content["datasets"].items()}
         cases = {}
         for key, flat in content["cases"].items():
-            method, dataset = key.split("/")
+            method, dataset = _key(key)
             cases[method, dataset] = _case(flat, f"cases.{key}", Case(method, dataset, ""))
         for found in content.get("evaluated", ()):  # up to version 2, of evaluated maps alone, which were no cases
             case = Case(found["method"], found["dataset"], found["category"])
@@ -371,11 +418,17 @@ def _record_of(content: Mapping[str, Any], path: Path) -> Record:
             data = datasets[case.dataset].checksum if case.dataset in datasets else ""
             before = cases.get(key, CaseRecord(Conditions(data, maps=""), scoring=SCORING, is_evaluated=True))
             cases[key] = replace(before, findings=[*before.findings, Finding(found["kind"], found["text"], case)])
+        planned = tuple(map(_key, content.get("planned", ())))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} is damaged ({error}); {_MEND}") from None
-    return Record(datasets, cases)
+    return Record(datasets, cases, planned)
+
+
+def _key(text: str) -> tuple[str, str]:
+    method, dataset = text.split("/")
+    return method, dataset
 
 
 def _data(flat: Mapping[str, Any], where: str, dataset: str) -> DataFacts:
@@ -392,7 +445,7 @@ def _flat_data(facts: DataFacts) -> dict[str, Any]:
 def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     known = {item.name for item in fields(Conditions)}
     conditions = _checked(Conditions, {key: value for key, value in flat.items() if key in known}, where)
-    own = {*known, "seconds", "findings", "scoring", "of_maps", "scored_at", "evaluated"}
+    own = {*known, "seconds", "findings", "scoring", "of_maps", "scored_at", "evaluated", *_OF_CASE}
     about = {key: value for key, value in flat.items() if key not in own}
     findings, of_maps = (
         [
@@ -404,9 +457,13 @@ def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     scored_at, is_evaluated = flat.get("scored_at", {}), flat.get("evaluated", False)
     if not _is_of(scored_at, dict[str, str]) or not isinstance(is_evaluated, bool):
         raise ValueError(f"{where}.scored_at is {scored_at!r}, evaluated {is_evaluated!r}")
+    others = {name: flat[name] for name in _OF_CASE if name in flat}
+    for name, value in others.items():
+        if not _is_of(value, _OF_CASE[name]):
+            raise ValueError(f"{where}.{name} is {value!r}")
     scoring = flat.get("scoring", 1)
     return CaseRecord(
-        conditions, about, flat.get("seconds"), findings, scoring, tuple(of_maps), scored_at, is_evaluated
+        conditions, about, flat.get("seconds"), findings, scoring, tuple(of_maps), scored_at, is_evaluated, **others
     )
 
 
@@ -419,6 +476,7 @@ def _flat(case: CaseRecord) -> dict[str, Any]:
     flat |= {"scoring": case.scoring, "scored_at": dict(case.scored_at)}
     if case.is_evaluated:
         flat["evaluated"] = True
+    flat |= {name: getattr(case, name) for name in _OF_CASE if getattr(case, name)}
     if case.seconds is not None:
         flat["seconds"] = dict(case.seconds)
     for key, findings in (("findings", case.findings), ("of_maps", case.of_maps)):
@@ -461,11 +519,4 @@ def _is_of(value: Any, hint: Any) -> bool:
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with written_whole(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, default=sorted) + "\n", encoding="utf-8")
-
-
-def _versions() -> Iterator[tuple[str, str]]:
-    for package in _VERSIONS_OF:
-        try:
-            yield package, version(package)
-        except PackageNotFoundError:
-            continue
+        to_disk(temporary)

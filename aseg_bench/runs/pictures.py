@@ -27,10 +27,11 @@ from PIL import Image
 
 from aseg_bench.datasets.layout import raise_problems
 from aseg_bench.errors import InputError
-from aseg_bench.files import files_below, is_utf8, make_folder, written_whole
+from aseg_bench.files import files_below, is_utf8, written_whole
 from aseg_bench.images import HEAT, IMAGE_SUFFIXES, check_complete, image_size, read_image
 from aseg_bench.methods import Segmenter
 from aseg_bench.progress import track
+from aseg_bench.runs.lock import holding
 from aseg_bench.runs.normal import bit_depth_of, check_not_trained_on, normal_images, quantile_named, quantile_of
 from aseg_bench.runs.regions import Region, coco, regions_of
 
@@ -82,6 +83,7 @@ def _is_result(path: Path, out: Path) -> bool:
     return folder in {"maps", "overlays", "masks"} or folder.startswith("level_")
 
 
+@holding
 def predict(
     checkpoint: Path,
     images: Sequence[Path],
@@ -132,7 +134,6 @@ def predict(
     if normal:
         check_not_trained_on(checkpoint, known)
     _check([*pictures.values(), *known])
-    make_folder(out)
     depth = bit_depth_of(checkpoint) if bit_depth is None else bit_depth
     if share is not None:
         maps = (model.predict([read_image(path, depth)])[0] for path in known)

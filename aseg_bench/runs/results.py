@@ -51,7 +51,7 @@ class Results:
         unfinished = [
             "/".join(key)
             for key, case in record.cases.items()
-            if not case.is_evaluated
+            if not (case.is_evaluated or case.failed)
             and (case.seconds is None or not scored.get(key, set()) >= _categories(record, key[1]))
         ]
         if unfinished:

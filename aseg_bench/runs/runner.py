@@ -1,12 +1,13 @@
 """Methods x one data set: maps and scores, in a folder where interrupted work goes on."""
 
 import json
-import os
 import shutil
 import time
+import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,8 @@ import numpy as np
 
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
-from aseg_bench.errors import InputError, near_matches
-from aseg_bench.files import folder_name, make_folder, written_whole
+from aseg_bench.errors import AsegBenchError, InputError, near_matches
+from aseg_bench.files import folder_name, to_disk, written_whole
 from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method
 from aseg_bench.metrics import DEFAULT_METRICS, METRICS
@@ -33,7 +34,9 @@ from aseg_bench.records import AnomalyMap, Case, Finding, Sample, Score
 from aseg_bench.runs.admission import check_data, check_tables, data_facts
 from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, RunFolder
 from aseg_bench.runs.learning import write_curve
+from aseg_bench.runs.lock import held, is_helper
 from aseg_bench.runs.memory import peak_bytes, restart_peak
+from aseg_bench.runs.provenance import machine, made_by, versions
 from aseg_bench.runs.results import Results
 from aseg_bench.scoring.categories import SCORING, score_meeting
 
@@ -67,6 +70,7 @@ class RunPlan:
         checkpoints: method -> file with its weights; these live methods are not trained.
         limits: how much a file of these may ask for, and whether pickles are read.
         allow_clamped: take clamped maps of layouts that usually clamp them.
+        keep_going: a method that fails is noted with its reason, and the others go on.
         config: what the folder keeps as ``config.yaml``, to repeat the run from; empty keeps none.
     """
 
@@ -90,6 +94,7 @@ class RunPlan:
     checkpoints: Mapping[str, Path] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     allow_clamped: bool = False
+    keep_going: bool = False
     config: str = ""
 
 
@@ -100,32 +105,36 @@ def run(plan: RunPlan) -> Results:
 
     Returns:
         All that the folder holds: of this run, and of other data sets or methods kept there. It has no scores after
-        training only, and in a process of ``torchrun`` other than the first.
+        training only, in a process of ``torchrun`` other than the first, and where every method has failed.
 
     Raises:
-        InputError: a name is unknown, the data cannot be used, or the folder holds results of other data or settings;
-            before any work.
+        InputError: a name is unknown, the data cannot be used, the folder holds results of other data or settings, or
+            another process holds it; before any work.
         MissingWeightsError: the weights of a backbone cannot be had; before any work.
         TrainingError: a training cannot go on; what is finished stays.
     """
-    folder = RunFolder(plan.out)
-    ready = _ready(plan, folder)
-    if is_helper():
-        for method in ready.due.values():
-            method.fit([sample for sample in ready.samples if sample.split == "train"])
-        return Results(folder, [])
-    make_folder(plan.out)
+    with held(plan.out):
+        folder = RunFolder(plan.out)
+        ready = _ready(plan, folder)
+        if is_helper():
+            for method in ready.due.values():
+                method.fit([sample for sample in ready.samples if sample.split == "train"])
+            return Results(folder, [])
+        return _run(plan, folder, ready)
+
+
+def _run(plan: RunPlan, folder: RunFolder, ready: "_Ready") -> Results:
     if plan.config:
         with written_whole(plan.out / CONFIG) as temporary:
             temporary.write_text(plan.config, encoding="utf-8")
     if plan.overwrite:
         folder.discard(plan.methods, plan.dataset)
     record = folder.record.with_data(plan.dataset, ready.data)  # what is odd about masks depends on the mask rule
+    record = record.with_plan(plan.methods, plan.dataset)
     if record != folder.record:
         folder.write_record(record)
     if plan.train_only:
-        for name in list(ready.due):
-            _train(plan, folder, ready, name)
+        _each(plan, folder, list(ready.due), lambda name: _train(plan, folder, ready, name))
         return Results(folder, [])
     _drop_scores(
         folder,
@@ -135,12 +144,30 @@ def run(plan: RunPlan) -> Results:
             and (score.case.method in ready.due or score.protocol != ready.protocol.stamp)
         ),
     )
-    for name in plan.methods:
+
+    def finish(name: str) -> None:
         if name in ready.due:
             _make_maps(plan, folder, ready, name)
         _score(plan, folder, ready, name)
+
+    _each(plan, folder, plan.methods, finish)
     _order_scores(plan, folder, ready)
-    return Results.of(folder)
+    return Results.of(folder) if folder.has_scores else Results(folder, [])
+
+
+def _each(plan: RunPlan, folder: RunFolder, names: Sequence[str], work: Callable[[str], object]) -> None:
+    """Do some work for each method; why one has failed is noted, and the others go on if the plan says so."""
+    for name in names:
+        try:
+            work(name)
+        except Exception as error:
+            reason = str(error) if isinstance(error, AsegBenchError) else f"{type(error).__name__}: {error}"
+            with suppress(OSError):  # of a full disk, say, which is then the error itself
+                folder.note_failure(name, plan.dataset, reason)
+            if not plan.keep_going:
+                raise
+            if not isinstance(error, AsegBenchError):
+                traceback.print_exc()  # a bug of the method's, which its author will want to see
 
 
 def preview(plan: RunPlan) -> list[str]:
@@ -178,11 +205,6 @@ def check(plan: RunPlan) -> None:
         MissingWeightsError: as ``run``.
     """
     _ready(plan, RunFolder(plan.out))
-
-
-def is_helper() -> bool:
-    """Whether this is a process of ``torchrun`` other than the first: it helps to train, and writes nothing."""
-    return int(os.environ.get("RANK", "0")) > 0
 
 
 class _Ready(NamedTuple):
@@ -254,13 +276,14 @@ def _check_names(plan: RunPlan, folder: RunFolder) -> None:
 
 
 def _conditions(plan: RunPlan, data: DataFacts) -> dict[str, Conditions]:
-    options = plan.options
+    options, weights = plan.options, plan.options.backbone_weights
     shared = Conditions(
         data=data.checksum,
         seed=options.seed,
         preset=options.preset,
         backbone=options.backbone,
-        backbone_weights=str(options.backbone_weights) if options.backbone_weights else None,
+        backbone_weights=str(weights) if weights else None,
+        backbone_checksum=checksum_of_files(weights) if weights and weights.is_file() else None,
         max_minutes=options.max_minutes,
         precision=options.precision,
         half=plan.half,
@@ -368,9 +391,11 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
             f"{name} gave no map for {len(missing)} images, first {missing[0].name}; "
             "its predict must yield one for each"
         )
-    conditions = case.conditions
+    to_disk(folder.store.folder(name, plan.dataset))  # before the record says that they are finished
+    conditions, kept = case.conditions, checksum_of_files(folder.store.folder(name, plan.dataset))
     if name not in plan.maps:
-        conditions = replace(conditions, maps_checksum=checksum_of_files(folder.store.folder(name, plan.dataset)))
+        conditions = replace(conditions, maps_checksum=kept)
+    weights = folder.checkpoint_file(name, plan.dataset)
     seconds = {"fit": round(fitted - started, 1), "predict": round(time.monotonic() - fitted, 1)}
     made = replace(
         case,
@@ -379,6 +404,9 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
         seconds=seconds,
         findings=_halving(plan, folder, name),
         of_maps=tuple(getattr(method, "findings", ())),
+        made={**made_by(), "machine": machine(), **versions()},
+        kept_checksum=kept,
+        weights_checksum=checksum_of_files(weights) if weights.is_file() else None,
     )
     if plan.options.learning_curve and name not in plan.maps:
         write_curve(method, made, folder, plan.dataset, ready.test, ready.protocol)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from aseg_bench.errors import InputError
-from aseg_bench.files import written_whole
+from aseg_bench.files import to_disk, written_whole
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN, Case, Score
 from aseg_bench.scoring.categories import mean_of
@@ -65,16 +65,18 @@ def write_scores(path: Path, scores: Iterable[Score]) -> None:
     Behind the categories of each method on a data set follow their means, as category ``mean``. A text cell that a
     spreadsheet would take for a formula gets a leading apostrophe, which ``read_scores`` takes off.
     """
-    with written_whole(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for score in _with_means(scores):
-            case = score.case
-            value = "" if score.value is None else repr(float(score.value))
-            texts = [csv_text(text) for text in (*_texts(case), score.metric)]
-            writer.writerow(
-                [*texts, value, score.n_images, csv_text(score.protocol), csv_text(score.undefined_because)]
-            )
+    with written_whole(path) as temporary:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for score in _with_means(scores):
+                case = score.case
+                value = "" if score.value is None else repr(float(score.value))
+                texts = [csv_text(text) for text in (*_texts(case), score.metric)]
+                writer.writerow(
+                    [*texts, value, score.n_images, csv_text(score.protocol), csv_text(score.undefined_because)]
+                )
+        to_disk(temporary)
 
 
 def read_scores(path: Path) -> list[Score]:

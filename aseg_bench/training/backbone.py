@@ -1,5 +1,6 @@
 """Frozen feature extractors: any timm network, at the strides a method asks for, with weights from disk or hub."""
 
+import hashlib
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ class Backbone(nn.Module):
     Attributes:
         channels: channels per feature, in the order of ``strides`` or ``blocks``.
         strides: strides of the features, in that order.
+        weights_file: from which the weights are; None where a checkpoint brings them, or a package keeps no file.
 
     Raises:
         InputError: timm has no such network, it lacks a stride or block, or the file does not fit it.
@@ -70,8 +72,10 @@ class Backbone(nn.Module):
         self.name, self.strides = name, tuple(info.reduction())
         self.channels: tuple[int, ...] = tuple(info.channels())
         config = timm.models.get_pretrained_cfg(name)
+        self.weights_file: Path | None = None
         if pretrained:
             load_into(self.network, load_weights(name, weights), name, weights)
+            self.weights_file = weights or kept_weights(name)
         if blocks and image_size:
             self.network.model.set_input_size(image_size)  # type: ignore[union-attr,operator]
         self.register_buffer(
@@ -82,6 +86,15 @@ class Backbone(nn.Module):
         )
         self.requires_grad_(False)
         self.eval()
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What the record of a run keeps: name and SHA-256 of the file with the weights, where there is one."""
+        if self.weights_file is None:
+            return {}
+        with self.weights_file.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"backbone_file": self.weights_file.name, "backbone_file_sha256": digest}
 
     def train(self, mode: bool = True) -> "Backbone":
         """Stay in evaluation mode: batch statistics are ImageNet's, whatever is trained on top."""

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from aseg_bench.errors import InputError, TrainingError
-from aseg_bench.files import written_whole
+from aseg_bench.files import to_disk, written_whole
 from aseg_bench.methods import MethodOptions
 from aseg_bench.training.settings import FeatureSettings, TrainingSettings, plain
 
@@ -96,6 +96,7 @@ def write_checkpoint(
     try:
         with written_whole(file) as temporary:
             torch.save(content, temporary)
+            to_disk(temporary)
     except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
         reason = str(error).splitlines()[0]
         kept = "the last whole checkpoint is kept; " if file.exists() else ""

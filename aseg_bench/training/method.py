@@ -100,6 +100,7 @@ class TrainedMethod:
             "learned": {category: found._asdict() for category, found in self.learned.items()},
             "training": self._training,
             **costs_of(self.model, self._fabric.device),
+            **self.model.backbone.about,
             **self.model.about,
         }
 

@@ -65,6 +65,7 @@ class PatchCore:
             "device": str(device),
             "all_settings": plain(self._settings),
             **costs_of(self.model, device),
+            **self.model.backbone.about,
             "bank_entries": len(banks[0]) if len(banks) == 1 else [len(bank) for bank in banks],
             "bank_bytes": sum(bank.nbytes for bank in banks),
         }

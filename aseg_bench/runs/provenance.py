@@ -1,0 +1,41 @@
+"""By what a map or a score was made: version, command, date, and the libraries that numbers depend on."""
+
+import platform
+import shlex
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
+
+
+def command_line() -> str:
+    """The command of this process, as it can be typed."""
+    name = Path(sys.argv[0]).name
+    return shlex.join(["aseg-bench" if name == "__main__.py" else name, *sys.argv[1:]])
+
+
+def made_by() -> dict[str, str]:
+    """This version, command and moment, in UTC."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"aseg_bench": version("aseg-bench"), "command": command_line(), "date": now}
+
+
+def machine() -> str:
+    """System, processor and Python."""
+    return f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
+
+
+def versions() -> dict[str, str]:
+    """Of the libraries that numbers depend on, those that are installed."""
+    return dict(_versions())
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for package in _VERSIONS_OF:
+        try:
+            yield package, version(package)
+        except PackageNotFoundError:
+            continue
