@@ -106,7 +106,9 @@ def report(
     read = read_results(runs, mixed, names)
     place = out or (read[0].folder.report if len(read) == 1 else read[0].folder.out.parent / read[0].folder.report.name)
     with held(read[0].folder.out if place == read[0].folder.report else place):
-        return _written(read, place, names, tables, formats, page=page, mixed=mixed, again=again, quiet=quiet)
+        return _written(
+            read, place, names, tables, formats, page=page, mixed=mixed, title=title, again=again, quiet=quiet
+        )
 
 
 def _written(
@@ -118,6 +120,7 @@ def _written(
     *,
     page: bool,
     mixed: bool,
+    title: str | None,
     again: bool,
     quiet: bool,
 ) -> Report:
