@@ -1,6 +1,6 @@
 """Second pass of the sweep: every normal pixel, counted against the ranked anomalous ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -20,6 +20,7 @@ N_WAITING = (2**19, 2**21)  # normal pixels counted together, ordered roughly, s
 N_PARTS = 2**10  # rough order
 N_CACHED = 2**15  # distinct scores that stay in the cache anyhow
 ImageScore = Callable[[NDArray[Any]], float]
+_CLASSES = ("anomalous", "normal")  # of pixels, as `_Image` names them
 
 
 class _Part(NamedTuple):
@@ -133,6 +134,51 @@ class SecondPass:
         self._images += other._images
         if self._of_anomalous is not None and other._of_anomalous is not None:
             self._of_anomalous.merge(other._of_anomalous)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All that was counted, for `take` of another process: at most 8 bytes per distinct score of the ranking."""
+        self._count()
+        images = self._images
+        arrays = {
+            "gaps": self._gaps.total(),
+            "tops": self._tops.keys,
+            "top_counts": self._tops.counts,
+            "images": np.array([[i.index, i.n_pixels, i.n_anomalous, i.label] for i in images], np.int64).reshape(
+                -1, 4
+            ),
+            "scores": np.array([i.score for i in images], None if images else np.float64),  # int64 of int64 scores
+        }
+        for name in _CLASSES:
+            near = [getattr(image, name) or self._none for image in images]
+            arrays |= {
+                f"{name}_n": np.array([[len(part.keys), part.n_above] for part in near], np.int64).reshape(-1, 2),
+                f"{name}_keys": np.concatenate([self._none.keys, *(part.keys for part in near)]),
+                f"{name}_counts": np.concatenate([self._none.counts, *(part.counts for part in near)]),
+            }
+        if self._of_anomalous is not None:
+            arrays["gaps_of_anomalous"] = self._of_anomalous.to_arrays()["gaps"]
+        return arrays
+
+    def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Add what another process has counted against the same ranking and gave with `to_arrays`."""
+        self._gaps.add(arrays["gaps"])
+        self._tops.take(arrays["tops"], arrays["top_counts"])
+        parts = {}
+        for name in _CLASSES:
+            n_keys, n_above = arrays[f"{name}_n"].T
+            places = np.cumsum(n_keys)[:-1]
+            keys, counts = (np.split(arrays[f"{name}_{what}"], places) for what in ("keys", "counts"))
+            parts[name] = map(_Part, keys, counts, n_above.tolist())
+        near = zip(parts["anomalous"], parts["normal"], strict=True)
+        columns = zip(arrays["images"].tolist(), arrays["scores"].tolist(), near, strict=True)
+        for (index, n_pixels, n_anomalous, label), score, (anomalous, normal) in columns:
+            self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label)))
+        if self._of_anomalous is not None:
+            self._of_anomalous._gaps.add(arrays["gaps_of_anomalous"])
+
+    @property
+    def _none(self) -> _Part:
+        return _Part(np.zeros(0, dtype=self.ranking.kind.integer), np.zeros(0, dtype=np.int64), 0)
 
     def compute(self) -> Sweep:
         """The finished sweep."""

@@ -144,8 +144,12 @@ def test_gap_tallies_merge_to_the_sum(monkeypatch):
     for i, n in enumerate([4, 6, 7, 3, 10, 1, 2]):
         parts[i % 2].room(n)[i % 3] += np.uint32(n)
         total[i % 3] += n
+    elsewhere = GapTally(1)
+    for part in parts:
+        elsewhere.add(part.total())
     parts[0].merge(parts[1])
     np.testing.assert_array_equal(parts[0].total(), total)
+    np.testing.assert_array_equal(elsewhere.total(), total)
 
 
 def test_coarse_tallies_widen_and_merge_to_the_same_counts():
