@@ -1,7 +1,7 @@
 """Where jobs run: in processes of this machine, or on the workers of a Dask cluster."""
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from multiprocessing import get_context
@@ -35,7 +35,7 @@ class Engine:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(wait=error[0] is None, cancel_futures=True)
+        self._pool.shutdown(wait=error[0] is None)
         self._stack.close()
 
     @property
@@ -64,8 +64,10 @@ class Engine:
         done: dict[int, bytes] = {}
         for attempt in range(1, _TRIES + 1):
             left = [index for index in range(len(jobs)) if index not in done]
-            futures = {self._pool.submit(function, jobs[index]): index for index in left}
+            futures: dict[Future[bytes], int] = {}
             try:
+                for index in left:
+                    futures[self._pool.submit(function, jobs[index])] = index
                 for future in as_completed(futures):
                     index = futures[future]
                     done[index] = future.result()

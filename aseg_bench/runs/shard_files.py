@@ -8,7 +8,6 @@ first also has ``files.json``, the shard's account of its files.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from zipfile import BadZipFile, ZipFile
@@ -18,7 +17,7 @@ from aseg_bench.files import written_whole
 from aseg_bench.runs.shards import VERSION, Facts, Job, Plan, dump_of, facts_of
 from aseg_bench.runs.sources import Source
 from aseg_bench.scoring.dumps import ScoredDump
-from aseg_bench.scoring.shards import Shard, thresholds
+from aseg_bench.scoring.shards import Shard, fingerprint, thresholds
 
 _ROUNDS = ("looks", "counts")
 _AGAIN = "remove it, and give the command of its shard again"
@@ -61,8 +60,8 @@ def tally(source: Source, plan: Plan, shard: Shard, out: Path, tell: Callable[[]
         return Tallied(path, missing, False)
     path, counts, digests = out / _name(shard, "counts"), {}, {}
     for index, name in enumerate(names):
-        against = thresholds([held["looks"][other.number].tallies(index) for other in plan.shards], plan.rules)
-        digests[name] = sha256(against).hexdigest()
+        against = thresholds(name, [held["looks"][other.number].tallies(index) for other in plan.shards], plan.rules)
+        digests[name] = fingerprint(against)
         counts[f"{index}.npz"] = Job(source, plan.rules, shard, name, against).done()
         tell()
     held["counts"][shard.number] = _write(path, plan, shard, "counts", {"against": digests}, counts)
@@ -98,12 +97,12 @@ def merged(paths: Sequence[Path]) -> Merged:
     missing = [_name(one, kind) for kind in _ROUNDS for one in plan.shards if one.number not in held[kind]]
     if missing:
         raise InputError(
-            f"{len(missing)} files of {plan.n_shards} shards are missing: {first_few(missing)}; give their command "
+            f"of {plan.n_shards} shards these files are missing: {first_few(missing)}; give their command "
             "again, which does what is left, and then merge all"
         )
     looks, counts = ([held[kind][shard.number] for shard in plan.shards] for kind in _ROUNDS)
     for index, name in enumerate(plan.categories):
-        digest = sha256(thresholds([part.tallies(index) for part in looks], plan.rules)).hexdigest()
+        digest = fingerprint(thresholds(name, [part.tallies(index) for part in looks], plan.rules))
         stale = [str(part.path) for part in counts if part.content["against"].get(name) != digest]
         if stale:
             raise InputError(

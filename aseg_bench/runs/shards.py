@@ -250,7 +250,7 @@ def scored_on(engine: Engine, plan: Plan, source: Source, tell: Report) -> Score
     """
     first = [Job(source, plan.rules, shard, name) for name in plan.categories for shard in plan.shards]
     looks = _by_shard(plan, engine.results(Job.done, first, _files_of, tell))
-    against = {name: thresholds([of[name] for of in looks], plan.rules) for name in plan.categories}
+    against = {name: thresholds(name, [of[name] for of in looks], plan.rules) for name in plan.categories}
     second = [job._replace(against=against[job.category or ""]) for job in first]
     return dump_of(plan, looks, _by_shard(plan, engine.results(Job.done, second, _files_of, tell)))
 

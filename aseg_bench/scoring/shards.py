@@ -10,6 +10,7 @@ or transposed are found.
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from io import BytesIO
 from typing import Any, NamedTuple, Self, TypeVar
 
@@ -163,10 +164,24 @@ def look(imported: ImportedMaps, category: str, shard: Shard, rules: Rules) -> b
     return packed(facts, arrays | _named({name: one.to_arrays() for name, one in passes.items()}))
 
 
-def thresholds(looks: Sequence[bytes], rules: Rules) -> bytes:
-    """What every shard of a category counts against in the second round, from the first round of all of them."""
-    rankings = _rankings([unpacked(look)[1] for look in looks], rules)
+def thresholds(category: str, looks: Sequence[bytes], rules: Rules) -> bytes:
+    """What every shard of a category counts against in the second round, from the first round of all of them.
+
+    Raises:
+        InputError: the maps of one shard are of another type than those of another.
+    """
+    looked = [unpacked(look) for look in looks]
+    check_types(category, {kind: name for facts, _ in looked for kind, name in facts["types"].items()})
+    rankings = _rankings([arrays for _, arrays in looked], rules)
     return packed({}, _named({name: ranking.to_arrays() for name, ranking in rankings.items()}))
+
+
+def fingerprint(against: bytes) -> str:
+    """SHA-256 over the arrays of `thresholds`, however a machine compresses them."""
+    total = sha256()
+    for name, array in sorted(unpacked(against)[1].items()):
+        total.update(name.encode() + b"\0" + array.tobytes())
+    return total.hexdigest()
 
 
 def count(imported: ImportedMaps, category: str, shard: Shard, rules: Rules, against: bytes) -> bytes:
@@ -190,12 +205,10 @@ def add_up(case: Case, rules: Rules, looks: Sequence[bytes], counts: Sequence[by
         counts: the second ones, likewise.
 
     Raises:
-        InputError: what one shard's maps are, another's are not: types or sizes differ, or the maps look clamped.
+        InputError: sizes differ, or the maps look clamped.
     """
     looked = [unpacked(look) for look in looks]
     facts, names = [of for of, _ in looked], interleaved([of["names"] for of, _ in looked])
-    types = {kind: name for of in facts for kind, name in of["types"].items()}
-    check_types(case.category, types)
     shapes = {(height, width) for of in facts for height, width in of["shapes"]}
     if len(shapes) > 1 and (misfit := next((of["misfit"] for of in facts if of["misfit"]), "")):
         raise differing_sizes(case.category, shapes, misfit)
