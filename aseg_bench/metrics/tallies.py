@@ -9,7 +9,7 @@ from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.keys import Keys
 
 N_BUCKETS = 2**16
-UINT32_MAX = 2**32 - 1
+UINT8_MAX, UINT32_MAX = 2**8 - 1, 2**32 - 1
 
 
 class CoarseTally:
@@ -123,8 +123,16 @@ class GapTally:
             self._full = other._full.copy() if self._full is None else self._full + other._full
         self.room(other._n_since)[:] += other._counts
 
-    def add(self, counts: NDArray[np.integer[Any]]) -> None:
-        """Add what another process has counted, its `total`."""
+    def to_arrays(self) -> list[NDArray[Any]]:
+        """All counts in a byte each, and the places and values of those that need more."""
+        counts = self.total()
+        places = np.flatnonzero(counts > UINT8_MAX)
+        return [np.where(counts > UINT8_MAX, 0, counts).astype(np.uint8), places, counts[places].astype(np.int64)]
+
+    def add(self, few: NDArray[np.uint8], places: NDArray[np.int64], many: NDArray[np.int64]) -> None:
+        """Add what another process has counted and gave with `to_arrays`."""
+        counts = few.astype(np.int64)
+        counts[places] = many
         n_pixels = int(counts.sum(dtype=np.int64))
         if n_pixels > UINT32_MAX:
             self._full = self.total().astype(np.int64) + counts
