@@ -2,9 +2,10 @@
 
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile, mkdtemp
@@ -47,6 +48,14 @@ def files_below(root: Path) -> list[Path]:
 
 def _is_of_user(file: Path) -> bool:
     return not is_left_by_others(file) and (file.is_file() or (file.is_symlink() and not file.exists()))
+
+
+def sha256_of(texts: Iterable[str]) -> str:
+    """SHA-256 over some texts one behind the other."""
+    total = sha256()
+    for text in texts:
+        total.update(text.encode(errors="surrogateescape"))
+    return total.hexdigest()
 
 
 def same_text(name: str) -> str:

@@ -179,6 +179,11 @@ def allow_pixels(n_pixels: int) -> None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, -(-n_pixels // 2))  # Pillow refuses twice this
 
 
+def pixels_allowed() -> int:
+    """How many pixels an image may have in this process."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     """An image whose header is read; whatever is wrong with it, also in the block, is one InputError."""

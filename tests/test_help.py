@@ -42,6 +42,9 @@ WORKS = (
     "verify eval --data-root tiny --allow-pickle --max-gib 1 --max-pixels 999999 --quiet",
     f"eval {MAPS} {DATA} --categories bolt --keep-going --allow-pickle --allow-clamped --max-gib 1 {READ} --out eval2"
     " --mask-rule '>0 ignore=7'",
+    f"eval {MAPS} {DATA} --shard 1/1 --out shards",
+    "merge shards --mixed --out merged",
+    "merge shards --quiet --out merged2",
     f"run --methods read=maps:{MAPS} {DATA} --out read --allow-pickle --allow-clamped --max-gib 1 --no-page",
     f"audit {MAPS} both/maps/uniad/mvtec_ad {DATA} --out audit --allow-pickle --allow-clamped --max-gib 1",
     f"audit {MAPS} {DATA} --categories bolt --reader mvtec_tiff --protocols uniad {READ} --out audit2 --quiet"
@@ -86,6 +89,8 @@ ELSEWHERE = {
     ("run", "--tensorboard"): "needs a package of its own: below",
     ("ablate", "--tensorboard"): "needs a package of its own: below",
     ("ablate", "--resume"): "the default",
+    ("eval", "--workers"): "starts processes: tests/runs/test_shards.py",
+    ("eval", "--dask"): "needs a cluster: tests/runs/test_shards.py",
 }
 
 

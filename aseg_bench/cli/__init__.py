@@ -24,7 +24,7 @@ from aseg_bench.cli.lists import (
 )
 from aseg_bench.cli.results import compare_command, published_command, report_command
 from aseg_bench.cli.running import ablate_command, run_command
-from aseg_bench.cli.scoring import audit_command, eval_command
+from aseg_bench.cli.scoring import audit_command, eval_command, merge_command
 from aseg_bench.cli.sharing import leaderboard_command, pack_command
 from aseg_bench.cli.standing import status_command, verify_command
 from aseg_bench.cli.stopping import stoppable
@@ -34,6 +34,7 @@ from aseg_bench.errors import AsegBenchError, how_to_install
 COMMANDS: dict[Callable[..., None], str] = {
     run_command: "run --methods uni_as,uniad --dataset mvtec_ad --data-root ~/mvtec",
     eval_command: "eval dump/ --name patchcore --dataset mvtec_ad --data-root ~/mvtec",
+    merge_command: "merge shards/ --out runs/eval",
     audit_command: "audit result_eval_temp/ --protocols exact,uniad,ader",
     report_command: "report runs/seed0 runs/seed1 --out runs/report",
     compare_command: "compare runs/demo --methods uni_as,uniad",

@@ -1,8 +1,9 @@
-"""Commands that score maps of other code: eval and audit."""
+"""Commands that score maps of other code: eval, merge and audit."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +29,11 @@ from aseg_bench.cli.options import (
     reading_in,
 )
 from aseg_bench.cli.printing import finish
+from aseg_bench.errors import InputError, first_few
+
+if TYPE_CHECKING:
+    from aseg_bench.runs.evaluation import Evaluation
+    from aseg_bench.runs.shard_files import Tallied
 
 
 def eval_command(
@@ -55,33 +61,91 @@ def eval_command(
         bool, typer.Option("--keep-going", help="Score the sound categories, list the others.")
     ] = False,
     mixed: Mixed = False,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Score a part of all images, as 3/16, into files in --out that `aseg-bench merge` adds up."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Score in so many processes.")] = None,
+    dask: Annotated[
+        str | None, typer.Option(help="Score on a Dask cluster: address of its scheduler, or the scheduler's file.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Score maps that other code wrote, and write the same tables as `run`."""
     from aseg_bench.predictions.records import Limits
-    from aseg_bench.reporting.report import PAGE
-    from aseg_bench.runs.evaluation import evaluate
+    from aseg_bench.runs.evaluation import evaluate, evaluate_shard
+    from aseg_bench.runs.sources import Source
 
     keys = names_in("--metrics", metrics)
-    evaluated = evaluate(
-        maps,
-        out=out,
-        name=name,
-        seed=seed,
+    if sum(option is not None for option in (shard, workers, dask)) > 1 or (shard and (keep_going or mixed)):
+        raise InputError(
+            "--shard, --workers and --dask do not go together, and --shard not with --keep-going or --mixed"
+        )
+    source = Source(
+        maps=maps,
         dataset=dataset,
         data_root=data_root,
         categories=names_in("--categories", categories),
         reader=reader,
-        protocol=protocol,
         mask_rule=mask_rule,
-        metrics=keys,
         limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
         allow_clamped=allow_clamped,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
+    )
+    if shard is not None:
+        done = evaluate_shard(
+            source, shard, out=out, name=name, seed=seed, protocol=protocol, metrics=keys, quiet=quiet
+        )
+        if not quiet:
+            print(f"written: {done.path}\n{_what_next(done, out)}")
+        return
+    evaluated = evaluate(
+        source.maps,
+        out=out,
+        name=name,
+        seed=seed,
+        dataset=source.dataset,
+        data_root=source.data_root,
+        categories=source.categories,
+        reader=source.reader,
+        protocol=protocol,
+        mask_rule=source.mask_rule,
+        metrics=keys,
+        limits=source.limits,
+        allow_clamped=source.allow_clamped,
+        reading=source.reading,
         keep_going=keep_going,
         mixed=mixed,
+        workers=workers,
+        dask=dask,
         quiet=quiet,
     )
+    _show(evaluated, name, keys, mixed, quiet)
+
+
+def merge_command(
+    parts: Annotated[list[Path], typer.Argument(help="Files of shards, or folders of them, in any order.")],
+    out: Annotated[Path, typer.Option(help="Folder of scores and tables; may be a run's.")] = Path("runs/eval"),
+    mixed: Mixed = False,
+    quiet: Quiet = False,
+) -> None:
+    """Add up what all shards of an `eval` have left: the scores of one process, to the last bit."""
+    from aseg_bench.runs.evaluation import merge
+
+    plan, evaluated = merge(parts, out=out, mixed=mixed)
+    _show(evaluated, plan.method, plan.metrics, mixed, quiet)
+
+
+def _what_next(done: "Tallied", out: Path) -> str:
+    if not done.missing:
+        return f"all shards are done; next: aseg-bench merge {out}"
+    what = f"aseg-bench merge {out}" if done.is_last_round else "the same command once more"
+    return f"next, when the other shards have left {first_few(done.missing)}: {what}"
+
+
+def _show(evaluated: "Evaluation", name: str, keys: Sequence[str] | None, mixed: bool, quiet: bool) -> None:
+    from aseg_bench.reporting.report import PAGE
+
     for text in evaluated.failures:
         print(f"warning: {text}", file=sys.stderr)
     has_page = (evaluated.results.folder.report / PAGE).is_file()  # of a run, which its maps and figures go into again

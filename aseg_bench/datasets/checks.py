@@ -11,7 +11,7 @@ from aseg_bench.datasets.layout import folders_in, raise_problems
 from aseg_bench.datasets.questions import IsAnomalous, Look, look, mask_findings
 from aseg_bench.datasets.records import Dataset
 from aseg_bench.errors import InputError, first_few
-from aseg_bench.files import files_below, same_text
+from aseg_bench.files import files_below, same_text, sha256_of
 from aseg_bench.images import (
     IMAGE_SUFFIXES,
     MAX_BIT_DEPTH,
@@ -31,6 +31,22 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+class Looks(NamedTuple):
+    """What files of a data set show.
+
+    Attributes:
+        masks: by sample; None where it has none.
+        highest: by sample, the highest value of an image of 16 bits that was looked at.
+        of_normal: the masks of normal images.
+        left_out: what lies beside the samples.
+    """
+
+    masks: Sequence[Look | None]
+    highest: Sequence[int | None]
+    of_normal: Sequence[Look] = ()
+    left_out: Sequence[Finding] = ()
+
+
 def check_images(
     samples: Sequence[Sample], root: Path | None = None, *, is_anomalous: IsAnomalous | None = None, whole: bool = True
 ) -> list[Finding]:
@@ -48,33 +64,67 @@ def check_images(
     Raises:
         InputError: a file is unreadable or damaged, or a mask and its image differ in size; all such files at once.
     """
-    looked = _in_threads(partial(_looked_at, is_anomalous=is_anomalous, whole=whole), samples)
+    return findings_of(look_at_images(samples, root, is_anomalous=is_anomalous, whole=whole), samples)
+
+
+def look_at_images(
+    samples: Sequence[Sample],
+    root: Path | None = None,
+    *,
+    is_anomalous: IsAnomalous | None = None,
+    whole: bool = True,
+    some: slice = slice(None),
+) -> Looks:
+    """The first half of `check_images`: what the files show, which may be of some of the samples, one process each.
+
+    Args:
+        samples: as in `check_images`.
+        root: as in `check_images`.
+        is_anomalous: as in `check_images`.
+        whole: as in `check_images`.
+        some: those of the samples whose files are read; what lies beside is looked at for all of them.
+
+    Raises:
+        InputError: as in `check_images`.
+    """
+    looked = _in_threads(partial(_looked_at, is_anomalous=is_anomalous, whole=whole), samples[some])
     problems = list(dict.fromkeys(problem for one in looked for problem in one.problems))
-    looks = [one.mask for one in looked if one.mask is not None]
-    findings = []
+    left_out: list[Finding] = []
+    of_normal: list[Look] = []
     if root is not None and samples:
         left_out, masks = _files_beside(root, samples)
-        findings += left_out
         for path in masks:
             try:
-                looks.append(
+                of_normal.append(
                     look(read_mask(path), str(path.relative_to(root)), is_of_defect=False, is_anomalous=is_anomalous)
                 )
             except InputError as error:
                 problems.append(str(error))
     raise_problems("the images", problems)
-    findings += mask_findings(looks, samples[0].dataset) if samples else []
-    return findings + _image_findings(samples, [one.highest for one in looked])
+    return Looks([one.mask for one in looked], [one.highest for one in looked], of_normal, left_out)
+
+
+def findings_of(looks: Looks, samples: Sequence[Sample]) -> list[Finding]:
+    """The second half of `check_images`, of all samples; no file is read."""
+    if not samples:
+        return []
+    masks = [one for one in (*looks.masks, *looks.of_normal) if one is not None]
+    return [*looks.left_out, *mask_findings(masks, samples[0].dataset), *_image_findings(samples, looks.highest)]
 
 
 def checksum(samples: Sequence[Sample]) -> str:
     """SHA-256 over names of samples, how they are read, and contents of their files, in any order and place."""
-    ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.name))
-    total = hashlib.sha256()
-    for sample, digests in zip(ordered, _in_threads(_digests, ordered), strict=True):
+    return sha256_of(digests(samples))
+
+
+def digests(samples: Sequence[Sample], some: slice = slice(None)) -> list[str]:
+    """What `checksum` is over, a text for each of some of the samples in its order."""
+    ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.name))[some]
+    texts = []
+    for sample, of_files in zip(ordered, _in_threads(_digests, ordered), strict=True):
         depth = [] if sample.bit_depth == MAX_BIT_DEPTH else [f"{sample.bit_depth} bits"]
-        total.update("\0".join((sample.dataset, sample.name, *depth, *digests, "")).encode())
-    return total.hexdigest()
+        texts.append("\0".join((sample.dataset, sample.name, *depth, *of_files, "")))
+    return texts
 
 
 def count_deviations(dataset: Dataset, n_test: Mapping[str, int]) -> list[str]:

@@ -1,6 +1,6 @@
 """First pass of the sweep: the anomalous pixels of every image."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
@@ -11,7 +11,7 @@ from scipy import ndimage
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.checks import as_array, as_mask, check_mask, check_pair, mask_bytes, n_valid, truth_of
-from aseg_bench.metrics.keys import FLOAT32, Keys, KeyType, key_type
+from aseg_bench.metrics.keys import FLOAT32, KEY_TYPES, Keys, KeyType, key_type
 from aseg_bench.metrics.tallies import UINT32_MAX, CoarseTally
 
 EIGHT_CONNECTED = np.ones((3, 3), dtype=np.bool_)
@@ -111,6 +111,17 @@ class Ranking:
         """The distinct anomalous keys, ascending."""
         return self.ladder.distinct[: self.n_distinct]
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """What another process needs to count against it: 4 bytes per distinct score (8 of float64 and int64)."""
+        return {"kind": np.array(self.kind.name), "keys": self.keys, "limits": np.array([*self.span, self.n_top])}
+
+    @classmethod
+    def of_arrays(cls, needs: Needs, arrays: Mapping[str, NDArray[Any]]) -> Self:
+        """What `to_arrays` gave, to be counted against only: it has none of the images."""
+        kind, keys, (low, high, n_top) = KEY_TYPES[str(arrays["kind"])], arrays["keys"], arrays["limits"].tolist()
+        found = np.zeros(0, dtype=np.uint32)
+        return cls(needs, kind, [], [], len(keys), ladder_of(keys, len(keys), kind), found, (low, high), n_top)
+
 
 @dataclass
 class FirstPass:
@@ -204,6 +215,41 @@ class FirstPass:
         self._n_images += other._n_images
         self._n_pixels_of_normal_images += other._n_pixels_of_normal_images
         self._coarse.merge(other._coarse)
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All that was collected, for `take` of another process: 4 bytes per anomalous pixel (8 of float64 and int64).
+
+        Saturated regions are left out: no way in from files has any.
+        """
+        kind, images, coarse = self._kind or FLOAT32, self._images, self._coarse
+        sizes = [image.sizes for image in images]
+        return {
+            "kind": np.array(self._kind.name if self._kind else ""),
+            "n": np.array([self._n_images, self._n_pixels_of_normal_images]),
+            "index": np.array([image.index for image in images], dtype=np.int64),
+            "n_groups": np.array([len(of_image) for of_image in sizes], dtype=np.int64),
+            "sizes": np.concatenate([np.zeros(0, dtype=np.int64), *sizes]),
+            "keys": np.concatenate([np.zeros(0, dtype=kind.integer), *(image.keys for image in images)]),
+            "coarse": coarse.counts,
+            "coarse_place": np.array([coarse.shift, coarse.base]),
+        }
+
+    def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Add what another process gave with `to_arrays`.
+
+        Raises:
+            InputError: its scores are of another kind.
+        """
+        if kind := str(arrays["kind"]):
+            self._kind = same_kind(self._kind, KEY_TYPES[kind], "a merged part")
+        n_images, n_pixels = arrays["n"].tolist()
+        self._n_images += n_images
+        self._n_pixels_of_normal_images += n_pixels
+        sizes = np.split(arrays["sizes"], np.cumsum(arrays["n_groups"])[:-1])
+        keys = np.split(arrays["keys"], np.cumsum([of_image.sum() for of_image in sizes])[:-1])
+        self._images += map(Groups, arrays["index"].tolist(), keys, sizes)
+        shift, base = arrays["coarse_place"].tolist()
+        self._coarse.merge(CoarseTally.of(shift, base, arrays["coarse"]))
 
     def compute(self) -> Ranking:
         """Rank the anomalous pixels of all images."""

@@ -1,6 +1,6 @@
 """Second pass of the sweep: every normal pixel, counted against the ranked anomalous ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
 
@@ -20,13 +20,15 @@ N_WAITING = (2**19, 2**21)  # normal pixels counted together, ordered roughly, s
 N_PARTS = 2**10  # rough order
 N_CACHED = 2**15  # distinct scores that stay in the cache anyhow
 ImageScore = Callable[[NDArray[Any]], float]
+_GAPS = ("gaps", "full_gaps", "full_counts")  # what `GapTally.to_arrays` gives
+_CLASSES = ("anomalous", "normal")  # of pixels, as `_Image` names them
 
 
 class _Part(NamedTuple):
     """Pixels of one class in an image near the threshold that is not yet known."""
 
-    keys: Keys  # distinct, ascending, within the span of possible thresholds
-    counts: NDArray[np.int64]
+    keys: Keys  # ascending, within the span of possible thresholds
+    counts: NDArray[np.integer[Any]]
     n_above: int  # pixels above the span
 
     def at_or_above(self, key: int) -> int:
@@ -134,6 +136,57 @@ class SecondPass:
         if self._of_anomalous is not None and other._of_anomalous is not None:
             self._of_anomalous.merge(other._of_anomalous)
 
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """All that was counted, for `take` of another process: some 2 bytes per distinct score of the ranking."""
+        self._count()
+        images = self._images
+        arrays = {
+            **dict(zip(_GAPS, self._gaps.to_arrays(), strict=True)),
+            "tops": self._tops.keys,
+            "top_counts": self._tops.counts,
+            "images": np.array([[i.index, i.n_pixels, i.n_anomalous, i.label] for i in images], np.int64).reshape(
+                -1, 4
+            ),
+            "scores": np.array([i.score for i in images], None if images else np.float64),  # int64 of int64 scores
+        }
+        for name in _CLASSES:
+            near = [getattr(image, name) or self._none for image in images]
+            arrays |= {
+                f"{name}_n": np.array([[len(part.keys), part.n_above] for part in near], np.int64).reshape(-1, 2),
+                f"{name}_steps": self._steps(np.concatenate([self._none.keys, *(part.keys for part in near)])),
+                f"{name}_counts": np.concatenate([self._none.counts, *(part.counts for part in near)]),
+            }
+        if self._of_anomalous is not None:
+            of_anomalous = self._of_anomalous.to_arrays()
+            arrays |= {f"{name}_of_anomalous": of_anomalous[name] for name in _GAPS}
+        return arrays
+
+    def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Add what another process has counted against the same ranking and gave with `to_arrays`."""
+        self._gaps.add(*(arrays[name] for name in _GAPS))
+        self._tops.take(arrays["tops"], arrays["top_counts"])
+        parts = {}
+        for name in _CLASSES:
+            n_keys, n_above = arrays[f"{name}_n"].T
+            places = np.cumsum(n_keys)[:-1]
+            reached = self.ranking.keys[np.cumsum(arrays[f"{name}_steps"])]
+            keys, counts = np.split(reached, places), np.split(arrays[f"{name}_counts"], places)
+            parts[name] = map(_Part, keys, counts, n_above.tolist())
+        near = zip(parts["anomalous"], parts["normal"], strict=True)
+        columns = zip(arrays["images"].tolist(), arrays["scores"].tolist(), near, strict=True)
+        for (index, n_pixels, n_anomalous, label), score, (anomalous, normal) in columns:
+            self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label)))
+        if self._of_anomalous is not None:
+            self._of_anomalous._gaps.add(*(arrays[f"{name}_of_anomalous"] for name in _GAPS))
+
+    def _steps(self, keys: Keys) -> NDArray[np.int64]:
+        """From the rank that a key reaches to that of the next one: what lies between thresholds need not be told."""
+        return np.diff(np.searchsorted(self.ranking.keys, keys, side="right") - 1, prepend=0)
+
+    @property
+    def _none(self) -> _Part:
+        return _Part(np.zeros(0, dtype=self.ranking.kind.integer), np.zeros(0, dtype=np.uint8), 0)
+
     def compute(self) -> Sweep:
         """The finished sweep."""
         self._count()
@@ -179,7 +232,8 @@ class SecondPass:
 
     def _near(self, bits: Keys, flat: NDArray[np.uint8], flip: int, wanted: int) -> _Part:
         inside, n_above = _between(bits, flat, flip, wanted, self.ranking.span)
-        return _Part(*np.unique(inside, return_counts=True), n_above)
+        keys, counts = np.unique(inside, return_counts=True)
+        return _Part(keys, counts.astype(np.min_scalar_type(counts.max(initial=0))), n_above)  # mostly a byte each
 
     def _score(
         self, score_map: NDArray[Any], image_score: float | ImageScore | None, highest: NDArray[Any], where: str

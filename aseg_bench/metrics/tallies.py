@@ -9,7 +9,7 @@ from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.keys import Keys
 
 N_BUCKETS = 2**16
-UINT32_MAX = 2**32 - 1
+UINT8_MAX, UINT32_MAX = 2**8 - 1, 2**32 - 1
 
 
 class CoarseTally:
@@ -34,6 +34,13 @@ class CoarseTally:
             low, high = other.base << other.shift, ((other.base + len(other.counts)) << other.shift) - 1
             self._cover(low, high, other.shift)
             self._add(other)
+
+    @classmethod
+    def of(cls, shift: int, base: int, counts: NDArray[np.int64]) -> Self:
+        """The tally that another process made."""
+        tally = cls()
+        tally.shift, tally.base, tally.counts = shift, base, counts
+        return tally
 
     def from_top(self) -> NDArray[np.int64]:
         """Pixels in each bucket and above, with a last entry of 0."""
@@ -73,13 +80,14 @@ class TopTally:
         if len(keys) > self.n_needed:  # drops most of the first image before it is counted
             last = len(keys) - self.n_needed
             keys = keys[keys >= np.partition(keys, last)[last]]
-        self._take(keys, np.ones(len(keys), dtype=np.int64))
+        self.take(keys, np.ones(len(keys), dtype=np.int64))
 
     def merge(self, other: Self) -> None:
         """Add the pixels of another tally."""
-        self._take(other.keys, other.counts)
+        self.take(other.keys, other.counts)
 
-    def _take(self, keys: Keys, counts: NDArray[np.int64]) -> None:
+    def take(self, keys: Keys, counts: NDArray[np.int64]) -> None:
+        """Take so many pixels of each key."""
         distinct, place = np.unique(np.concatenate([self.keys, keys]), return_inverse=True)
         totals = np.zeros(len(distinct), dtype=np.int64)
         np.add.at(totals, place, np.concatenate([self.counts, counts]))
@@ -114,6 +122,24 @@ class GapTally:
         if other._full is not None:
             self._full = other._full.copy() if self._full is None else self._full + other._full
         self.room(other._n_since)[:] += other._counts
+
+    def to_arrays(self) -> list[NDArray[Any]]:
+        """All counts in a byte each, and the places and values of those that need more."""
+        counts = self.total()
+        places = np.flatnonzero(counts > UINT8_MAX)
+        return [np.where(counts > UINT8_MAX, 0, counts).astype(np.uint8), places, counts[places].astype(np.int64)]
+
+    def add(self, few: NDArray[np.uint8], places: NDArray[np.int64], many: NDArray[np.int64]) -> None:
+        """Add what another process has counted and gave with `to_arrays`."""
+        counts = few.astype(np.int64)
+        counts[places] = many
+        n_pixels = int(counts.sum(dtype=np.int64))
+        if n_pixels > UINT32_MAX:
+            self._full = self.total().astype(np.int64) + counts
+            self._counts[:] = 0
+            self._n_since = 0
+        else:
+            self.room(n_pixels)[:] += counts.astype(np.uint32)
 
     def total(self) -> NDArray[np.integer[Any]]:
         """All counts."""

@@ -1,7 +1,7 @@
 """Looks in the values of a category's maps for mistakes that make a benchmark wrong without raising an error."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
@@ -19,7 +19,7 @@ from aseg_bench.records import LazySequence, Sample
 
 Scores = NDArray[Any]
 
-_STEP = 4  # every fourth row and column is enough to see an orientation
+_STEP = 4
 _MUCH_BETTER = 0.05  # gain in AUROC by transposing from which the maps look transposed
 _INVERTED = 0.45  # AUROC below which a sign looks wrong
 _CLAMPED_SHARE = 0.001  # of pixels at exactly 0 or exactly 1
@@ -78,23 +78,77 @@ def suspicions(
     """
     last_read = lru_cache(maxsize=1)(maps.__getitem__)
     truths = Meeting(samples, LazySequence(len(maps), last_read), masks, replace(EXACT, mask_rule=mask_rule)).truths
-    parts = LazySequence(len(maps), lambda index: last_read(index)[::_STEP, ::_STEP].copy(), _KEPT)
-    truth_parts = LazySequence(len(maps), lambda index: truths[index][::_STEP, ::_STEP].copy(), _KEPT)
-    seen, levels, is_half, truth_counts = [], np.empty(0), True, np.zeros(4, np.int64)
+    parts = LazySequence(len(maps), lambda index: thinned(last_read(index)), _KEPT)
+    truth_parts = LazySequence(len(maps), lambda index: thinned(truths[index]), _KEPT)
+    look = MapsLook()
     for index in range(len(maps)):
-        seen.append(_Seen.of(last_read(index)))
         part, _ = parts[index], truth_parts[index]  # what is kept of them is not read again
-        truth_counts += _counts_of_truth(truths[index])
-        is_half = is_half and _is_half(part)
-        if len(levels) <= _FEW_LEVELS:
-            levels = np.union1d(levels, part)
-    found = [_constant(samples, seen), _clamped(seen), _few_levels(len(levels), is_half), _per_image_min_max(seen)]
-    return [
-        suspicion for suspicion in (*found, *_orientation(parts, truth_parts, truth_counts)) if suspicion is not None
-    ]
+        look.update(last_read(index), truths[index], part)
+    turned = LazySequence(len(parts), lambda index: parts[index].T)
+    return look.suspicions(
+        [sample.name for sample in samples],
+        _auroc(parts, truth_parts),
+        lambda: _auroc(turned, truth_parts) if all(part.shape[0] == part.shape[1] for part in parts) else None,
+    )
 
 
-class _Seen(NamedTuple):
+def thinned(values: NDArray[Any]) -> NDArray[Any]:
+    """Every fourth row and column, which is enough to see an orientation."""
+    return values[::_STEP, ::_STEP].copy()
+
+
+@dataclass
+class MapsLook:
+    """What is remembered of maps; looks at parts of a category merge.
+
+    Attributes:
+        seen: range, size and extremes, by map.
+        levels: the distinct scores of every fourth row and column, as far as they are few.
+        is_half: all of these are float16 numbers.
+        truth_counts: see `_counts_of_truth`.
+    """
+
+    seen: list["Seen"] = field(default_factory=list)
+    levels: NDArray[Any] = field(default_factory=lambda: np.empty(0))
+    is_half: bool = True
+    truth_counts: NDArray[np.int64] = field(default_factory=lambda: np.zeros(4, np.int64))
+
+    def update(self, scores: Scores, truth: NDArray[np.bool_], part: Scores) -> None:
+        """Look at a map, its truth and its `thinned` scores."""
+        self.seen.append(Seen.of(scores))
+        self.truth_counts += _counts_of_truth(truth)
+        self.is_half = self.is_half and _is_half(part)
+        if len(self.levels) <= _FEW_LEVELS:
+            self.levels = np.union1d(self.levels, part)
+
+    def merge(self, other: Self) -> None:
+        """Add the look at other maps; ``seen`` is left to who knows their order."""
+        self.truth_counts += other.truth_counts
+        self.is_half = self.is_half and other.is_half
+        self.levels = np.union1d(self.levels, other.levels)
+
+    def suspicions(
+        self, names: Sequence[str], auroc: float | None, turned_auroc: Callable[[], float | None]
+    ) -> list[Suspicion]:
+        """What looks wrong.
+
+        Args:
+            names: of the images.
+            auroc: of the thinned maps.
+            turned_auroc: gives that of the thinned maps transposed; None where these are not square.
+        """
+        found = [
+            _constant(names, self.seen),
+            _clamped(self.seen),
+            _few_levels(len(self.levels), self.is_half),
+            _per_image_min_max(self.seen),
+            _inverted(auroc, self.truth_counts),
+            None if auroc is None else _transposed(auroc, turned_auroc()),
+        ]
+        return [suspicion for suspicion in found if suspicion is not None]
+
+
+class Seen(NamedTuple):
     """What is remembered of a map: its range, its size, and how many scores are exactly 0 and exactly 1."""
 
     low: float
@@ -105,14 +159,15 @@ class _Seen(NamedTuple):
 
     @classmethod
     def of(cls, scores: Scores) -> Self:
+        """What there is to know of a map."""
         low, high = scores.min(), scores.max()
         is_share = low >= 0 and high <= 1
         n_zero, n_one = (int(np.count_nonzero(scores == end)) if is_share else 0 for end in (0, 1))
         return cls(low, high, scores.size, n_zero, n_one)
 
 
-def _constant(samples: Sequence[Sample], seen: Sequence[_Seen]) -> Suspicion | None:
-    constant = [sample.name for sample, scores in zip(samples, seen, strict=True) if scores.low == scores.high]
+def _constant(names: Sequence[str], seen: Sequence[Seen]) -> Suspicion | None:
+    constant = [name for name, scores in zip(names, seen, strict=True) if scores.low == scores.high]
     if not constant:
         return None
     n_zero = sum(scores.low == scores.high == 0 for scores in seen)
@@ -120,7 +175,7 @@ def _constant(samples: Sequence[Sample], seen: Sequence[_Seen]) -> Suspicion | N
     return Suspicion("constant", f"{what}; was the model trained, and did the writing finish?")
 
 
-def _clamped(seen: Sequence[_Seen]) -> Suspicion | None:
+def _clamped(seen: Sequence[Seen]) -> Suspicion | None:
     if min(scores.low for scores in seen) < 0 or max(scores.high for scores in seen) > 1:
         return None
     n_pixels, n_zero, n_one = (sum(of_map) for of_map in zip(*(scores[2:] for scores in seen), strict=True))
@@ -147,7 +202,7 @@ def _is_half(part: Scores) -> bool:
     return bool(np.abs(part).max() < np.finfo(np.float16).max and (part == part.astype(np.float16)).all())
 
 
-def _per_image_min_max(seen: Sequence[_Seen]) -> Suspicion | None:
+def _per_image_min_max(seen: Sequence[Seen]) -> Suspicion | None:
     ranges = {(scores.low, scores.high) for scores in seen}
     low, high = next(iter(ranges))
     if len(seen) < 3 or len(ranges) > 1 or low == high:
@@ -168,32 +223,29 @@ def _counts_of_truth(truth: NDArray[np.bool_]) -> NDArray[np.int64]:
     return np.array([anomalous.sum(), known.sum(), anomalous[border].sum(), n_border], np.int64)
 
 
-def _orientation(
-    scores: Sequence[Scores], truths: Sequence[NDArray[np.bool_]], truth_counts: NDArray[np.int64]
-) -> list[Suspicion]:
-    auroc = _auroc(scores, truths)
-    found = []
-    if auroc is not None and auroc < _INVERTED:
-        n_anomalous, n_pixels, n_on_border, n_border = truth_counts.tolist()
-        text, n_border = f"pixel AUROC is {auroc:.2f}, well below one half", max(n_border, 1)  # all may be void
-        if 2 * n_anomalous > n_pixels or 2 * n_on_border > n_border:
-            text += (
-                f", and {n_anomalous / n_pixels:.0%} of the pixels are anomalous, {n_on_border / n_border:.0%} of the"
-                " border of masks that mark any: do these mark what is normal? write them with 0 where normal,"
-                " or give --mask-rule '=0'"
-            )
-        else:
-            text += ": is a high score normal in these maps? negate them"
-        found.append(Suspicion("inverted", text))
-    if auroc is not None and all(part.shape[0] == part.shape[1] for part in scores):
-        turned = LazySequence(len(scores), lambda index: scores[index].T)
-        transposed = _auroc(turned, truths)
-        if transposed is not None and transposed > max(auroc, 1 - auroc) + _MUCH_BETTER:
-            text = (
-                f"transposing the maps raises pixel AUROC from {auroc:.2f} to {transposed:.2f}: swap rows and columns"
-            )
-            found.append(Suspicion("transposed", text))
-    return found
+def _inverted(auroc: float | None, truth_counts: NDArray[np.int64]) -> Suspicion | None:
+    if auroc is None or auroc >= _INVERTED:
+        return None
+    n_anomalous, n_pixels, n_on_border, n_border = truth_counts.tolist()
+    text, n_border = f"pixel AUROC is {auroc:.2f}, well below one half", max(n_border, 1)  # all may be void
+    if 2 * n_anomalous > n_pixels or 2 * n_on_border > n_border:
+        text += (
+            f", and {n_anomalous / n_pixels:.0%} of the pixels are anomalous, {n_on_border / n_border:.0%} of the"
+            " border of masks that mark any: do these mark what is normal? write them with 0 where normal,"
+            " or give --mask-rule '=0'"
+        )
+    else:
+        text += ": is a high score normal in these maps? negate them"
+    return Suspicion("inverted", text)
+
+
+def _transposed(auroc: float, turned_auroc: float | None) -> Suspicion | None:
+    if turned_auroc is None or turned_auroc <= max(auroc, 1 - auroc) + _MUCH_BETTER:
+        return None
+    return Suspicion(
+        "transposed",
+        f"transposing the maps raises pixel AUROC from {auroc:.2f} to {turned_auroc:.2f}: swap rows and columns",
+    )
 
 
 def _auroc(scores: Sequence[Scores], truths: Sequence[NDArray[np.bool_]]) -> float | None:

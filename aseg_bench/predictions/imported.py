@@ -1,14 +1,15 @@
 """Someone else's maps, matched, checked and ready to be scored, one category at a time."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aseg_bench.datasets.questions import look, mask_findings
+from aseg_bench.datasets.questions import Look, look, mask_findings
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import same_text
 from aseg_bench.images import image_size, orientation, turned
@@ -71,6 +72,11 @@ class ImportedMaps:
         lines = [f"{category or self.path}: {text}" for category, texts in self.problems.items() for text in texts]
         return "; ".join(lines)
 
+    @property
+    def refuses_clamped(self) -> bool:
+        """Whether maps that look clamped are not scored."""
+        return self.reader.is_clamped and not self.allow_clamped
+
     def read(self, category: str, mask_rule: str = DEFAULT_RULE) -> Category:
         """Check the maps of a category, one by one.
 
@@ -95,7 +101,7 @@ class ImportedMaps:
             dtypes.append(scores.dtype)
             lows.append(scores.min())
         if faults:
-            raise InputError(f"{len(faults)} of {len(samples)} maps of {category} are bad: {listed(faults, '; ')}")
+            raise bad_maps(category, faults, len(samples))
         maps = _of_one_type(maps, dtypes, category)
         notes = list(self.suspicions.get(category, ()))
         if not self.has_own_truth:
@@ -111,11 +117,51 @@ class ImportedMaps:
             masks = LazySequence(len(items), lambda index: _own_mask(items[index], samples[index].name), KEPT)
             notes += _of_masks(samples, masks, mask_rule)
         found = [*notes, *suspicions(samples, maps, masks, mask_rule)]
-        if self.reader.is_clamped and not self.allow_clamped:
-            for suspicion in found:
-                if suspicion.kind == "clamped":
-                    raise InputError(f"{category}: {suspicion.text}. {_UNCLAMP}")
+        if self.refuses_clamped:
+            check_clamped(category, found)
         return Category(samples, maps, masks, found)
+
+    def part(self, category: str, some: slice) -> Category:
+        """Some of the maps of a category, which nobody has checked: `check_apart` does, of what was read.
+
+        Args:
+            category: its name.
+            some: of its images.
+
+        Returns:
+            Maps and masks as in `read`, none of them kept; the suspicions are those of names alone.
+        """
+        pairs = self.found[category][some]
+        samples, items = [sample for sample, _ in pairs], [item for _, item in pairs]
+        last_map = lru_cache(maxsize=1)(lambda index: finite_map(items[index].read(), samples[index].name))
+        last_mask = lru_cache(maxsize=1)(lambda index: _own_mask(items[index], samples[index].name))
+        masks = LazySequence(len(items), last_mask) if self.has_own_truth else None
+        return Category(samples, LazySequence(len(items), last_map), masks, list(self.suspicions.get(category, ())))
+
+    def check_apart(self, category: str, samples: Sequence[Sample], shapes: Sequence[tuple[int, int]]) -> None:
+        """Refuse maps that are turned or put into a frame by what all maps of a category have in common.
+
+        Args:
+            category: its name.
+            samples: some of its images.
+            shapes: of their maps.
+
+        Raises:
+            InputError: they are such maps.
+        """
+        what = ""
+        if not self.has_own_truth and samples:
+            sizes = [image_size(sample.image_path) for sample in samples]
+            _, odd = _turns(shapes, sizes, [orientation(sample.image_path) for sample in samples], samples)
+            what = odd[0].text if odd else ""
+        for crop in self.reader.crops:
+            if (crop, crop) in shapes:
+                what = f"its maps show only the central {crop} pixels and are put back into whole images"
+        if what:
+            raise InputError(
+                f"{category}: {what}; that is decided by all maps of a category, so score it in one process, without "
+                "--shard, --workers and --dask"
+            )
 
 
 def import_maps(
@@ -233,6 +279,22 @@ _UNCLAMP = (
 )
 
 
+def bad_maps(category: str, faults: Sequence[str], n_maps: int) -> InputError:
+    """The error that names maps which cannot be used."""
+    return InputError(f"{len(faults)} of {n_maps} maps of {category} are bad: {listed(faults, '; ')}")
+
+
+def check_clamped(category: str, found: Sequence[Suspicion]) -> None:
+    """Refuse maps that look clamped.
+
+    Raises:
+        InputError: they do.
+    """
+    for suspicion in found:
+        if suspicion.kind == "clamped":
+            raise InputError(f"{category}: {suspicion.text}. {_UNCLAMP}")
+
+
 def _of_one_type(
     maps: LazySequence[NDArray[Any]], dtypes: Sequence[np.dtype[Any]], category: str
 ) -> LazySequence[NDArray[Any]]:
@@ -260,11 +322,17 @@ def _links_out(path: Path, maps: Mapping[str, Sequence[tuple[Sample, FoundMap]]]
 
 def _of_masks(samples: Sequence[Sample], masks: Sequence[NDArray[Any]], mask_rule: str) -> list[Suspicion]:
     """What is odd about masks that travel with the maps."""
-    is_anomalous = own_rule(mask_rule)
-    looks = [
-        look(mask, sample.name, is_of_defect=sample.is_anomalous, is_anomalous=is_anomalous)
-        for sample, mask in zip(samples, masks, strict=True)
-    ]
+    looks = [look_at_own(mask, sample, mask_rule) for sample, mask in zip(samples, masks, strict=True)]
+    return of_own_masks(looks)
+
+
+def look_at_own(mask: NDArray[Any], sample: Sample, mask_rule: str) -> Look:
+    """What there is to know of a mask that travels with its map."""
+    return look(mask, sample.name, is_of_defect=sample.is_anomalous, is_anomalous=own_rule(mask_rule))
+
+
+def of_own_masks(looks: Sequence[Look]) -> list[Suspicion]:
+    """What is odd about the masks of a category that travel with its maps."""
     return [Suspicion(finding.kind, finding.text) for finding in mask_findings(looks, OWN_DATASET)]
 
 
@@ -370,8 +438,13 @@ def _check_sizes(shapes: Sequence[tuple[int, int]], samples: Sequence[Sample]) -
         return
     for shape, sample in zip(shapes, samples, strict=True):
         if shape != image_size(sample.image_path):
-            sizes = ", ".join(f"{height} x {width}" for height, width in sorted(set(shapes))[:5])
-            raise InputError(
-                f"the maps of {sample.category} differ in size ({sizes}), and that of {sample.name} is not its image's"
-                " size; write all of them at one size, or each at its image's"
-            )
+            raise differing_sizes(sample.category, set(shapes), sample.name)
+
+
+def differing_sizes(category: str, shapes: Collection[tuple[int, int]], name: str) -> InputError:
+    """The error of maps of several heights and widths, one of which is not its image's."""
+    sizes = ", ".join(f"{height} x {width}" for height, width in sorted(shapes)[:5])
+    return InputError(
+        f"the maps of {category} differ in size ({sizes}), and that of {name} is not its image's size; write all of"
+        " them at one size, or each at its image's"
+    )

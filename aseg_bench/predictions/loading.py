@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.errors import InputError, how_to_install
-from aseg_bench.files import files_below
+from aseg_bench.files import files_below, sha256_of
 from aseg_bench.predictions.records import Limits
 
 Array = NDArray[Any]
@@ -52,12 +52,17 @@ def checksum_of_files(root: Path) -> str:
     Raises:
         InputError: the path does not exist, or a file cannot be read.
     """
-    total = hashlib.sha256()
-    for file in files_below(root):
+    return sha256_of(digests_of_files(root))
+
+
+def digests_of_files(root: Path, some: slice = slice(None)) -> list[str]:
+    """What `checksum_of_files` is over, a text for each of some of the files."""
+    texts = []
+    for file in files_below(root)[some]:
         with _reading(str(file)), file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
-        total.update("\0".join((file.relative_to(root).as_posix(), digest, "")).encode(errors="surrogateescape"))
-    return total.hexdigest()
+        texts.append("\0".join((file.relative_to(root).as_posix(), digest, "")))
+    return texts
 
 
 def npz_members(path: Path) -> tuple[str, ...]:

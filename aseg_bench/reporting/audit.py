@@ -19,9 +19,9 @@ from aseg_bench.protocols import PROTOCOLS, find_protocol
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.reporting.figures.style import printed
 from aseg_bench.reporting.markdown import escape_markdown
-from aseg_bench.runs.evaluation import of_test, samples_of
 from aseg_bench.runs.lock import holding
 from aseg_bench.runs.scores import csv_text
+from aseg_bench.runs.sources import of_test, samples_of
 from aseg_bench.scoring.audit import NEGLIGIBLE, Deviation, audit_dump
 
 

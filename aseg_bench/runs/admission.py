@@ -1,6 +1,7 @@
 """What may enter the folder of a run: nothing of other images, and no mixture that its tables would refuse."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aseg_bench.datasets import AS_USUAL, Reading, checksum
@@ -16,8 +17,13 @@ def data_facts(
     root: Path | None, samples: Sequence[Sample], reading: Reading = AS_USUAL, findings: Sequence[Finding] = ()
 ) -> DataFacts:
     """What the record of a folder tells of a data set: where it lies, which images it holds, and what is odd."""
+    return replace(described(root, samples, reading), checksum=checksum(samples), findings=tuple(findings))
+
+
+def described(root: Path | None, samples: Sequence[Sample], reading: Reading) -> DataFacts:
+    """`data_facts` without what only the files tell: checksum and findings."""
     return DataFacts(
-        checksum=checksum(samples),
+        checksum="",
         categories=sorted({sample.category for sample in samples}),
         root=str(root.absolute()) if root else None,
         n_train=sum(sample.split == "train" for sample in samples),
@@ -25,7 +31,6 @@ def data_facts(
         normal_folder=reading.normal_folder,
         bit_depth=reading.bit_depth,
         image_level=reading.image_level,
-        findings=tuple(findings),
     )
 
 

@@ -1,28 +1,34 @@
 """Maps that other code made, scored into a folder beside what runs have left there."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
+from aseg_bench.datasets import AS_USUAL, Reading, check_images
 from aseg_bench.errors import InputError
+from aseg_bench.files import make_folder
 from aseg_bench.metrics import METRICS
 from aseg_bench.metrics.checks import check_keys
-from aseg_bench.predictions.imported import OWN_DATASET, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import progress_bar, working
 from aseg_bench.protocols import find_protocol
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
-from aseg_bench.records import Case, Sample, grouped
+from aseg_bench.records import grouped
 from aseg_bench.runs.admission import check_data, check_maps, check_name, check_tables, data_facts
+from aseg_bench.runs.engines import Engine
 from aseg_bench.runs.folder import CaseRecord, Conditions, RunFolder
 from aseg_bench.runs.lock import holding
 from aseg_bench.runs.provenance import made_by
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import beside
+from aseg_bench.runs.shard_files import Tallied, merged, tally
+from aseg_bench.runs.shards import Facts, Plan, check_shards, facts_on, scored_on
+from aseg_bench.runs.sources import Source
 from aseg_bench.scoring.categories import SCORING
-from aseg_bench.scoring.dumps import score_dump
+from aseg_bench.scoring.dumps import ScoredDump, score_dump
+from aseg_bench.scoring.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,8 @@ def evaluate(
     keep_going: bool = False,
     mixed: bool = False,
     reading: Reading = AS_USUAL,
+    workers: int | None = None,
+    dask: str | None = None,
     quiet: bool = True,
 ) -> Evaluation:
     """Score maps that other code made; ``aseg-bench eval`` is this function.
@@ -80,6 +88,9 @@ def evaluate(
         keep_going: leave out categories that have a problem instead of stopping.
         mixed: tables may mix protocols.
         reading: how the files of the data set are read; it needs no training images.
+        workers: score in so many processes; protocols exact and native only, and the digits are the same.
+        dask: score on the workers of this Dask scheduler, an address or the path of its file, which must find maps and
+            images under the same paths.
         quiet: no progress bars.
 
     Raises:
@@ -87,75 +98,152 @@ def evaluate(
             another process holds it.
     """
     check_keys(metrics or (), tuple(METRICS))
-    rules, folder = find_protocol(protocol, mask_rule), RunFolder(out)
+    folder = RunFolder(out)
     check_name(folder, name)
-    samples = samples_of(dataset, data_root, reading)
-    imported = import_maps(
-        maps,
-        of_test(samples),
-        categories=categories,
+    source = Source(
+        maps=maps,
+        dataset=dataset,
+        data_root=data_root,
+        categories=None if categories is None else tuple(categories),
         reader=reader,
-        limits=limits,
-        allow_clamped=allow_clamped,
         mask_rule=mask_rule,
+        limits=limits or Limits(),
+        allow_clamped=allow_clamped,
+        reading=reading,
     )
-    planned = {Case(name, dataset or OWN_DATASET, key): len(found) for key, found in imported.found.items()}
-    check_tables(folder, planned, rules, mixed=mixed)
-    record, key = folder.record, dataset or OWN_DATASET
-    with working("checking images and maps", quiet):
-        conditions = Conditions(seed=seed, maps=str(maps), maps_checksum=checksum_of_files(maps))
-        check_maps(folder, name, key, maps, conditions.maps_checksum or "")
-        if dataset and samples:
-            chosen = [sample for sample in samples if categories is None or sample.category in categories]
-            findings = check_images(chosen, data_root, is_anomalous=own_rule(mask_rule), whole=False)
-            data = data_facts(data_root, chosen, reading, findings)
-            check_data(folder, dataset, data, [name], overwrite=True)
-            record, conditions = record.with_data(dataset, data), replace(conditions, data=data.checksum)
+    plan = Plan.of(source, name, seed, protocol, metrics)
+    _check_entry(folder, plan, mixed)
+    with ExitStack() as stack:
+        engine = None
+        if workers is not None or dask is not None:
+            if keep_going:
+                raise InputError("--keep-going works in one process; leave out --workers and --dask, or --keep-going")
+            check_shards(plan, source)
+            engine = stack.enter_context(Engine(workers, dask))
+            plan = replace(plan, n_shards=engine.n_workers)
+        with working("checking images and maps", quiet):
+            facts = _facts_here(source, plan) if engine is None else facts_on(engine, plan, source)
+        _check_files(folder, plan, facts)
+        bar = stack.enter_context(progress_bar(quiet))
+        n_steps = len(plan.categories) * (1 if engine is None else 2 * plan.n_shards)
+        task = bar.add_task("scoring", total=n_steps, note="")
+        if engine is None:
+            scored = score_dump(
+                source.opened().imported,
+                name,
+                protocol=find_protocol(protocol, mask_rule),
+                metrics=metrics,
+                keep_going=keep_going,
+                tell=lambda note: bar.update(task, advance=1, note=note),
+            )
+        else:
+            scored = scored_on(engine, plan, source, lambda: bar.advance(task))
+    return _kept(folder, plan, facts, scored)
+
+
+def _facts_here(source: Source, plan: Plan) -> Facts:
+    digest, samples = checksum_of_files(source.maps), source.opened().samples
+    if not samples:
+        return Facts(digest, None)
+    findings = check_images(samples, source.data_root, is_anomalous=own_rule(source.mask_rule), whole=False)
+    return Facts(digest, data_facts(source.data_root, samples, source.reading, findings))
+
+
+def evaluate_shard(
+    source: Source,
+    shard: str,
+    *,
+    out: Path,
+    name: str = "maps",
+    seed: int = 0,
+    protocol: str = "exact",
+    metrics: Sequence[str] | None = None,
+    quiet: bool = True,
+) -> Tallied:
+    """Score a part of the images of every category, for `merge`; ``aseg-bench eval --shard`` is this function.
+
+    Args:
+        source: the maps and their images.
+        shard: number of the part and how many there are, for instance ``3/16``.
+        out: folder of the files of all shards, which this call may add one or two to.
+        name: as in `evaluate`.
+        seed: as in `evaluate`.
+        protocol: as in `evaluate`; exact or native.
+        metrics: as in `evaluate`.
+        quiet: no progress bars.
+
+    Raises:
+        InputError: as `evaluate`, or the folder holds shards of something else.
+    """
+    check_keys(metrics or (), tuple(METRICS))
+    check_name(RunFolder(out), name)
+    part = Shard.parse(shard)
+    plan = Plan.of(source, name, seed, protocol, metrics, part.of)
+    check_shards(plan, source)
+    make_folder(out)
     with progress_bar(quiet) as bar:
-        task = bar.add_task("scoring", total=len(imported.found), note="")
-        scored = score_dump(
-            imported,
-            name,
-            protocol=rules,
-            metrics=metrics,
-            keep_going=keep_going,
-            tell=lambda note: bar.update(task, advance=1, note=note),
-        )
+        task = bar.add_task("scoring", total=2 * len(plan.categories), note=f"shard {part}")
+        return tally(source, plan, part, out, lambda: bar.advance(task))
+
+
+@holding
+def merge(parts: Sequence[Path], *, out: Path, mixed: bool = False) -> tuple[Plan, Evaluation]:
+    """Add up what all shards of an evaluation have left; ``aseg-bench merge`` is this function.
+
+    Scores and findings are those of `evaluate` in one process, to the last bit; no map is read.
+
+    Args:
+        parts: files of shards, or folders of them, in any order.
+        out: folder of the scores; those of a run may lie there already.
+        mixed: tables may mix protocols.
+
+    Returns:
+        What the shards had in common, and what came of it.
+
+    Raises:
+        InputError: shards are missing, are there twice or do not belong together, or the folder holds what does not go
+            with them.
+    """
+    plan, facts, scored = merged(parts)
+    folder = RunFolder(out)
+    check_name(folder, plan.method)
+    _check_entry(folder, plan, mixed)
+    _check_files(folder, plan, facts)
+    return plan, _kept(folder, plan, facts, scored)
+
+
+def _check_entry(folder: RunFolder, plan: Plan, mixed: bool) -> None:
+    planned = {plan.case(category): n_images for category, n_images in plan.categories.items()}
+    check_tables(folder, planned, find_protocol(plan.protocol, plan.mask_rule), mixed=mixed)
+
+
+def _check_files(folder: RunFolder, plan: Plan, facts: Facts) -> None:
+    check_maps(folder, plan.method, plan.key, Path(plan.maps), facts.maps_checksum)
+    if facts.data is not None:
+        check_data(folder, plan.key, facts.data, [plan.method], overwrite=True)
+
+
+def _kept(folder: RunFolder, plan: Plan, facts: Facts, scored: ScoredDump) -> Evaluation:
+    """Write scores and record."""
+    record, data = folder.record, facts.data
+    conditions = Conditions(seed=plan.seed, maps=plan.maps, maps_checksum=facts.maps_checksum)
+    if data is not None:
+        record, conditions = record.with_data(plan.key, data), replace(conditions, data=data.checksum)
     case = CaseRecord(
         conditions,
-        {"reader": imported.reader.key},
+        {"reader": plan.maps_reader},
         findings=scored.findings,
         scoring=SCORING,
         scored_at=scored.sizes,
         is_evaluated=True,
         scored=dict.fromkeys(scored.sizes, made_by()),
     )
-    scores, before = beside(folder.scores, scored.scores), folder.record.cases.get((name, key))
+    scores, before = beside(folder.scores, scored.scores), folder.record.cases.get((plan.method, plan.key))
     if before is not None and scores == folder.scores and replace(case, scored=before.scored) == before:
         case = before  # the same once more
-    record = record.with_case(name, key, case)
+    record = record.with_case(plan.method, plan.key, case)
     if record != folder.record:
         folder.write_record(record)
     folder.write_scores(scores)
     n_categories = len({score.case.category for score in scored.scores})
     return Evaluation(Results.of(folder), grouped(scored.findings, n_categories), scored.failures)
-
-
-def samples_of(dataset: str | None, root: Path | None, reading: Reading) -> list[Sample] | None:
-    """The samples of a data set, which needs no training images; None where none is named.
-
-    Raises:
-        InputError: as ``find_samples``, or there is a root and no data set.
-    """
-    if dataset is None:
-        if root is not None:
-            raise InputError(
-                "--data-root needs --dataset KEY, which says what lies there; `aseg-bench datasets` lists them"
-            )
-        return None
-    return find_samples(dataset, root, None, replace(reading, splits=["test"]))
-
-
-def of_test(samples: Sequence[Sample] | None) -> list[Sample] | None:
-    """The test images; None where there are no samples."""
-    return None if samples is None else [sample for sample in samples if sample.split == "test"]

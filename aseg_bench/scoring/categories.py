@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError, UndefinedMetricError, first_few
 from aseg_bench.metrics import DEFAULT_METRICS, METRICS, Measured, measure
 from aseg_bench.protocols import EXACT, Protocol
+from aseg_bench.protocols.frame import Shape
 from aseg_bench.protocols.meeting import Masks, Meeting
 from aseg_bench.protocols.presets import DscRule
 from aseg_bench.protocols.restated import Restated
@@ -74,8 +75,8 @@ def score_meeting(
 ) -> Scored:
     """As `score_category`, of maps and truths that have met."""
     protocol = meeting.protocol
-    keys = tuple(metrics) if metrics is not None else DEFAULT_METRICS
-    computed = {key: key + _DSC_ENDINGS[protocol.dsc_rule] if key in _DSC else key for key in keys}
+    computed = computed_for(metrics, protocol)
+    keys = tuple(computed)
     image_scores, no_image_score = None, ""
     if not meeting.has_plain_image_scores and any(METRICS[key].level == "image" for key in keys if key in METRICS):
         try:
@@ -101,9 +102,34 @@ def score_meeting(
             undefined[key] = str(error)
     n_images = len(meeting.truths)
     scores = [Score(case, key, values.get(key), n_images, protocol.stamp, undefined.get(key, "")) for key in keys]
+    lost, n_marked = meeting.lost_defects
+    names = [meeting.samples[index].name for index in lost]
+    return Scored(scores, odd(case, measured, names, n_marked, protocol), size_of(meeting.shapes))
+
+
+def computed_for(metrics: Sequence[str] | None, protocol: Protocol) -> dict[str, str]:
+    """The keys asked for, and the key of ``METRICS`` that is computed for each under a protocol."""
+    keys = tuple(metrics) if metrics is not None else DEFAULT_METRICS
+    return {key: key + _DSC_ENDINGS[protocol.dsc_rule] if key in _DSC else key for key in keys}
+
+
+def size_of(shapes: Sequence[Shape]) -> str:
+    """``Scored.size`` of distinct heights and widths, by area."""
+    return " to ".join(dict.fromkeys("{} x {}".format(*shape) for shape in (shapes[0], shapes[-1])))
+
+
+def odd(case: Case, measured: Measured, lost: Sequence[str], n_marked: int, protocol: Protocol) -> list[Finding]:
+    """What is odd about scores.
+
+    Args:
+        case: what they are about.
+        measured: the exact metrics.
+        lost: names of the images whose defect vanishes as its mask is resized.
+        n_marked: images whose stored mask marks a pixel.
+        protocol: how maps and truth were compared.
+    """
     extreme = _extreme(case, measured) if "dsc" in measured.values else []
-    sizes = dict.fromkeys("{} x {}".format(*shape) for shape in (meeting.shapes[0], meeting.shapes[-1]))
-    return Scored(scores, [*extreme, *_lost(case, meeting)], " to ".join(sizes))
+    return [*extreme, *_lost(case, lost, n_marked, protocol)]
 
 
 def mean_of(scores: Sequence[Score]) -> tuple[float | None, str]:
@@ -130,14 +156,13 @@ def _extreme(case: Case, measured: Measured) -> list[Finding]:
     return [Finding(kind, f"the DSC's threshold {what}, so DSC says little: see pixel_f1_max", case)]
 
 
-def _lost(case: Case, meeting: Meeting) -> list[Finding]:
-    (lost, n_marked), protocol = meeting.lost_defects, meeting.protocol
+def _lost(case: Case, lost: Sequence[str], n_marked: int, protocol: Protocol) -> list[Finding]:
     if not lost:
         return []
     is_one = len(lost) == 1
     what = "the defect of 1" if is_one else f"the defects of {len(lost)}"
     them = "vanishes when its mask is" if is_one else "vanish when their masks are"
-    names = first_few([meeting.samples[index].name for index in lost])
+    names = first_few(lost)
     where = "to the size of the maps" if protocol.size == "map" else f"into the frame of {protocol.name}"
     counts = "a normal picture, as in the code that it restates"
     if protocol.image_label == "folder":

@@ -1,12 +1,24 @@
 """Laws that every entry of METRICS obeys."""
 
+from io import BytesIO
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from aseg_bench.errors import UndefinedMetricError
-from aseg_bench.metrics import DEFAULT_METRICS, METRICS, FirstPass, SecondPass, evaluate_maps, finish, measure, needs_of
+from aseg_bench.metrics import (
+    DEFAULT_METRICS,
+    METRICS,
+    FirstPass,
+    Ranking,
+    SecondPass,
+    evaluate_maps,
+    finish,
+    measure,
+    needs_of,
+)
 from tests.metrics import oracles
 from tests.metrics.cases import both_classes, maps, saturated, smooth
 
@@ -90,6 +102,42 @@ def test_splitting_and_merging_changes_no_bit(case, data):
     assert parts.undefined == whole.undefined
     for key, per_image in whole.per_image.items():
         np.testing.assert_array_equal(parts.per_image[key], per_image)
+
+
+@few
+@given(case=maps(max_images=6), dtype=st.sampled_from(["f4", "f8", "i8"]), data=st.data())
+def test_what_crosses_processes_as_arrays_changes_no_bit(case, dtype, data):
+    scores, masks = [score_map.astype(dtype) for score_map in case[0]], case[1]
+    keys = [key for key in SWEPT if key != "spro_0.05"]
+    n_parts = data.draw(st.integers(1, 4))
+    of_part = [range(part, len(scores), n_parts) for part in range(n_parts)]
+
+    def merged(whole, parts, update):
+        for places, part in zip(of_part, parts, strict=True):
+            for i in places:
+                update(part, i)
+        for part in data.draw(st.permutations(parts)):
+            whole.take(loaded(part.to_arrays()))
+        return whole.compute()
+
+    first, *firsts = (FirstPass(needs_of(keys)) for _ in range(n_parts + 1))
+    ranking = merged(first, firsts, lambda part, i: part.update(scores[i], masks[i], index=i))
+    seconds = [SecondPass(Ranking.of_arrays(ranking.needs, loaded(ranking.to_arrays()))) for _ in of_part]
+    sweep = merged(SecondPass(ranking), seconds, lambda part, i: part.update(scores[i], masks[i], index=i))
+    whole, parts = measure(scores, masks, metrics=keys, n_threads=1), finish(sweep, keys)
+    assert parts.values == whole.values
+    assert parts.undefined == whole.undefined
+    for key, per_image in whole.per_image.items():
+        np.testing.assert_array_equal(parts.per_image[key], per_image)
+
+
+def loaded(arrays):
+    """Arrays as they come from a file."""
+    file = BytesIO()
+    np.savez_compressed(file, **arrays)
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as stored:
+        return dict(stored)
 
 
 @few

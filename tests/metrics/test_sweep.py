@@ -139,13 +139,18 @@ def test_pixels_may_wait_in_any_number_to_be_counted_in_any_order(n_waiting, n_c
 
 def test_gap_tallies_merge_to_the_sum(monkeypatch):
     monkeypatch.setattr(tallies, "UINT32_MAX", 10)
+    monkeypatch.setattr(tallies, "UINT8_MAX", 5)
     total = np.zeros(3, dtype=np.int64)
     parts = [GapTally(1), GapTally(1)]
     for i, n in enumerate([4, 6, 7, 3, 10, 1, 2]):
         parts[i % 2].room(n)[i % 3] += np.uint32(n)
         total[i % 3] += n
+    elsewhere = GapTally(1)
+    for part in parts:
+        elsewhere.add(*part.to_arrays())
     parts[0].merge(parts[1])
     np.testing.assert_array_equal(parts[0].total(), total)
+    np.testing.assert_array_equal(elsewhere.total(), total)
 
 
 def test_coarse_tallies_widen_and_merge_to_the_same_counts():
