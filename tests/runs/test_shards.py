@@ -39,8 +39,10 @@ def dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def content(folder: str) -> tuple[str, dict[str, Any]]:
-    """Scores as written, and the record without the command."""
+    """Scores as written, and the record without commands and dates."""
     record = json.loads(Path(folder, "run.json").read_text())
+    for case in record["cases"].values():
+        case["scored"] = sorted(case["scored"])
     return Path(folder, "scores.csv").read_text(), record | {"command": None}
 
 
