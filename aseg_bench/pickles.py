@@ -6,6 +6,7 @@ The names of numpy stand for classes of ours, here and in torch's own unpickler:
 import builtins
 import pickle
 import re
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from math import prod
@@ -64,7 +65,25 @@ class PlainArray(np.ndarray[Any, Any]):
             is_sound = is_known and type(held) is bytes and len(held) == n_items * dtype.itemsize
         if self.size or not is_sound:  # filled twice, its first memory would be free
             raise InputError(f"it holds an array whose shape {shape!r:.60} and values do not fit; write it again")
+        if dtype.kind == "U":
+            with_true_letters(np.frombuffer(held, dtype))
         super().__setstate__((1, shape, dtype, bool(order), held))  # type: ignore[arg-type]
+
+
+def with_true_letters(array: NDArray[Any]) -> NDArray[Any]:
+    """The array; of texts only if Unicode has all their letters, for Python trusts numpy in this.
+
+    Args:
+        array: (n,), contiguous.
+
+    Raises:
+        InputError: a letter is beyond the last of Unicode.
+    """
+    if array.dtype.kind == "U" and array.size:
+        letters = array.view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+        if letters.max() > sys.maxunicode:
+            raise InputError("it holds a text with letters that Unicode does not have; write it again")
+    return array
 
 
 def _n_items(shape: Sequence[Any]) -> int:
@@ -83,14 +102,14 @@ def _new_array(kind: Any, shape: Any, code: Any) -> PlainArray:
 def _scalar(kind: Any, content: Any) -> Any:
     if not isinstance(kind, PlainDtype) or kind.dtype.kind == _OBJECTS or not isinstance(content, bytes):
         raise InputError("it holds a number in no form that numpy writes; write it again")
-    return np.frombuffer(content, kind.dtype, count=1)[0]
+    return with_true_letters(np.frombuffer(content, kind.dtype, count=1))[0]
 
 
 def _from_buffer(buffer: Any, kind: Any, shape: Any, order: Literal["C", "F"]) -> NDArray[Any]:
     """What numpy's fifth pickle protocol calls ``_frombuffer``."""
     if not isinstance(kind, PlainDtype) or kind.dtype.kind == _OBJECTS or type(buffer) not in (bytes, bytearray):
         raise InputError("it holds an array in no form that numpy writes; write it again")
-    return np.frombuffer(buffer, kind.dtype).reshape(shape, order=order)
+    return with_true_letters(np.frombuffer(buffer, kind.dtype)).reshape(shape, order=order)
 
 
 def _latin1(text: str, encoding: str) -> bytes:

@@ -18,6 +18,8 @@ import pytest
 
 from aseg_bench.errors import InputError
 from aseg_bench.pickles import PlainArray, check_torch, read_plain
+from aseg_bench.predictions.loading import read_texts
+from aseg_bench.predictions.records import Limits
 
 torch = pytest.importorskip("torch")
 
@@ -184,3 +186,14 @@ def test_an_archive_whose_members_readers_could_tell_apart_is_refused(tmp_path: 
             archive.writestr(other, sound)
         with pytest.raises(InputError, match="an archive as torch writes none"):
             check_torch(path)
+
+
+def test_letters_that_unicode_does_not_have_never_become_a_text(tmp_path: Path) -> None:
+    wrong = np.array([2**21, 65], np.uint32).view("U2")
+    for content in (wrong, wrong[0:1][0:1].reshape(1, 1)):
+        for protocol in (2, 5):
+            with pytest.raises(InputError, match="letters that Unicode does not have"):
+                loaded(pickle.dumps(content, protocol))
+        np.savez(tmp_path / "a.npz", names=content)
+        with pytest.raises(InputError, match="letters that Unicode does not have"):
+            read_texts(tmp_path / "a.npz", ["names"], Limits())

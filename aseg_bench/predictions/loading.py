@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError, first_few, how_to_install
 from aseg_bench.files import files_below, open_archive, reading
-from aseg_bench.pickles import NUMPY, PATHS, AskedForError, PlainArray, check_torch, open_torch, read_plain
+from aseg_bench.pickles import (
+    NUMPY,
+    PATHS,
+    AskedForError,
+    PlainArray,
+    check_torch,
+    open_torch,
+    read_plain,
+    with_true_letters,
+)
 from aseg_bench.predictions.records import Limits
 
 Array = NDArray[Any]
@@ -331,7 +340,7 @@ def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits, are_tex
         if not isinstance(array, PlainArray):
             raise InputError(f"{where} holds a {type(array).__name__} in the place of an array; write it again")
         return array
-    values = np.frombuffer(file.read(prod(shape) * dtype.itemsize), dtype=dtype, count=prod(shape))
+    values = with_true_letters(np.frombuffer(file.read(prod(shape) * dtype.itemsize), dtype=dtype, count=prod(shape)))
     return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
 
 
