@@ -2,18 +2,22 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile, mkdtemp
+from zipfile import ZipFile, _EndRecData  # type: ignore[attr-defined]  # a directory is measured before it is read
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import AsegBenchError, InputError
 
 _NEW = ".new-"  # how the folders begin in which files are written before they have their names
 _N_THREADS = 8  # that wait for the disk together: 200 maps take a tenth of the time of one after the other
+_LONGEST_REASON = 300  # characters of what a reader says, which may repeat what the file holds
+_SIZE_OF_DIRECTORY = 5  # where ``_EndRecData`` has the bytes of the directory
+_BYTES_OF_ENTRY = 2**10  # of a member in the directory: 46, its name and some more
 _LEFT_BY_OTHERS = frozenset(
     {"@eadir", "#recycle", "$recycle.bin", "__macosx", "__pycache__", "desktop.ini", "thumbs.db"}
 )
@@ -61,6 +65,58 @@ def sha256_of(texts: Iterable[str]) -> str:
 def same_text(name: str) -> str:
     """A name in Unicode's composed form: macOS decomposes accents and Hangul, and other systems compose them."""
     return unicodedata.normalize("NFC", name)
+
+
+@contextmanager
+def reading(where: Path | str, mend: str = "write it again", said: str = "cannot read {}") -> Iterator[None]:
+    """Whatever a reader raises for a damaged or hostile file becomes one InputError that names it.
+
+    Args:
+        where: the file; of a path it is seen first that it is not a pipe or a device, which would be waited for.
+        mend: what to do about it.
+        said: the sentence before the reason, with the file in the place of ``{}``.
+
+    Raises:
+        InputError: the block has raised any exception.
+    """
+    if isinstance(where, Path) and where.exists() and not where.is_file():
+        raise InputError(f"{where} is not a file, but a folder, a pipe or a device; remove it")
+    try:
+        yield
+    except AsegBenchError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"cannot read {where}: it is gone, or a link that leads nowhere") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
+        raise InputError(f"{said.format(where)} ({reason}); {mend}") from error
+
+
+def open_archive(path: Path, most: int, kinds: Collection[int]) -> ZipFile:
+    """A zip file that is safe to list and to read piece by piece.
+
+    Args:
+        path: the file.
+        most: members that it may have.
+        kinds: of compression that it may use; a piece of bzip2 or LZMA unpacks to any length.
+
+    Raises:
+        InputError: it has more members, or others.
+        Exception: BadZipFile and others, of a damaged file.
+    """
+    with path.open("rb") as file:
+        end = _EndRecData(file)
+    if end and end[_SIZE_OF_DIRECTORY] > most * _BYTES_OF_ENTRY:
+        raise InputError(f"{path} lists more than {most} members; write a file for each category")
+    archive = ZipFile(path)
+    infos = archive.infolist()
+    if len(infos) > most or len({info.filename for info in infos}) < len(infos):
+        archive.close()
+        raise InputError(f"{path} lists more than {most} members, or one twice; write a file for each category")
+    if any(info.compress_type not in kinds for info in infos):
+        archive.close()
+        raise InputError(f"{path} is compressed in a way that its kind of file never is; write it again")
+    return archive
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """Reads images and truth masks of any common kind; all pictures of a data set are read here."""
 
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ _UPRIGHT = 1
 _ROTATED = (5, 6, 7, 8)  # EXIF orientations that swap height and width
 _EXIF_ORIENTATION = 0x0112
 _TIFF_PHOTOMETRIC = 262
+_TIFF_TILE = (322, 323)  # its width and height
 _MIN_IS_WHITE = 0
 _JPEG_TAIL_BYTES = 4096  # some cameras append a few bytes after the end marker
 _BLACK = (0, 0, 0)
@@ -53,7 +56,7 @@ def read_image(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> NDArray[np.uint8]:
         InputError: the file is missing, is not an image, is truncated, holds several pages, floating-point or 32-bit
             values, or values of more bits than ``bit_depth``.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         _refuse_unknown_range(path, image)
         if not _is_deep(image):
             colours = np.asarray(image.convert("RGB"))
@@ -62,7 +65,7 @@ def read_image(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> NDArray[np.uint8]:
             _refuse_more_bits(path, values, bit_depth)
             colours = np.round(values / ((2**bit_depth - 1) / 255)).astype(np.uint8)
             colours = np.repeat(colours[..., None], 3, axis=-1) if colours.ndim == 2 else colours[..., :3]
-        _refuse_missing_rows(path, image, colours)
+        refuse_missing_rows(path, image, colours)
         return turned(colours, _orientation(image))
 
 
@@ -72,7 +75,7 @@ def highest_deep_value(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> int | None
     Raises:
         InputError: the file cannot be read, or holds values of more bits than ``bit_depth``.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if not _is_deep(image):
             return None
         values = _deep_values(path, image)
@@ -98,9 +101,9 @@ def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]
         InputError: the file cannot be read, holds several pages, or is a coloured or partly transparent picture without
             one value per pixel.
     """
-    with _opened(path) as mask:
+    with opened(path) as mask:
         values, size, own = _mask_values(path, mask), mask.size, _orientation(mask)
-        _refuse_missing_rows(path, mask, values)
+        refuse_missing_rows(path, mask, values)
     return turned(values, own if image_path is None or own != _UPRIGHT else _turn_of_image(image_path, size))
 
 
@@ -110,14 +113,14 @@ def mask_turns(path: Path, image_path: Path) -> bool:
     Raises:
         InputError: a file is missing, is not an image, or holds several pages.
     """
-    with _opened(path) as mask:
+    with opened(path) as mask:
         size, own = mask.size, _orientation(mask)
     return own == _UPRIGHT and _turn_of_image(image_path, size) != _UPRIGHT
 
 
 def _turn_of_image(path: Path, size: tuple[int, int]) -> int:
     """The orientation of an image for a mask of this width and height: only one of its stored size is turned."""
-    with _opened(path) as image:
+    with opened(path) as image:
         return _orientation(image) if image.size == size else _UPRIGHT
 
 
@@ -127,7 +130,7 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         InputError: the file is missing, is not an image, or holds several pages.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         width, height = image.size
         return (width, height) if _orientation(image) in _ROTATED else (height, width)
 
@@ -138,7 +141,7 @@ def orientation(path: Path) -> int:
     Raises:
         InputError: the file is missing, is not an image, or holds several pages.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         return _orientation(image)
 
 
@@ -165,7 +168,7 @@ def check_complete(path: Path) -> None:
         InputError: the file is missing, is not an image, is visibly damaged, or holds several pages, floating-point or
             32-bit values.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         is_jpeg = image.format in {"JPEG", "MPO"}
         _refuse_unknown_range(path, image)
         image.verify()
@@ -179,13 +182,13 @@ def allow_pixels(n_pixels: int) -> None:
         Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, -(-n_pixels // 2))  # Pillow refuses twice this
 
 
-def pixels_allowed() -> int:
-    """How many pixels an image may have in this process."""
-    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
+def most_pixels() -> int:
+    """How many pixels an image may have."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or sys.maxsize)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
     """An image whose header is read; whatever is wrong with it, also in the block, is one InputError."""
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is not a file, but a folder, a pipe or a device; remove it")
@@ -194,6 +197,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             n_pages = getattr(image, "n_frames", 1)
             if n_pages > 1 and image.format != "MPO":  # a phone's JPEG with previews behind it
                 raise InputError(f"{path} holds {n_pages} pages; write a file for each")
+            tile = [getattr(image, "tag_v2", {}).get(tag, 1) for tag in _TIFF_TILE]
+            if prod(tile) > most_pixels():
+                raise InputError(
+                    f"{path} has tiles of {tile[0]} x {tile[1]} pixels; raise --max-pixels if you trust it"
+                )
             yield image
     except InputError:
         raise
@@ -206,7 +214,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise InputError(f"cannot read {path} as an image ({error}); replace or remove it") from error
 
 
-def _refuse_missing_rows(path: Path, image: Image.Image, pixels: NDArray[Any]) -> None:
+def refuse_missing_rows(path: Path, image: Image.Image, pixels: NDArray[Any]) -> None:
     """Refuse a PNG whose compressed data end early: Pillow reads the rows that are missing as black.
 
     Data are counted only where the last row is black, or rows do not come one after the other.

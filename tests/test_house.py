@@ -19,7 +19,7 @@ TORCH = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "on
 FLOORS = (
     {"errors"},
     {"files", "progress", "records"},
-    {"images", "methods"},
+    {"images", "methods", "pickles"},
     {"datasets", "metrics", "protocols"},
     {"predictions", "training"},
     {"scoring", "analysis"},

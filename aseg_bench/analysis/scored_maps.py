@@ -2,13 +2,12 @@
 
 import hashlib
 import json
-import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 from joblib import Parallel, cpu_count, delayed
@@ -17,9 +16,12 @@ from PIL import Image
 from scipy.ndimage import label
 
 from aseg_bench.analysis.slices import Slice, sliced
-from aseg_bench.files import written_whole
+from aseg_bench.errors import InputError
+from aseg_bench.files import reading, written_whole
 from aseg_bench.images import image_size, read_image
 from aseg_bench.metrics.checks import truth_of
+from aseg_bench.predictions.loading import read_npz
+from aseg_bench.predictions.records import Limits
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import EXACT, Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
@@ -30,6 +32,7 @@ EDGE = 256  # pixels of the longer edge of a picture that is only looked at
 _N_LOOKED_AT = 12  # images of each kind from which the levels are chosen
 _N_QUANTILED = 2**18  # pixels of these images that suffice for quantiles
 _PARALLEL_FROM = 4  # categories from which processes of their own are worth their start
+_OF_FACTS = Limits(max_bytes=2**26)  # key, threshold and slices, as a text
 _ARRAYS = ("levels", "normal", "anomalous", "regions")
 Result = TypeVar("Result")
 
@@ -78,15 +81,12 @@ class LevelCounts:
     @classmethod
     def load(cls, path: Path, key: str) -> "LevelCounts | None":
         """Read what `save` wrote; None where there is nothing, or counts of other maps, or a damaged file."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                facts = json.loads(str(stored["facts"]))
-                if facts["key"] != key:
-                    return None
+        with suppress(InputError), reading(path):
+            facts = json.loads(str(read_npz(path, ["facts"], _OF_FACTS)[0]))
+            if facts["key"] == key:  # who does not have these maps does not know it
                 slices = [Slice(*values) for values in facts["slices"]]
-                return cls(facts["threshold"], slices, *(stored[name] for name in _ARRAYS))
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile, zlib.error):
-            return None
+                return cls(facts["threshold"], slices, *read_npz(path, _ARRAYS, Limits()))
+        return None
 
     def code(self, threshold: float) -> int:
         """The least code of a pixel that is called anomalous at a threshold; one between two levels is rounded up."""

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from aseg_bench.errors import InputError, near_matches
+from aseg_bench.files import reading
 
 _NOT_REPEATED = {"config", "dry_run", "overwrite", "quiet"}  # they say how a command goes, not what it makes
 
@@ -40,10 +41,11 @@ def read_config(file: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     """
     import yaml
 
-    try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"cannot read {file} as YAML ({' '.join(str(error).split())})") from error
+    with reading(file, "write one option a line", "cannot read {} as YAML"):
+        text = file.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):  # within each other they have no end
+            raise ValueError("it refers to a part of itself")
+        content = yaml.safe_load(text)
     if not isinstance(content, dict):
         raise InputError(f"{file} holds no options; write one a line, for instance `methods: uni_as`")
     values = {}

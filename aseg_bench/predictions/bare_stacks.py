@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.loading import as_text, shapes_in, stored_array
+from aseg_bench.predictions.loading import as_text, check_count, shapes_in, stored_array
 from aseg_bench.predictions.records import Found, FoundMap, Limits
 from aseg_bench.predictions.stacks import as_stack, by_glob, find_stacks, found_in
 
@@ -72,6 +72,7 @@ def maps_of_tensors(file: Path, content: Any) -> list[FoundMap]:
     places = next((named[name] for name in _PLACES if name in named), None)
     if places is not None:
         return paired(file, stacks[0], places, file.stem)
+    check_count(file, len(stacks[0]))
     return [FoundMap(file, partial(stacks[0].__getitem__, index), None, file.stem) for index in range(len(stacks[0]))]
 
 
@@ -85,6 +86,9 @@ def paired(file: Path, maps: Any, places: Any, category: str | None = None) -> l
         n_maps, n_places = len(maps), len(places)
     except TypeError as error:
         raise InputError(f"{file} does not hold a list of maps and one of image paths; write both") from error
+    check_count(file, n_maps)
+    if not hasattr(maps, "shape") and not all(hasattr(one, "shape") for one in maps):
+        raise InputError(f"{file} holds maps that are not arrays; write one array or tensor per map")
     if n_maps != n_places:
         raise InputError(f"{file} has {n_maps} maps but {n_places} image paths; write one path per map")
     return [

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from aseg_bench.datasets.questions import Look, look, mask_findings
 from aseg_bench.errors import InputError, near_matches
-from aseg_bench.files import same_text
+from aseg_bench.files import reading, same_text
 from aseg_bench.images import image_size, orientation, turned
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.checks import Suspicion, finite_map, suspicions
@@ -89,7 +89,7 @@ class ImportedMaps:
         """
         samples = [sample for sample, _ in self.found[category]]
         items = [item for _, item in self.found[category]]
-        maps = LazySequence(len(items), lambda index: finite_map(items[index].read(), samples[index].name), KEPT)
+        maps = LazySequence(len(items), lambda index: _own_map(items[index], samples[index].name), KEPT)
         shapes, dtypes, lows, faults = [], [], [], []
         for index in range(len(maps)):
             try:
@@ -336,9 +336,15 @@ def of_own_masks(looks: Sequence[Look]) -> list[Suspicion]:
     return [Suspicion(finding.kind, finding.text) for finding in mask_findings(looks, OWN_DATASET)]
 
 
+def _own_map(item: FoundMap, where: str) -> NDArray[Any]:
+    with reading(str(item.origin)):
+        return finite_map(item.read(), where)
+
+
 def _own_mask(item: FoundMap, where: str) -> NDArray[Any]:
     assert item.read_mask is not None, "samples_of demands a mask of every map"
-    mask = np.squeeze(as_array(item.read_mask(), f"the mask of {where}"))
+    with reading(str(item.origin)):
+        mask = np.squeeze(as_array(item.read_mask(), f"the mask of {where}"))
     if mask.ndim != 2 or not mask.size:
         raise InputError(f"the mask of {where} has shape {mask.shape}; one (height, width) array is needed")
     if not np.isfinite(mask).all():

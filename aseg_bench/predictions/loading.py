@@ -1,35 +1,41 @@
 """Reads arrays from files that strangers wrote: size limits first, no code from a file ever runs."""
 
 import hashlib
-import io
-import pickle
-import re
 import shutil
 import sys
-import zlib
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePath
 from tempfile import TemporaryFile
 from typing import IO, Any, Literal
-from zipfile import ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import numpy as np
-import tifffile
-from numpy._core import multiarray
 from numpy.lib import format as npy
 from numpy.typing import NDArray
-from PIL import Image
 
-from aseg_bench.errors import InputError, how_to_install
-from aseg_bench.files import files_below, sha256_of
+from aseg_bench.errors import InputError, first_few, how_to_install
+from aseg_bench.files import files_below, open_archive, reading, sha256_of
+from aseg_bench.pickles import (
+    NUMPY,
+    PATHS,
+    AskedForError,
+    PlainArray,
+    check_torch,
+    open_torch,
+    read_plain,
+    with_true_letters,
+)
 from aseg_bench.predictions.records import Limits
 
 Array = NDArray[Any]
+_MOST_MEMBERS = 1000  # of an npz file
+_MOST_MAPS = 2**20  # of one file, each of which takes memory for its name and place
+_MOST_PARTS = 2**22  # of lists within lists, which a pickle may hold in each other
+_BYTES_OF_TEXT = 2**7  # that a text takes beside its letters
 NEEDS_PICKLE = "it holds pickled objects: pass --allow-pickle to read arrays and plain containers from it, nothing else"
 
 
@@ -59,7 +65,7 @@ def digests_of_files(root: Path, some: slice = slice(None)) -> list[str]:
     """What `checksum_of_files` is over, a text for each of some of the files."""
     texts = []
     for file in files_below(root)[some]:
-        with _reading(str(file)), file.open("rb") as content:
+        with reading(str(file)), file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         texts.append("\0".join((file.relative_to(root).as_posix(), digest, "")))
     return texts
@@ -78,7 +84,7 @@ def npz_members(path: Path) -> tuple[str, ...]:
 def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
     """Shapes of the arrays of numbers in an npz file by member, or of an npy file; none of a damaged file."""
     shapes: dict[str, tuple[int, ...]] = {}
-    with suppress(InputError, OSError, ValueError, BadZipFile, zlib.error), ExitStack() as stack:
+    with suppress(InputError), reading(path), ExitStack() as stack:
         if path.suffix.lower() == ".npy":
             named: dict[str, IO[bytes]] = {"": stack.enter_context(path.open("rb"))}
         else:
@@ -100,9 +106,9 @@ def read_npz(path: Path, names: Sequence[str], limits: Limits) -> list[Array]:
     with _open_npz(path) as archive:
         arrays = []
         for name in names:
-            with _reading(f"{path}, member {name}"):
+            with reading(f"{path}, member {name}"):
                 info = archive.getinfo(_full_name(path, archive, name))
-                _check_size(f"{path}, member {name}", info.file_size, limits)
+                check_size(f"{path}, member {name}", info.file_size, limits)
                 with archive.open(info) as member:
                     arrays.append(_read_npy(member, f"{path}, member {name}", info.file_size, limits))
         return arrays
@@ -118,9 +124,9 @@ def read_texts(path: Path, names: Sequence[str], limits: Limits) -> list[list[st
         members = []
         for name in names:
             where = f"{path}, member {name}"
-            with _reading(where):
+            with reading(where):
                 info = archive.getinfo(_full_name(path, archive, name))
-                _check_size(where, info.file_size, limits)
+                check_size(where, info.file_size, limits)
                 with archive.open(info) as member:
                     array = _read_npy(member, where, info.file_size, limits, are_texts=True)
                 members.append([as_text(value) for value in array.ravel().tolist()])
@@ -128,9 +134,15 @@ def read_texts(path: Path, names: Sequence[str], limits: Limits) -> list[list[st
 
 
 def as_text(name: Any) -> str:
-    """The name of an image or a category, which a file may hold as text, as bytes or as a path."""
+    """The name of an image or a category, which a file may hold as text, as bytes or as a path.
+
+    Raises:
+        InputError: it is a list or another container.
+    """
     if isinstance(name, bytes):
         return name.decode(errors="surrogateescape")
+    if isinstance(name, list | tuple | dict | set | frozenset):
+        raise InputError(f"an image is named by a {type(name).__name__}; write its path as text")
     return name.as_posix() if isinstance(name, PurePath) else str(name)
 
 
@@ -166,7 +178,7 @@ class StoredArray:
         Raises:
             InputError: the file cannot be read any more.
         """
-        with _reading(f"{self.path}, member {self.member}"):
+        with reading(f"{self.path}, member {self.member}"):
             file, offset = _member_bytes(self.path, self.member, self.path.stat().st_mtime_ns)
             order: Literal["C", "F"] = "F" if self.is_fortran else "C"
             whole = np.memmap(file, self.dtype, "r", offset + self.start, self.shape, order)  # unmapped on return
@@ -180,15 +192,15 @@ def stored_array(path: Path, name: str, limits: Limits) -> StoredArray:
         InputError: the file or the member is missing, damaged, too large or pickled.
     """
     if not name:
-        with _reading(str(path)), path.open("rb") as file:
+        with reading(str(path)), path.open("rb") as file:
             shape, is_fortran, dtype = _npy_header(file, str(path), path.stat().st_size, limits)
             start = file.tell()
             if start + prod(shape) * dtype.itemsize > path.stat().st_size:
                 raise InputError(f"{path} ends before its values do; write it again")
         return StoredArray(path, "", shape, dtype, is_fortran, start)
-    with _open_npz(path) as archive, _reading(f"{path}, member {name}"):
+    with _open_npz(path) as archive, reading(f"{path}, member {name}"):
         where, info = f"{path}, member {name}", archive.getinfo(_full_name(path, archive, name))
-        _check_size(where, info.file_size, limits)
+        check_size(where, info.file_size, limits)
         with archive.open(info) as member:
             shape, is_fortran, dtype = _npy_header(member, where, info.file_size, limits)
             start = member.tell()
@@ -235,7 +247,7 @@ def _full_name(path: Path, archive: ZipFile, name: str) -> str:
     """
     names = {full.removesuffix(".npy"): full for full in archive.namelist()}
     if name not in names:
-        raise InputError(f"{path} has no member {name}; it has {', '.join(names) or 'none'}")
+        raise InputError(f"{path} has no member {name}; it has {first_few(list(names), 20) or 'none'}")
     return names[name]
 
 
@@ -245,51 +257,8 @@ def read_npy(path: Path, limits: Limits) -> Array:
     Raises:
         InputError: the file is damaged, too large or pickled.
     """
-    with _reading(str(path)), path.open("rb") as file:
+    with reading(str(path)), path.open("rb") as file:
         return _read_npy(file, str(path), path.stat().st_size, limits)
-
-
-def read_picture(path: Path, limits: Limits) -> Array:
-    """The one picture of a file, (height, width) or with a last axis of colours; constant transparency is dropped.
-
-    Raises:
-        InputError: the file is damaged, too large, or of several pages.
-    """
-    with _reading(str(path)):
-        if path.suffix.lower() in (".tif", ".tiff"):
-            with tifffile.TiffFile(path) as tiff:
-                if len(tiff.pages) > 1:
-                    raise InputError(f"{path} holds {len(tiff.pages)} pages; write a file for each map")
-                page = tiff.pages.first
-                _check_size(str(path), prod(page.shape) * (np.dtype(page.dtype).itemsize if page.dtype else 1), limits)
-                if page.photometric != tifffile.PHOTOMETRIC.PALETTE:  # whose numbers stand for colours
-                    return np.moveaxis(page.asarray(), 0, -1) if page.axes == "SYX" else np.asarray(page.asarray())
-        with Image.open(path) as picture:
-            _check_size(str(path), prod(picture.size) * 4, limits)
-            if (n_frames := getattr(picture, "n_frames", 1)) > 1:
-                raise InputError(f"{path} holds {n_frames} pages; write a file for each map")
-            values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
-            has_alpha = picture.mode in ("LA", "RGBA") and np.ptp(values[..., -1]) == 0
-            return values[..., :-1] if has_alpha else values
-
-
-def read_table(path: Path, limits: Limits) -> Array:
-    """The numbers of a CSV file without headings, as float64.
-
-    Raises:
-        InputError: the file is damaged or too large, or holds anything but one matrix of numbers.
-    """
-    _check_size(str(path), path.stat().st_size, limits)
-    remedy = "a CSV map holds one number per pixel, separated by commas, and no headings"
-    try:
-        values = np.loadtxt(path, delimiter=",", ndmin=2, encoding="utf-8-sig")  # spreadsheets mark UTF-8
-    except (OSError, ValueError) as error:
-        raise InputError(f"cannot read {path} ({error}); {remedy}") from error
-    if any(
-        len(line) > 1 and (line == np.arange(len(line))).all() for line in (values[:1].ravel(), values[:, :1].ravel())
-    ):
-        raise InputError(f"{path} counts its rows or columns, as pandas does; {remedy} (header=False, index=False)")
-    return values
 
 
 def read_pickle(path: Path, limits: Limits) -> Any:
@@ -300,9 +269,9 @@ def read_pickle(path: Path, limits: Limits) -> Any:
     """
     if not limits.allow_pickle:
         raise InputError(f"cannot read {path}: {NEEDS_PICKLE}")
-    _check_size(str(path), path.stat().st_size, limits)
-    with _reading(str(path)):
-        return _ArraysOnly(io.BytesIO(path.read_bytes()), str(path)).load()
+    with reading(path), path.open("rb") as file:
+        check_size(path, path.stat().st_size, limits)
+        return _plain(file, str(path))
 
 
 def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] = ()) -> Any:
@@ -322,38 +291,28 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
         import torch
     except ImportError as error:
         raise InputError(f"reading {path} needs torch: {how_to_install('torch')}") from error
-    size = path.stat().st_size
-    with _reading(str(path)):
-        with path.open("rb") as file:
-            is_zip = file.read(2) == b"PK"
-        if is_zip:
-            with ZipFile(path) as archive:
-                size = sum(info.file_size for info in archive.infolist())
-        _check_size(str(path), size, limits)
-        known: list[Any] = [value for value in _ALLOWED.values() if isinstance(value, type)]
-        known += [
-            (value, ".".join(name)) for name, value in _ALLOWED.items() if name[0].endswith(("multiarray", "pathlib"))
-        ]
+    with reading(path):
+        check_size(path, path.stat().st_size, limits)
         try:
-            with torch.serialization.safe_globals([*known, *classes]):
-                return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_zip)
-        except pickle.UnpicklingError as error:  # torch's own advice is to run what the file asks for
-            asked = re.search(r"GLOBAL (\S+)", str(error))
-            if asked is None:
-                raise
+            is_archive = check_torch(path, [name for _, name in classes])
+        except AskedForError as error:
             raise InputError(
-                f"{path} asks for {asked[1]}, which is neither a tensor nor an array nor a plain container, so it"
+                f"{path} asks for {error.name}, which is neither a tensor nor an array nor a plain container, so it"
                 " is not loaded; torch.save these alone"
             ) from error
+        except InputError as error:
+            raise InputError(f"cannot read {path}: {error}") from error
+        with torch.serialization.safe_globals([*NUMPY, *PATHS, *classes]):
+            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_archive)
 
 
 def mentions(path: Path, *words: bytes) -> bool:
     """Whether what ``torch.save`` wrote names all of these words, found without unpickling; False if it is damaged."""
     missing, last = set(words), b""
-    with suppress(OSError, BadZipFile, RuntimeError, ValueError, zlib.error), ExitStack() as stack:
+    with suppress(InputError), reading(path), ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(path.open("rb"))
         if file.read(2) == b"PK":
-            archive = stack.enter_context(ZipFile(path))
+            archive = stack.enter_context(open_torch(path))
             (pickled,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
             file = stack.enter_context(archive.open(pickled))
         while missing and (part := file.read(2**20)):
@@ -362,81 +321,31 @@ def mentions(path: Path, *words: bytes) -> bool:
     return not missing
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Builds numpy arrays and plain containers; any other name in the file is refused before it is imported."""
-
-    def __init__(self, file: IO[bytes], where: str) -> None:
-        super().__init__(file)
-        self._where = where
-
-    def find_class(self, module: str, name: str) -> Any:
-        """The few names that an array needs."""
-        if (module, name) not in _ALLOWED:
-            raise InputError(
-                f"{self._where} asks for {module}.{name}, which is neither an array nor a plain container, so it is "
-                "not loaded; write plain arrays"
-            )
-        return _ALLOWED[module, name]
-
-
-def _from_buffer(buffer: Any, dtype: np.dtype[Any], shape: tuple[int, ...], order: Literal["C", "F"]) -> Array:
-    """What numpy's fifth pickle protocol calls ``_frombuffer``."""
-    return np.frombuffer(buffer, dtype=dtype).reshape(shape, order=order)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    """What the older pickle protocols make of an array's bytes."""
-    if encoding != "latin1":
-        raise InputError(f"an array of a pickle is encoded as {encoding}; write it again with pickle protocol 4 or 5")
-    return text.encode("latin1")
-
-
-_ALLOWED: dict[tuple[str, str], Any] = {
-    **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (complex, set)},
-    ("_codecs", "encode"): _latin1,
-    ("collections", "OrderedDict"): OrderedDict,
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
-    **{
-        (f"numpy.{core}.multiarray", name): getattr(multiarray, name)
-        for core in ("core", "_core")
-        for name in ("_reconstruct", "scalar")
-    },
-    **{
-        ("pathlib", f"{pure}{system}Path"): kind
-        for pure in ("", "Pure")
-        for system, kind in (("Posix", PurePosixPath), ("Windows", PureWindowsPath))
-    },
-    **{("numpy.dtypes", name): getattr(np.dtypes, name) for name in dir(np.dtypes) if name.endswith("DType")},
-}
-
-
-@contextmanager
-def _reading(where: str) -> Iterator[None]:
-    """Whatever a damaged file raises becomes one InputError that names it."""
+def _plain(file: IO[bytes], where: str) -> Any:
     try:
-        yield
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"cannot read {where}: it is gone, or a link that leads nowhere") from error
-    except Exception as error:
-        raise InputError(f"cannot read {where} ({error or type(error).__name__}); write it again") from error
+        return read_plain(file)
+    except AskedForError as error:
+        raise InputError(
+            f"{where} asks for {error.name}, which is neither an array nor a plain container, so it is not loaded;"
+            " write plain arrays"
+        ) from error
+    except InputError as error:
+        raise InputError(f"cannot read {where}: {error}") from error
 
 
 def _open_npz(path: Path) -> ZipFile:
-    try:
-        return ZipFile(path)
-    except (BadZipFile, OSError) as error:
-        raise InputError(f"cannot read {path} as npz ({error}); write it again") from error
+    with reading(path, said="cannot read {} as npz"):
+        return open_archive(path, _MOST_MEMBERS, (ZIP_STORED, ZIP_DEFLATED))
 
 
 def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits, are_texts: bool = False) -> Array:
     shape, is_fortran, dtype = _npy_header(file, where, n_bytes, limits, are_texts)
     if dtype.hasobject:
-        return np.asarray(_ArraysOnly(file, where).load())
-    values = np.frombuffer(file.read(prod(shape) * dtype.itemsize), dtype=dtype, count=prod(shape))
+        array = _plain(file, where)
+        if not isinstance(array, PlainArray):
+            raise InputError(f"{where} holds a {type(array).__name__} in the place of an array; write it again")
+        return array
+    values = with_true_letters(np.frombuffer(file.read(prod(shape) * dtype.itemsize), dtype=dtype, count=prod(shape)))
     return values.reshape(shape[::-1]).T if is_fortran else values.reshape(shape)
 
 
@@ -453,14 +362,21 @@ def _npy_header(
         return shape, is_fortran, dtype
     if dtype.hasobject:
         raise InputError(f"cannot read {where}: it holds Python objects; save arrays of numbers with numpy.savez")
+    if min(shape, default=0) < 0 or not dtype.itemsize:
+        raise InputError(f"{where} declares the shape {shape} of {dtype.itemsize} bytes each; write it again")
     declared = prod(shape) * dtype.itemsize
-    _check_size(where, declared, limits)
+    check_size(where, declared + (prod(shape) * _BYTES_OF_TEXT if are_texts else 0), limits)
     if declared > n_bytes:
         raise InputError(f"{where} declares {declared} bytes of shape {shape} and holds {n_bytes}; write it again")
     return shape, is_fortran, dtype
 
 
-def _check_size(where: str, n_bytes: int, limits: Limits) -> None:
+def check_size(where: Path | str, n_bytes: int, limits: Limits) -> None:
+    """Refuse what would take more memory than the limit.
+
+    Raises:
+        InputError: so many bytes are more than the limit.
+    """
     if n_bytes > limits.max_bytes:
         raise InputError(
             f"{where} would take {n_bytes / 2**30:.2g} GiB, more than the limit of {limits.max_bytes / 2**30:.2g};"
@@ -468,10 +384,31 @@ def _check_size(where: str, n_bytes: int, limits: Limits) -> None:
         )
 
 
+def check_count(where: Path | str, n_maps: int) -> None:
+    """Refuse a stack of so many maps that their names alone would take the memory.
+
+    Raises:
+        InputError: these are more than a million.
+    """
+    if n_maps > _MOST_MAPS:
+        raise InputError(f"{where} holds {n_maps} maps; write {_MOST_MAPS} at most into one file")
+
+
 def flattened(parts: Sequence[Any]) -> Iterator[Any]:
-    """The items of lists within lists, in order."""
-    for part in parts:
-        if isinstance(part, list | tuple):
-            yield from flattened(part)
-        else:
+    """The items of lists within lists, in order.
+
+    Raises:
+        InputError: the lists hold each other.
+    """
+    inner, n_parts = [iter(parts)], 0
+    while inner:
+        for part in inner[-1]:
+            n_parts += 1
+            if n_parts > _MOST_PARTS:
+                raise InputError(f"it holds lists within lists of more than {_MOST_PARTS} parts; write one flat list")
+            if isinstance(part, list | tuple):
+                inner.append(iter(part))
+                break
             yield part
+        else:
+            inner.pop()

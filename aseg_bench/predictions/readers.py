@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aseg_bench.errors import InputError, near_matches
+from aseg_bench.errors import InputError, first_few, near_matches
 from aseg_bench.files import files_below
 from aseg_bench.images import IMAGE_SUFFIXES
 from aseg_bench.predictions.bare_stacks import find_bare_stacks, holds_stacks, maps_of_tensors, paired
@@ -22,11 +22,10 @@ from aseg_bench.predictions.loading import (
     read_npy,
     read_npz,
     read_pickle,
-    read_picture,
-    read_table,
     read_texts,
     read_torch,
 )
+from aseg_bench.predictions.pictures import read_picture, read_table
 from aseg_bench.predictions.records import RECIPE, Found, FoundMap, Limits, Reader
 from aseg_bench.predictions.stacks import by_glob, find_stacks, first_of, found_in, holds_members
 
@@ -123,7 +122,7 @@ def _read_plain(file: Path, limits: Limits) -> NDArray[Any]:
     if file.suffix.lower() == ".npz":
         members = npz_members(file)
         if len(members) != 1:
-            raise InputError(f"{file} has the members {', '.join(members)}; an npz in a plain folder holds one map")
+            raise InputError(f"{file} has the members {first_few(members)}; an npz in a plain folder holds one map")
         return read_npz(file, members, limits)[0]
     values = read_picture(file, limits)
     if values.ndim == 3 and not (values == values[..., :1]).all():
@@ -141,7 +140,10 @@ def _find_adeval(path: Path, limits: Limits) -> Found:
     def content_of(file: Path) -> dict[Any, tuple[Any, Any, Any]]:
         content = read_pickle(file, limits)
         is_right = isinstance(content, dict) and all(
-            isinstance(place, str | bytes | PurePath) and isinstance(entry, tuple) and len(entry) == 3
+            isinstance(place, str | bytes | PurePath)
+            and isinstance(entry, tuple)
+            and len(entry) == 3
+            and isinstance(entry[0], np.ndarray)
             for place, entry in content.items()
         )
         if not is_right:

@@ -4,11 +4,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
-from aseg_bench.errors import InputError
-from aseg_bench.predictions.loading import StoredArray, npz_members, read_texts, sorted_out, stored_array
+from aseg_bench.errors import InputError, first_few
+from aseg_bench.files import reading
+from aseg_bench.predictions.loading import StoredArray, check_count, npz_members, read_texts, sorted_out, stored_array
 from aseg_bench.predictions.records import Found, FoundMap, Limits, SortKey
 from aseg_bench.records import Sample
 
@@ -67,7 +69,8 @@ def found_in(
     faults: list[str] = []
     for file in files:
         try:
-            maps += maps_of(file)
+            with reading(file):
+                maps += maps_of(file)
         except InputError as error:
             faults.append(str(error))
     if not maps:
@@ -107,7 +110,7 @@ def find_stacks(
         members = npz_members(file)
         names = {role: name for role, choices in roles.items() for name in choices[::-1] if name in members}
         if "maps" not in names:
-            raise InputError(f"{file} has none of the members {', '.join(maps)}; it has {', '.join(members)}")
+            raise InputError(f"{file} has none of the members {', '.join(maps)}; it has {first_few(members, 20)}")
         if "places" not in names and order is None and "masks" not in names:
             raise InputError(f"{file} does not name its images, whose order is not fixed; write {places[0]} too")
         stack = as_stack(stored_array(file, names["maps"], limits), edge)
@@ -142,8 +145,9 @@ def as_stack(array: StoredArray, edge: int | None = None) -> StoredArray:
     """
     shape = array.shape
     if len(shape) == 1 and edge is not None and shape[0] and shape[0] % edge**2 == 0:
-        return replace(array, shape=(shape[0] // edge**2, edge, edge))
+        return as_stack(replace(array, shape=(shape[0] // edge**2, edge, edge)))
     is_stack = len(shape) == 3 or (len(shape) == 4 and 1 in (shape[1], shape[3]))
-    if not is_stack or not len(array):
+    if not is_stack or not prod(shape):
         raise InputError(f"{array.path} holds maps of shape {shape}; (images, height, width) is needed")
+    check_count(array.path, len(array))
     return array

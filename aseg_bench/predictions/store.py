@@ -13,10 +13,14 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import folder_name, is_folder_name, is_left_by_others, written_whole
+from aseg_bench.images import most_pixels
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.exact import exact_scores
+from aseg_bench.predictions.pictures import read_tiff
+from aseg_bench.predictions.records import Limits
 from aseg_bench.records import AnomalyMap, LazySequence, Sample
 
+_BYTES_OF_SCORE = 8  # at most; a map has as many scores as its image has pixels, or fewer
 _N_HALVES = 2**16  # bit patterns of float16
 
 
@@ -83,13 +87,10 @@ class MapStore:
             InputError: the store has no such map, or the file is damaged or does not hold a finite 2-D map.
         """
         path = self.path(method, sample)
-        try:
-            scores = np.asarray(tifffile.imread(path))
-        except FileNotFoundError as error:
-            raise InputError(f"{method} has no map for {sample.name}; expected {path}") from error
-        except Exception as error:  # a damaged TIFF can raise nearly anything
-            raise InputError(f"cannot read the map {path} ({error}); remove it and run again") from error
-        scores = as_array(scores, f"the map {path}")
+        if not path.exists():
+            raise InputError(f"{method} has no map for {sample.name}; expected {path}")
+        limits = Limits(max_bytes=most_pixels() * _BYTES_OF_SCORE)
+        scores = as_array(read_tiff(path, limits, "remove it and run again"), f"the map {path}")
         _check(f"the map {path}", scores)
         return exact_scores(scores, f"the map {path}")
 

@@ -83,10 +83,9 @@ def training_points(runs: Sequence[Results]) -> pd.DataFrame:
     rows: list[pd.DataFrame] = []
     for number, run in enumerate(runs):
         for method, dataset in run.folder.record.cases:
-            file = run.folder.curve_file(method, dataset)
-            if file.is_file():
-                curve = pd.read_csv(file).assign(run=number, method=method, dataset=dataset)
-                rows.append(curve.assign(minutes=curve["seconds"] / 60))
+            curve = run.folder.table(run.folder.curve_file(method, dataset))
+            if curve is not None and {"seconds", "pixel_ap", "n_images"} <= set(curve):
+                rows.append(curve.assign(run=number, method=method, dataset=dataset, minutes=curve["seconds"] / 60))
     curved = {(one["run"][0], one["dataset"][0]) for one in rows}
     for number, run in enumerate(runs):
         frame = run.to_frame()

@@ -160,10 +160,10 @@ def _write_page(
     labels = {name: facts.label for name, facts in shown_methods(runs).items()}
     datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
     logs = {
-        (run.names.get(method, method), dataset): pd.read_csv(log)
+        (run.names.get(method, method), dataset): log
         for run in runs
         for method, dataset in run.folder.record.cases
-        if (log := run.folder.log_file(method, dataset)).is_file()
+        if (log := run.folder.table(run.folder.log_file(method, dataset))) is not None
     }
     scores = merged_scores([run.scores for run in runs])
     conditions = {f"run {i}, {run.folder.out.name}": run.folder.content for i, run in enumerate(runs, start=1)}

@@ -18,10 +18,12 @@ from shutil import rmtree
 from types import UnionType
 from typing import Any, Self, TypeVar, get_args, get_origin, get_type_hints
 
+import pandas as pd
+
 from aseg_bench.analysis.scored_maps import ScoredMaps, stored_maps
 from aseg_bench.datasets import AS_USUAL, Reading
 from aseg_bench.errors import InputError
-from aseg_bench.files import folder_name, to_disk, written_whole
+from aseg_bench.files import folder_name, is_folder_name, reading, to_disk, written_whole
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Finding, Sample, Score
@@ -272,6 +274,19 @@ class RunFolder:
         """Pixel AP at moments of a training, where a run was asked for it."""
         return self.training(method, dataset) / "curve.csv"
 
+    def table(self, file: Path) -> pd.DataFrame | None:
+        """The numbers of a ``log.csv`` or a ``curve.csv``; None where there is none.
+
+        Raises:
+            InputError: the file is damaged, or holds anything but numbers.
+        """
+        if not file.exists():
+            return None
+        with reading(file, "move it away", "{} is damaged"):
+            numbers = pd.read_csv(file)
+            numbers.astype("float64")  # raises where one is not
+            return numbers
+
     def counts_file(self, case: Case) -> Path:
         """Where the counts of the maps of a category lie; they go when the maps go."""
         return self.store.folder(case.method, case.dataset) / case.category / ".counts.npz"
@@ -303,13 +318,11 @@ class RunFolder:
         """
         if not self.record_file.exists():
             return {}
-        try:
+        with reading(self.record_file, _MEND, "{} is damaged"):
             content = json.loads(self.record_file.read_text(encoding="utf-8"))
             if not isinstance(content, dict):
                 raise ValueError(f"it holds {type(content).__name__}")
-        except ValueError as error:
-            raise InputError(f"{self.record_file} is damaged ({error}); {_MEND}") from None
-        return content
+            return content
 
     @cached_property
     def record(self) -> Record:
@@ -336,12 +349,8 @@ class RunFolder:
         Raises:
             InputError: the file is damaged.
         """
-        try:
+        with reading(self.ablation_file, f"run the ablation again with --out {self.out}", "{} is damaged"):
             return _checked(Ablation, json.loads(self.ablation_file.read_text(encoding="utf-8")), "")
-        except ValueError as error:
-            raise InputError(
-                f"{self.ablation_file} is damaged ({error}); run the ablation again with --out {self.out}"
-            ) from None
 
     def write_record(self, record: Record) -> None:
         """Replace ``run.json``."""
@@ -400,7 +409,7 @@ class RunFolder:
 
 def _record_of(content: Mapping[str, Any], path: Path) -> Record:
     """Check and read the content of ``run.json``: what this version or an older one wrote."""
-    try:
+    with reading(path, _MEND, "{} is damaged"):
         written_by = content.get("version", _OLDEST)
         if written_by > RECORD_VERSION:
             raise InputError(
@@ -417,13 +426,12 @@ def _record_of(content: Mapping[str, Any], path: Path) -> Record:
             key = case.method, case.dataset
             data = datasets[case.dataset].checksum if case.dataset in datasets else ""
             before = cases.get(key, CaseRecord(Conditions(data, maps=""), scoring=SCORING, is_evaluated=True))
-            cases[key] = replace(before, findings=[*before.findings, Finding(found["kind"], found["text"], case)])
-        planned = tuple(map(_key, content.get("planned", ())))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is damaged ({error}); {_MEND}") from None
-    return Record(datasets, cases, planned)
+            cases[key] = replace(before, findings=[*before.findings, _finding(found, case)])
+        planned = tuple(_key(_text(text)) for text in content.get("planned", ()))
+        odd = [name for key in (*cases, *planned) for name in key if not is_folder_name(name)]
+        if odd:
+            raise ValueError(f"{odd[0]!r} is not the name of a method or a data set")
+        return Record(datasets, cases, planned)
 
 
 def _key(text: str) -> tuple[str, str]:
@@ -433,7 +441,7 @@ def _key(text: str) -> tuple[str, str]:
 
 def _data(flat: Mapping[str, Any], where: str, dataset: str) -> DataFacts:
     known = {key: value for key, value in flat.items() if key != "findings"}
-    findings = tuple(Finding(one["kind"], one["text"], Case("", dataset, "")) for one in flat.get("findings", ()))
+    findings = tuple(_finding(one, Case("", dataset, "")) for one in flat.get("findings", ()))
     return replace(_checked(DataFacts, known, where), findings=findings)
 
 
@@ -448,10 +456,7 @@ def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     own = {*known, "seconds", "findings", "scoring", "of_maps", "scored_at", "evaluated", *_OF_CASE}
     about = {key: value for key, value in flat.items() if key not in own}
     findings, of_maps = (
-        [
-            Finding(found["kind"], found["text"], replace(case, category=found["category"]))
-            for found in flat.get(key, ())
-        ]
+        [_finding(found, replace(case, category=_text(found["category"]))) for found in flat.get(key, ())]
         for key in ("findings", "of_maps")
     )
     scored_at, is_evaluated = flat.get("scored_at", {}), flat.get("evaluated", False)
@@ -461,10 +466,20 @@ def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     for name, value in others.items():
         if not _is_of(value, _OF_CASE[name]):
             raise ValueError(f"{where}.{name} is {value!r}")
-    scoring = flat.get("scoring", 1)
-    return CaseRecord(
-        conditions, about, flat.get("seconds"), findings, scoring, tuple(of_maps), scored_at, is_evaluated, **others
-    )
+    scoring, seconds = flat.get("scoring", 1), flat.get("seconds")
+    if not _is_of(scoring, int) or not (seconds is None or _is_of(seconds, dict[str, float])):
+        raise ValueError(f"{where}.scoring is {scoring!r}, seconds {seconds!r}")
+    return CaseRecord(conditions, about, seconds, findings, scoring, tuple(of_maps), scored_at, is_evaluated, **others)
+
+
+def _finding(found: Mapping[str, Any], case: Case) -> Finding:
+    return Finding(_text(found["kind"]), _text(found["text"]), case)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is not a text")
+    return value
 
 
 def _flat(case: CaseRecord) -> dict[str, Any]:

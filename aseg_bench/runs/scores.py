@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from aseg_bench.errors import InputError
-from aseg_bench.files import to_disk, written_whole
+from aseg_bench.files import reading, to_disk, written_whole
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN, Case, Score
 from aseg_bench.scoring.categories import mean_of
@@ -87,15 +87,12 @@ def read_scores(path: Path) -> list[Score]:
     """
     if not path.is_file():
         raise InputError(f"{path} does not exist; a finished run has it (aseg-bench run --out {path.parent})")
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = csv.DictReader(file)
-            missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
-            if missing:
-                raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is not a scores.csv of aseg-bench")
-            found = [_score(row, f"{path}, line {rows.line_num}") for row in rows]
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text in UTF-8 ({error}); write the file again with aseg-bench") from None
+    with reading(path, "write the file again with aseg-bench"), path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
+        if missing:
+            raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is not a scores.csv of aseg-bench")
+        found = [_score(row, f"{path}, line {rows.line_num}") for row in rows]
     scores = [score for score in found if score.case.category != MEAN]
     if not scores:
         raise InputError(f"{path} holds no score of a category; run aseg-bench again with --out {path.parent}")

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from aseg_bench.datasets import AS_USUAL, Reading, find_samples
 from aseg_bench.errors import InputError
-from aseg_bench.images import allow_pixels, pixels_allowed
+from aseg_bench.images import allow_pixels, most_pixels
 from aseg_bench.predictions.imported import ImportedMaps, import_maps
 from aseg_bench.predictions.records import Limits
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE
@@ -50,7 +50,7 @@ class Source:
     limits: Limits = field(default_factory=Limits)
     allow_clamped: bool = False
     reading: Reading = AS_USUAL
-    max_pixels: int = field(default_factory=pixels_allowed)
+    max_pixels: int = field(default_factory=most_pixels)
     key: str = field(default_factory=lambda: uuid4().hex)
 
     def opened(self) -> Opened:

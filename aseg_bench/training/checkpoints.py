@@ -12,6 +12,7 @@ from typing_extensions import TypeVar
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.files import to_disk, written_whole
 from aseg_bench.methods import MethodOptions
+from aseg_bench.pickles import check_torch
 from aseg_bench.training.settings import FeatureSettings, TrainingSettings, plain
 
 CHECKPOINT = "checkpoint.pt"
@@ -112,6 +113,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         TrainingError: the file is missing, truncated, or not a checkpoint of this toolkit.
     """
     try:
+        check_torch(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"there is no checkpoint {file}") from error

@@ -1,31 +1,23 @@
 """Weights from a file in the place of a training: a checkpoint of this toolkit, or of a method's official code."""
 
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy._core import multiarray
 from torch import Tensor
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import find_method
+from aseg_bench.pickles import NUMPY, AskedForError, check_torch
 from aseg_bench.records import Case, Finding
 from aseg_bench.training.backbone import Backbone, load_into, of_first_port
 from aseg_bench.training.checkpoints import FORMAT, load_weights_into
 from aseg_bench.training.network import Network
 from aseg_bench.training.settings import FeatureSettings, plain
 
-_HARMLESS: list[
-    Any
-] = [  # what the codes of UniAD and HVQ-Trans save beside the weights: their configuration and their best score
-    (OrderedDict, "easydict.EasyDict"),
-    *((multiarray.scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    *(np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8"))),
-]
+_OF_OTHERS = [(OrderedDict, "easydict.EasyDict")]  # the configuration that UniAD and HVQ-Trans save beside the weights
 
 
 def load_checkpoint(model: Network, settings: FeatureSettings, method: str, file: Path) -> None:
@@ -114,15 +106,15 @@ def _read(file: Path) -> Any:
     if not file.is_file():
         raise InputError(f"there is no checkpoint {file}")
     try:
-        with torch.serialization.safe_globals(_HARMLESS):
+        check_torch(file, [name for _, name in _OF_OTHERS])
+        with torch.serialization.safe_globals([*NUMPY, *_OF_OTHERS]):
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises many kinds for a broken or unsafe file
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        if asked is None:
-            reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-            raise InputError(f"{file} is not a whole file that torch.save wrote ({reason})") from error
+    except AskedForError as error:
         raise InputError(
-            f"{file} asks for {asked[1]}, which could run code, so it is not loaded. Where you trust it, save its "
+            f"{file} asks for {error.name}, which could run code, so it is not loaded. Where you trust it, save its "
             f"weights alone: content = torch.load('{file}', weights_only=False); "
             "torch.save(content['state_dict'], FILE), with the key that it has in the place of 'state_dict'"
         ) from error
+    except Exception as error:  # torch.load raises many kinds for a broken or unsafe file
+        reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
+        raise InputError(f"{file} is not a whole file that torch.save wrote ({reason})") from error

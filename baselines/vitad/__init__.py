@@ -11,16 +11,15 @@ Without paths the maps are scored with the masks in the same file, and no data s
 
 from collections.abc import Sequence
 from functools import partial
+from math import prod
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-import numpy as np
-
 from aseg_bench.errors import InputError
 from aseg_bench.files import files_below
 from aseg_bench.methods import MethodFacts, call
-from aseg_bench.predictions.loading import as_text, flattened, mentions, read_torch
+from aseg_bench.predictions.loading import as_text, check_count, flattened, mentions, read_torch
 from aseg_bench.predictions.records import Found, FoundMap, Limits, Reader
 from aseg_bench.predictions.stacks import find_stacks, first_of, found_in, holds_members
 
@@ -98,12 +97,14 @@ def _maps_of(file: Path, results: Any) -> list[FoundMap]:
 def _pictures(batches: Any) -> list[Any]:
     """The pictures (height, width) of all batches, still as the file has them."""
     parts = batches if isinstance(batches, list | tuple) else [batches]
-    stacks = [part if hasattr(part, "reshape") else np.asarray(part) for part in parts]
-    return [picture for stack in stacks for picture in stack.reshape(-1, *stack.shape[-2:])]
+    if not all(hasattr(part, "reshape") for part in parts):
+        raise InputError("maps or masks of a result of ADer are not arrays; write it again")
+    check_count("a result of ADer", sum(prod(part.shape[:-2]) for part in parts))
+    return [picture for part in parts for picture in part.reshape(-1, *part.shape[-2:])]
 
 
 def _items(batches: Any) -> list[Any]:
-    return list(flattened([np.asarray(batch).ravel().tolist() for batch in batches]))
+    return list(flattened([batch.tolist() if hasattr(batch, "tolist") else batch for batch in batches]))
 
 
 READER = Reader(
