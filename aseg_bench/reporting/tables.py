@@ -105,7 +105,8 @@ class Footnotes:
 
     def letters(self, result: Result) -> str:
         """The letters of a result's note and marks, separated by commas."""
-        return ",".join(filter(None, map(self.letter, (result.note, *result.marks))))
+        found = filter(None, map(self.letter, (result.note, *result.marks)))
+        return ",".join(sorted(found, key=lambda letter: (len(letter), letter)))
 
     def by_letter(self) -> dict[str, str]:
         """Texts by letter, for ``Table.notes``."""
