@@ -60,7 +60,7 @@ def checksum_of_files(root: Path) -> str:
     """
     total = hashlib.sha256()
     for file in files_below(root):
-        with reading(str(file)), file.open("rb") as content:
+        with reading(file), file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         total.update("\0".join((file.relative_to(root).as_posix(), digest, "")).encode(errors="surrogateescape"))
     return total.hexdigest()
@@ -187,7 +187,7 @@ def stored_array(path: Path, name: str, limits: Limits) -> StoredArray:
         InputError: the file or the member is missing, damaged, too large or pickled.
     """
     if not name:
-        with reading(str(path)), path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             shape, is_fortran, dtype = _npy_header(file, str(path), path.stat().st_size, limits)
             start = file.tell()
             if start + prod(shape) * dtype.itemsize > path.stat().st_size:
@@ -252,7 +252,7 @@ def read_npy(path: Path, limits: Limits) -> Array:
     Raises:
         InputError: the file is damaged, too large or pickled.
     """
-    with reading(str(path)), path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return _read_npy(file, str(path), path.stat().st_size, limits)
 
 
