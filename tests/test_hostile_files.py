@@ -110,6 +110,12 @@ def picture(name: str, mode: str = "RGB", **options: Any) -> bytes:
     return saved(lambda file: Image.fromarray(pixels).convert(mode).save(file, name, **options))
 
 
+@pytest.fixture(autouse=True)
+def few_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A limit of pictures as low as that of maps."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", LIMITS.max_bytes // 2)
+
+
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     """Two normal pictures and one with a defect."""
@@ -244,14 +250,14 @@ def read_hostile(kind: Kind, content: bytes, root: Path) -> str:
     path.write_bytes(content)
     where = root if kind.name == "000.tiff" else path.parent
     target = where / "x" if kind.name == "000.tiff" else path
-    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         found = kind.read(target)
         how = "empty" if found is None or (isinstance(found, int) and found == 0) else "read"
     except AsegBenchError:
         how = "refused"
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    assert time.monotonic() - start < MOST_SECONDS
+    assert time.process_time() - start < MOST_SECONDS
     assert grown < MOST_GROWTH
     assert [file for file in root.rglob("*") if file.is_file()] == [path]
     path.unlink()

@@ -34,7 +34,7 @@ from aseg_bench.predictions.records import Limits
 
 import torch
 for path in map(Path, sys.argv[1:]):
-    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start, before = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(path.name, end=" ", flush=True)
     try:
         (read_pickle if path.suffix == ".pkl" else read_torch)(path, Limits(2**20, allow_pickle=True))
@@ -43,7 +43,7 @@ for path in map(Path, sys.argv[1:]):
         assert str(path) in str(error), error
         print("refused", end=" ")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    print("quick" if time.monotonic() - start < 5 else "slow", "small" if grown < 50 * 2**10 else grown, flush=True)
+    print("quick" if time.process_time() - start < 5 else "slow", "small" if grown < 50 * 2**10 else grown, flush=True)
 """
 
 

@@ -65,7 +65,7 @@ def digests_of_files(root: Path, some: slice = slice(None)) -> list[str]:
     """What `checksum_of_files` is over, a text for each of some of the files."""
     texts = []
     for file in files_below(root)[some]:
-        with reading(str(file)), file.open("rb") as content:
+        with reading(file), file.open("rb") as content:
             digest = hashlib.file_digest(content, "sha256").hexdigest()
         texts.append("\0".join((file.relative_to(root).as_posix(), digest, "")))
     return texts
@@ -192,7 +192,7 @@ def stored_array(path: Path, name: str, limits: Limits) -> StoredArray:
         InputError: the file or the member is missing, damaged, too large or pickled.
     """
     if not name:
-        with reading(str(path)), path.open("rb") as file:
+        with reading(path), path.open("rb") as file:
             shape, is_fortran, dtype = _npy_header(file, str(path), path.stat().st_size, limits)
             start = file.tell()
             if start + prod(shape) * dtype.itemsize > path.stat().st_size:
@@ -257,7 +257,7 @@ def read_npy(path: Path, limits: Limits) -> Array:
     Raises:
         InputError: the file is damaged, too large or pickled.
     """
-    with reading(str(path)), path.open("rb") as file:
+    with reading(path), path.open("rb") as file:
         return _read_npy(file, str(path), path.stat().st_size, limits)
 
 

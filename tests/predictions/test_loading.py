@@ -1,19 +1,26 @@
 """Files from strangers: limits hold before memory is taken, and no code from a file runs."""
 
+import io
 import os
 import pickle
 import sys
+import tracemalloc
+import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_BZIP2, ZIP_DEFLATED, ZipFile
 
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from aseg_bench.errors import InputError
+from aseg_bench.predictions import loading
 from aseg_bench.predictions.loading import (
     checksum_of_files,
+    flattened,
     npz_members,
     read_npy,
     read_npz,
@@ -156,3 +163,70 @@ def test_a_link_that_leads_nowhere_is_called_that(tmp_path: Path) -> None:
     (tmp_path / "a.npy").symlink_to(tmp_path / "cache" / "a.npy")
     with pytest.raises(InputError, match=r"cannot read .*a\.npy: it is gone, or a link that leads nowhere"):
         read_npy(tmp_path / "a.npy", Limits())
+
+
+def replace_data(path: Path, data: bytes, **tags: int) -> None:
+    """Give the one strip or tile of a TIFF other data, and some of its tags other values."""
+    with tifffile.TiffFile(path, mode="r+b") as tiff:
+        page, place = tiff.pages.first, path.stat().st_size
+        tiff.filehandle.seek(place)
+        tiff.filehandle.write(data)
+        part = "Tile" if page.is_tiled else "Strip"
+        for name, value in {f"{part}Offsets": [place], f"{part}ByteCounts": [len(data)], **tags}.items():
+            page.tags[name].overwrite(value)
+
+
+def test_a_tiff_unpacks_to_no_more_than_the_limit(tmp_path: Path) -> None:
+    path, small = tmp_path / "a.tiff", np.zeros((16, 16), np.float32)
+    tifffile.imwrite(path, small, compression="zlib", tile=(16, 16))
+    replace_data(path, zlib.compress(bytes(2**24)), TileWidth=2048, TileLength=2048)
+    with pytest.raises(InputError, match=r"would take 0\.016 GiB, more than the limit"):
+        read_picture(path, SMALL)
+    buffer = io.BytesIO()
+    Image.new("L", (4096, 4096)).save(buffer, "PNG")
+    tifffile.imwrite(path, small.astype(np.uint8), compression="png")
+    replace_data(path, buffer.getvalue())
+    with pytest.raises(InputError, match="is compressed as PNG, which is for photographs; write numbers with no"):
+        read_picture(path, SMALL)
+    for how in ("zlib", "lzw", "zstd", "lzma"):
+        tifffile.imwrite(path, small, compression=how)
+        tifffile.imwrite(tmp_path / "b.tiff", np.zeros((2048, 2048), np.float32), compression=how, rowsperstrip=2048)
+        with tifffile.TiffFile(tmp_path / "b.tiff") as large:
+            packed = (tmp_path / "b.tiff").read_bytes()[large.pages.first.dataoffsets[0] :]
+        replace_data(path, packed)
+        tracemalloc.start()
+        with suppress(InputError):
+            read_picture(path, SMALL)
+        assert tracemalloc.get_traced_memory()[1] < 2**21
+        tracemalloc.stop()
+
+
+def test_an_npz_of_many_members_or_of_other_compressions_is_refused(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "many.npz", "w") as archive:
+        for number in range(2000):
+            archive.writestr(f"{number}.npy", b"")
+    with ZipFile(tmp_path / "packed.npz", "w", ZIP_BZIP2) as archive:
+        archive.writestr("a.npy", b"")
+    for name, why in (("many", "lists more than 1000 members"), ("packed", "compressed in a way that its kind")):
+        with pytest.raises(InputError, match=why):
+            npz_members(tmp_path / f"{name}.npz")
+
+
+def test_lists_that_hold_each_other_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loading, "_MOST_PARTS", 2**12)
+    parts: list[object] = []
+    for _ in range(60):
+        parts = [parts, parts]
+    with pytest.raises(InputError, match="lists within lists"):
+        list(flattened(parts))
+    parts[0] = parts
+    with pytest.raises(InputError, match="lists within lists"):
+        list(flattened(parts))
+    assert list(flattened([1, [2, (3, [])], [], [[4]], 5])) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes with names are of Unix")
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.npy")
+    with pytest.raises(InputError, match="is not a file, but a folder, a pipe or a device"):
+        read_npy(tmp_path / "pipe.npy", Limits())
