@@ -92,10 +92,10 @@ def test_a_damaged_list_of_checksums_is_one_error(finished: Path, tmp_path: Path
 
 def test_only_what_looks_like_a_place_is_shortened() -> None:
     given = {
-        "root": "/home/ann/data",
+        "root": "/srv/data",
         "device": "cpu",
         "n": 3,
-        "texts": ["in C:\\\\Users\\\\ann\\\\x", "a/b"],
+        "texts": ["in D:\\\\ann\\\\x", "a/b"],
         "command": "run",
     }
     assert publishable(given) == {"root": "…/data", "device": "cpu", "n": 3, "texts": ["in …/x", "a/b"]}
