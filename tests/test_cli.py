@@ -150,7 +150,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_same_command_goes_on(
     [
         ("report", "reporting.report.read_results"),
         ("compare", "reporting.comparison.read_results"),
-        ("eval", "runs.evaluation.import_maps"),
+        ("eval", "runs.sources.import_maps"),
         ("audit", "reporting.audit.import_maps"),
     ],
 )

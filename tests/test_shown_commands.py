@@ -48,9 +48,10 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for image in sorted((tmp_path / "mvtec").glob("*/test/*/*.png")):
         category, _, defect, name = image.relative_to(tmp_path / "mvtec").parts
         scores = rng.random((24, 32)).astype(np.float32)
-        file = tmp_path / "dump" / category / "test" / defect / f"{image.stem}.npy"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        np.save(file, scores)
+        for number, dump in enumerate(("dump", "dump0", "dump1", "dump2")):
+            file = tmp_path / dump / category / "test" / defect / f"{image.stem}.npy"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, scores + np.float32(number))
         truth = image.parents[2] / "ground_truth" / defect / f"{image.stem}_mask.png"
         mask = np.array(Image.open(truth)) / 255 if truth.exists() else np.zeros((24, 32))
         (tmp_path / "result_eval_temp").mkdir(exist_ok=True)

@@ -98,6 +98,7 @@ def evaluate(
             another process holds it.
     """
     check_keys(metrics or (), tuple(METRICS))
+    find_protocol(protocol, mask_rule)  # a name that is wrong is told before any work
     folder = RunFolder(out)
     check_name(folder, name)
     source = Source(

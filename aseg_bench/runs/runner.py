@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
+from inspect import getattr_static
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -400,7 +401,7 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
     made = replace(
         case,
         conditions=conditions,
-        about={**getattr(method, "about", {}), **({"peak_bytes": peak_bytes()} if is_measured else {})},
+        about={**_about(method), **({"peak_bytes": peak_bytes()} if is_measured else {})},
         seconds=seconds,
         findings=_halving(plan, folder, name),
         of_maps=tuple(getattr(method, "findings", ())),
@@ -411,6 +412,11 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
     if plan.options.learning_curve and name not in plan.maps:
         write_curve(method, made, folder, plan.dataset, ready.test, ready.protocol)
     folder.write_record(folder.record.with_case(name, plan.dataset, made))
+
+
+def _about(method: Method) -> Mapping[str, Any]:
+    """What a method says of itself, if it does; a fault of its own is not taken for silence."""
+    return (getattr_static(method, "about", None) and method.about) or {}  # type: ignore[attr-defined]
 
 
 def _halving(plan: RunPlan, folder: RunFolder, name: str) -> list[Finding]:

@@ -26,7 +26,11 @@ def costs_of(model: nn.Module, device: torch.device) -> dict[str, Any]:
     sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     found: dict[str, Any] = {
         "parameters": {"trained": sum(n for n, is_trained in sizes if is_trained), "all": sum(n for n, _ in sizes)},
-        "model_bytes": sum(values.numel() * values.element_size() for values in model.state_dict().values()),
+        "model_bytes": sum(
+            values.numel() * values.element_size()
+            for values in model.state_dict().values()
+            if isinstance(values, torch.Tensor)  # names of categories are kept there as well
+        ),
     }
     if device.type == "cuda":
         found["gpu_peak_bytes"] = torch.cuda.max_memory_allocated(device)

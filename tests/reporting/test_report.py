@@ -123,7 +123,7 @@ def test_means_over_other_images_are_told_and_not_ranked(run: Callable[..., Path
     ("old", "new", "said"),
     [
         (b",anomaly_rate,0.", b",anomaly_rate,4.", "no fraction from 0 to 1"),
-        (b"near", b"n\xe9ar", "is not text in UTF-8"),
+        (b"near", b"n\xe9ar", "utf-8"),
     ],
 )
 def test_scores_that_are_none_are_refused_with_their_place(

@@ -109,7 +109,7 @@ def test_runs_of_several_methods_have_their_name_behind_that_of_each_method(
     evaluated("b", 1)
     assert call("eval", tiny.parent / "dump1", *where, "--name", "more").code == 0
     made = report([folder, folder.parent / "b"], names=["wide", "plain"], out=folder / "c", page=False)
-    (table,) = [table for table in made.tables if table.key == "table2"]
+    (table,) = [table for table in made.tables if table.key == "table"]
     assert [row[0].text for _, rows in table.blocks for row in rows] == ["maps wide", "more wide", "plain"]
 
 

@@ -30,6 +30,7 @@ def test_the_seed_settles_everything_and_another_gives_other_maps(
         method = facts.build(options)
         method.fit(samples)
         found.append(np.stack([anomaly_map.scores for anomaly_map in method.predict(samples)]))
+    assert method.about.keys() >= {"device", "all_settings", "parameters", "model_bytes"}
     assert (found[0] == found[1]).all()
     assert (found[0] != found[2]).any()
 

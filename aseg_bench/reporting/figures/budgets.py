@@ -25,7 +25,8 @@ def budgets_figure(trainings: pd.DataFrame, labels: Mapping[str, str]) -> Figure
                 axes.plot(minutes, scores, marker=look.marker, color=look.colour, label=label)
                 label = ""  # once per method
         n_images = ", ".join(map(str, sorted(set(trainings["n_images"]))))
-        axes.set(xlabel="training (minutes)", ylabel="pixel AP (%)", xlim=(0, None), ylim=(0, None))
+        room = 1.6 * float(trainings["minutes"].max())  # at the right, for the legend
+        axes.set(xlabel="training (minutes)", ylabel="pixel AP (%)", xlim=(0, room), ylim=(0, None))
         axes.set_title(f"{n_images} test images")
-        axes.legend()
+        axes.legend(loc="upper right")
     return figure
