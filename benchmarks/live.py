@@ -17,8 +17,9 @@ BRIDGE: Mapping[str, Mapping[str, str]] = {
     "anomalib:Stfpm": {"layers": "blocks.1,blocks.2,blocks.4"},
     "anomalib:Supersimplenet": {**_LAYERS, "n_steps": "50"},  # ten times as long a step as the others
 }
-_DRAWN = {"weights": "random", "n_steps": "10", "image_size": "112"}
-_RESNET, _VIT = {"backbone": "resnet18"}, {"encoder_name": "vit_small_patch14_reg4_dinov2"}
+_DRAWN = {"weights": "random", "n_steps": "10"}
+_RESNET = {"backbone": "resnet18", "image_size": "128"}
+_VIT = {"encoder_name": "vit_small_patch14_reg4_dinov2", "image_size": "112"}
 # and those that do not, as their networks are drawn: their scores say that they run, and no more
 DRAWN: Mapping[str, Mapping[str, str]] = {
     "anomalib:Patchcore": {**_DRAWN, **_RESNET, "coreset_sampling_ratio": "0.001"},
