@@ -45,7 +45,7 @@ def test_the_metrics_asked_for_are_scored_and_printed_and_no_others(
     words = ("run", *run_on(tiny, out="again")[3:]) if command == "run" else eval_on(tiny, maps)
     outcome = call(*words, "--metrics", "aupro_0.3,recall")
     assert outcome.code == 0
-    assert "AUPRO (%)   Recall (%)" in outcome.out
+    assert "AUPRO (%)   Recall at DSC (%)" in outcome.out
     scores = read_scores(tiny.parent / ("again" if command == "run" else "eval") / "scores.csv")
     assert {score.metric for score in scores} == {"aupro_0.3", "recall"}
     mean = 100 * sum(score.value or 0 for score in scores if score.metric == "recall") / 2
