@@ -29,7 +29,8 @@ from aseg_bench.predictions.imported import import_maps
 from aseg_bench.predictions.records import Limits
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.records import Case, Finding, Sample, Score
-from aseg_bench.runs.folder import Ablation, CaseRecord, Conditions, DataFacts, Record, RunFolder
+from aseg_bench.runs.folder import Ablation, RunFolder
+from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts, Record
 from aseg_bench.runs.scores import read_scores, write_scores
 
 torch = pytest.importorskip("torch")

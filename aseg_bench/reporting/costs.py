@@ -9,7 +9,7 @@ import pandas as pd
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN
 from aseg_bench.reporting.tables import DASH, RANKED, Cell, Footnotes, Table, heading, result_text, told_seeds
-from aseg_bench.runs.folder import CaseRecord
+from aseg_bench.runs.record import CaseRecord
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, Result
 

@@ -19,8 +19,9 @@ from aseg_bench.reporting.page import own_file, source_hash
 from aseg_bench.reporting.published import published, sources
 from aseg_bench.reporting.tables import DASH, MAIN, heading, result_text
 from aseg_bench.runs.findings import marked, shown_methods
-from aseg_bench.runs.folder import CaseRecord, Conditions, RunFolder
+from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.publishing import PACK_SUFFIX, unpacked, without_places
+from aseg_bench.runs.record import CaseRecord, Conditions
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, Result, merge_runs
 

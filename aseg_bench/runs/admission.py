@@ -9,7 +9,8 @@ from aseg_bench.errors import InputError
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Finding, Sample, Score
-from aseg_bench.runs.folder import DataFacts, RunFolder
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.record import DataFacts
 from aseg_bench.runs.scores import beside, merge_runs
 
 

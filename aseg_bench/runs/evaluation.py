@@ -18,9 +18,10 @@ from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.records import grouped
 from aseg_bench.runs.admission import check_data, check_maps, check_name, check_tables, data_facts
 from aseg_bench.runs.engines import Engine
-from aseg_bench.runs.folder import CaseRecord, Conditions, RunFolder
+from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holding
 from aseg_bench.runs.provenance import made_by
+from aseg_bench.runs.record import CaseRecord, Conditions
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import beside
 from aseg_bench.runs.shard_files import Tallied, merged, tally

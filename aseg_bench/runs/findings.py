@@ -9,7 +9,7 @@ from aseg_bench.errors import first_few
 from aseg_bench.methods import CUT_SHORT, DISQUALIFYING, MethodFacts, find_methods
 from aseg_bench.metrics import AT_PR_THRESHOLD, METRICS
 from aseg_bench.records import MEAN, Case, Finding, grouped
-from aseg_bench.runs.folder import FAILED
+from aseg_bench.runs.record import FAILED
 from aseg_bench.runs.scores import Key, Result
 from aseg_bench.scoring.categories import DEGENERATE, FAINT, SCORING
 

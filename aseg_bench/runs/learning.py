@@ -10,7 +10,8 @@ from aseg_bench.files import written_whole
 from aseg_bench.methods import Method
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Sample
-from aseg_bench.runs.folder import CaseRecord, RunFolder
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.record import CaseRecord
 from aseg_bench.scoring.categories import Maps, score_category
 
 METRIC = "pixel_ap"

@@ -11,7 +11,8 @@ from aseg_bench.datasets import find_samples
 from aseg_bench.errors import InputError, first_few
 from aseg_bench.images import MAX_BIT_DEPTH
 from aseg_bench.records import Sample
-from aseg_bench.runs.folder import DataFacts, RunFolder
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.record import DataFacts
 
 _MEND = "give normal pictures that the model was not trained on with --normal FOLDER"
 

@@ -14,7 +14,8 @@ from aseg_bench.methods import find_methods
 from aseg_bench.protocols import Protocol, protocol_stamped
 from aseg_bench.records import Case, Place, Sample, Score
 from aseg_bench.runs.findings import findings_of
-from aseg_bench.runs.folder import Record, RunFolder
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.record import Record
 from aseg_bench.runs.scores import frame_of
 from aseg_bench.runs.together import check_together
 

@@ -33,11 +33,12 @@ from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.protocols.meeting import check_known
 from aseg_bench.records import AnomalyMap, Case, Finding, Sample, Score
 from aseg_bench.runs.admission import check_data, check_tables, data_facts
-from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, RunFolder
+from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.learning import write_curve
 from aseg_bench.runs.lock import held, is_helper
 from aseg_bench.runs.memory import peak_bytes, restart_peak
 from aseg_bench.runs.provenance import machine, made_by, versions
+from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts
 from aseg_bench.runs.results import Results
 from aseg_bench.scoring.categories import SCORING, score_meeting
 

@@ -18,7 +18,7 @@ from aseg_bench.protocols.mask_rule import own_rule
 from aseg_bench.records import Case, Finding, Sample
 from aseg_bench.runs.admission import described
 from aseg_bench.runs.engines import Engine
-from aseg_bench.runs.folder import DataFacts
+from aseg_bench.runs.record import DataFacts
 from aseg_bench.runs.sources import Source
 from aseg_bench.scoring.categories import SCORING
 from aseg_bench.scoring.dumps import ScoredDump

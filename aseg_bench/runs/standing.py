@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aseg_bench.errors import InputError
-from aseg_bench.runs.folder import CaseRecord, RunFolder
+from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holder
+from aseg_bench.runs.record import CaseRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aseg_bench.errors import InputError
-from aseg_bench.runs.folder import CaseRecord
+from aseg_bench.runs.record import CaseRecord
 
 if TYPE_CHECKING:
     from aseg_bench.runs.results import Results

@@ -13,8 +13,9 @@ from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import track
 from aseg_bench.protocols import protocol_stamped
 from aseg_bench.records import Case, Sample, Score
-from aseg_bench.runs.folder import CaseRecord, RunFolder
+from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holder
+from aseg_bench.runs.record import CaseRecord
 from aseg_bench.runs.results import Results
 from aseg_bench.scoring.categories import score_category, score_meeting
 

@@ -14,7 +14,8 @@ from aseg_bench.reporting.figures import write_figures
 from aseg_bench.reporting.tables import DASH, Table, category_tables, paper_tables
 from aseg_bench.reporting.writing import tables_csv
 from aseg_bench.runs.findings import marked
-from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, Record, RunFolder
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts, Record
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, merge_runs
 from aseg_bench.scoring.categories import SCORING

@@ -14,7 +14,8 @@ from aseg_bench.reporting.latex import latex
 from aseg_bench.reporting.markdown import markdown
 from aseg_bench.reporting.tables import Table, category_tables, paper_tables
 from aseg_bench.runs.findings import findings_of, marked, shown_methods
-from aseg_bench.runs.folder import CaseRecord, Conditions, DataFacts, Record, RunFolder
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts, Record
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import merge_runs
 from aseg_bench.scoring.categories import DEGENERATE, FAINT, SCORING

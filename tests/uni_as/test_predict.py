@@ -11,7 +11,8 @@ import tifffile
 from PIL import Image
 
 from aseg_bench import predict
-from aseg_bench.runs.folder import DataFacts, Record, RunFolder
+from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.record import DataFacts, Record
 from tests.conftest import save, write_category
 from tests.runs.test_regions import decoded
 
