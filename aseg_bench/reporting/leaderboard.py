@@ -8,15 +8,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader
-
 from aseg_bench.datasets import DATASETS, dataset_labels
 from aseg_bench.errors import InputError
 from aseg_bench.files import is_left_by_others, make_folder, written_whole
 from aseg_bench.records import MEAN
 from aseg_bench.reporting.costs import backbone_of, minutes_of, steps_of
-from aseg_bench.reporting.page import own_file, source_hash
 from aseg_bench.reporting.published import published, sources
+from aseg_bench.reporting.rendering import rendered
 from aseg_bench.reporting.tables import DASH, MAIN, heading, result_text
 from aseg_bench.runs.findings import marked, shown_methods
 from aseg_bench.runs.folder import RunFolder
@@ -103,17 +101,11 @@ def leaderboard(folder: Path, out: Path, title: str = "Anomaly segmentation") ->
     n_runs = len(places) - len(left_out)
     rows += [row for dataset, categories in covered.items() for row in _published_rows(dataset, categories)]
     columns = list(rows[0].facts)
-    style, script = own_file("report.css"), own_file("tables.js") + own_file("leaderboard.js")
-    environment = Environment(
-        loader=PackageLoader("aseg_bench.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    text = environment.get_template("leaderboard.html.j2").render(
+    text = rendered(
+        "leaderboard.html.j2",
+        ("tables.js", "leaderboard.js"),
         title=title,
         n_runs=n_runs,
-        style=style,
-        script=script,
-        style_hash=source_hash(style),
-        script_hash=source_hash(script),
         filters={name: sorted({row.facts[name] for row in rows} - {DASH}) for name in FILTERS},
         metrics={metric: heading(metric) for metric in MAIN},
         columns=columns[:_N_FIRST],

@@ -1,20 +1,16 @@
 """The page: one folder that any browser opens without a server and without the network."""
 
 import json
-from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
-from hashlib import sha256
-from importlib.resources import files
 from pathlib import Path
 from shutil import rmtree
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from PIL import Image
 
@@ -25,6 +21,7 @@ from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN, Case
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
+from aseg_bench.reporting.rendering import rendered
 from aseg_bench.reporting.tables import DASH, Note, Table, heading, result_text, told_seeds
 from aseg_bench.runs.publishing import publishable, without_places
 from aseg_bench.runs.scores import Key, Result
@@ -89,20 +86,14 @@ def write_page(
             rmtree(out / "gallery", ignore_errors=True)
     else:
         rmtree(out / "gallery", ignore_errors=True)
-    environment = Environment(
-        loader=PackageLoader("aseg_bench.reporting"), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
     metrics = list(dict.fromkeys(key.metric for key in results))
     numbers = {maps.case: f"#gallery-{i}-{n}" for i, some in enumerate(categories) for n, maps in enumerate(some)}
     names = dict.fromkeys(datasets.get(key.dataset, key.dataset) for key in results)
-    style, script = own_file("report.css"), own_file("tables.js") + own_file("gallery.js")
-    page = environment.get_template("report.html.j2").render(
+    page = rendered(
+        "report.html.j2",
+        ("tables.js", "gallery.js"),
         title=title or f"Anomaly segmentation{' on ' if names else ''}{listed(list(names))}",
         about=about,
-        style=style,
-        script=script,
-        style_hash=source_hash(style),
-        script_hash=source_hash(script),
         notes=[replace(note, text=without_places(note.text)) for note in notes],
         summary=Markup(html(table for table in tables if table.key.startswith("table"))),
         details=Markup(html(table for table in tables if not table.key.startswith("table"))),
@@ -117,16 +108,6 @@ def write_page(
     with written_whole(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
-
-
-def own_file(name: str) -> Markup:
-    """A style or a script of the package, as it goes into a page."""
-    return Markup(files("aseg_bench.reporting").joinpath("templates", name).read_text(encoding="utf-8"))
-
-
-def source_hash(text: str) -> str:
-    """What the content security policy calls a script or a style that may be used: this one and no other."""
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def _short(metric: str) -> str:

@@ -16,7 +16,7 @@ def budgets_figure(trainings: pd.DataFrame, labels: Mapping[str, str]) -> Figure
         labels: names of methods in print; a missing one prints as it is.
     """
     with style():
-        figure = new_figure(COLUMN, 2.4)
+        figure = new_figure(1.5 * COLUMN, 2.4)
         axes = figure.subplots()
         for method, look in looks(list(trainings["method"])).items():
             label = printed(labels.get(method, method))
@@ -25,8 +25,7 @@ def budgets_figure(trainings: pd.DataFrame, labels: Mapping[str, str]) -> Figure
                 axes.plot(minutes, scores, marker=look.marker, color=look.colour, label=label)
                 label = ""  # once per method
         n_images = ", ".join(map(str, sorted(set(trainings["n_images"]))))
-        room = 1.6 * float(trainings["minutes"].max())  # at the right, for the legend
-        axes.set(xlabel="training (minutes)", ylabel="pixel AP (%)", xlim=(0, room), ylim=(0, None))
+        axes.set(xlabel="training (minutes)", ylabel="pixel AP (%)", xlim=(0, None), ylim=(0, None))
         axes.set_title(f"{n_images} test images")
-        axes.legend(loc="upper right")
+        figure.legend(loc="outside right upper")
     return figure
