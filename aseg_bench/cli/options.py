@@ -11,6 +11,7 @@ from aseg_bench.errors import InputError
 
 if TYPE_CHECKING:
     from aseg_bench.datasets import Reading
+    from aseg_bench.predictions.records import Limits
 
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no tables; files and errors only.")]
 Mixed = Annotated[bool, typer.Option("--mixed", help="Tables may mix protocols; their rows are marked.")]
@@ -130,6 +131,13 @@ def allow_max_pixels(max_pixels: int | None) -> None:
         from aseg_bench.images import allow_pixels
 
         allow_pixels(max_pixels)
+
+
+def limits_in(max_gib: float, allow_pickle: bool) -> "Limits":
+    """How much a file of maps may ask for, and whether pickles are read."""
+    from aseg_bench.predictions.records import Limits
+
+    return Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle)
 
 
 def settings_in(texts: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -25,6 +25,7 @@ from aseg_bench.cli.options import (
     ProtocolKey,
     Quiet,
     ReaderKey,
+    limits_in,
     names_in,
     reading_in,
 )
@@ -65,22 +66,21 @@ def eval_command(
         str | None,
         typer.Option(help="Score a part of all images, as 3/16, into files in --out that `aseg-bench merge` adds up."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Score in so many processes.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Score in so many processes; with --dask, wait for so many workers.")
+    ] = None,
     dask: Annotated[
         str | None, typer.Option(help="Score on a Dask cluster: address of its scheduler, or the scheduler's file.")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Score maps that other code wrote, and write the same tables as `run`."""
-    from aseg_bench.predictions.records import Limits
     from aseg_bench.runs.evaluation import evaluate, evaluate_shard
     from aseg_bench.runs.sources import Source
 
     keys = names_in("--metrics", metrics)
-    if sum(option is not None for option in (shard, workers, dask)) > 1 or (shard and (keep_going or mixed)):
-        raise InputError(
-            "--shard, --workers and --dask do not go together, and --shard not with --keep-going or --mixed"
-        )
+    if shard and (workers or dask or keep_going or mixed):
+        raise InputError("--shard does not go together with --workers, --dask, --keep-going or --mixed")
     source = Source(
         maps=maps,
         dataset=dataset,
@@ -88,7 +88,7 @@ def eval_command(
         categories=names_in("--categories", categories),
         reader=reader,
         mask_rule=mask_rule,
-        limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
+        limits=limits_in(max_gib, allow_pickle),
         allow_clamped=allow_clamped,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
     )
@@ -173,7 +173,6 @@ def audit_command(
     quiet: Quiet = False,
 ) -> None:
     """Score the same maps under many protocols, and say which setting moves each number."""
-    from aseg_bench.predictions.records import Limits
     from aseg_bench.reporting.audit import audit
 
     made = audit(
@@ -185,7 +184,7 @@ def audit_command(
         reader=reader,
         protocols=None if protocols == "all" else names_in("--protocols", protocols),
         mask_rule=mask_rule,
-        limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
+        limits=limits_in(max_gib, allow_pickle),
         allow_clamped=allow_clamped,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         quiet=quiet,

@@ -219,8 +219,9 @@ class FirstPass:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All that was collected, for `take` of another process: 4 bytes per anomalous pixel (8 of float64 and int64).
 
-        Saturated regions are left out: no way in from files has any.
+        There must be no saturated regions, which no way in from files has.
         """
+        assert not self._saturated, "saturated regions do not cross processes"
         kind, images, coarse = self._kind or FLOAT32, self._images, self._coarse
         sizes = [image.sizes for image in images]
         return {

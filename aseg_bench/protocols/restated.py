@@ -112,11 +112,12 @@ class Restated:
 
     @cached_property
     def _image_areas(self) -> Areas:
-        scores, labels, rules = self._meeting.image_scores, self._meeting.image_labels, self._protocol
+        rules = self._protocol
+        if rules.image_binning not in _N_BINS and rules.ap_rule == "steps":
+            return None, None  # before any map is read for it
+        scores, labels = self._meeting.image_scores, self._meeting.image_labels
         if rules.image_binning in _N_BINS:
             return histogram_auroc_ap([scores], [labels], _N_BINS[rules.image_binning])
-        if rules.ap_rule == "steps":
-            return None, None
         return None, trapezoid_ap(scores, labels, is_resorted=rules.ap_rule == "trapezoids_resorted")
 
     @cached_property

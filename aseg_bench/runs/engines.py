@@ -19,11 +19,11 @@ class Engine:
     """Runs functions elsewhere and gives back what they return, in order.
 
     Args:
-        workers: processes on this machine.
-        dask: address of a Dask scheduler, or the path of its file, in the place of these.
+        workers: processes on this machine, or with ``dask`` workers to wait for; None is one.
+        dask: address of a Dask scheduler, or the path of its file.
 
     Raises:
-        InputError: there is no such scheduler, or it has no worker.
+        InputError: there is no such scheduler, or it has too few workers.
     """
 
     def __init__(self, workers: int | None = None, dask: str | None = None) -> None:
@@ -75,10 +75,13 @@ class Engine:
                 break
             except AsegBenchError:
                 raise
-            except BrokenProcessPool as error:
-                index = next(index for index in left if index not in done)
+            except BrokenProcessPool as error:  # which does not say whose process it was
                 if attempt == _TRIES:
-                    raise _failed(files_of(jobs[index]), "its process died, perhaps of lack of memory") from error
+                    files = [file for index in left if index not in done for file in files_of(jobs[index])]
+                    raise InputError(
+                        f"a process died {_TRIES} times while shards with {first_few(files)} were scored, perhaps of "
+                        "lack of memory; try fewer --workers"
+                    ) from error
                 self._pool = self._of_processes()
             except Exception as error:
                 raise _failed(files_of(jobs[index]), f"{type(error).__name__}: {error}") from error
@@ -100,11 +103,13 @@ class Engine:
             text = f"there is no Dask scheduler at {dask} ({error}); start one with `dask scheduler`"
             raise InputError(f"{text}, and give its address or the path of its file") from error
         try:
-            client.wait_for_workers(1, timeout=_SECONDS)
+            client.wait_for_workers(self._workers, timeout=_SECONDS)
         except TimeoutError as error:
+            n_there = len(client.nthreads())
             self._stack.close()
             raise InputError(
-                f"the Dask scheduler at {dask} has no worker; start some with `dask worker {dask}`"
+                f"the Dask scheduler at {dask} has {n_there} of {self._workers} workers; start more with "
+                f"`dask worker {dask}`"
             ) from error
         self._workers = len(client.nthreads())
         pool: Executor = client.get_executor(pure=False)

@@ -7,15 +7,17 @@ first also has ``files.json``, the shard's account of its files.
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self
-from zipfile import BadZipFile, ZipFile
+from typing import NamedTuple, Self
+from zipfile import ZipFile
 
 from aseg_bench.errors import InputError, first_few
-from aseg_bench.files import written_whole
+from aseg_bench.files import reading, written_whole
 from aseg_bench.runs.shards import VERSION, Facts, Job, Plan, dump_of, facts_of
 from aseg_bench.runs.sources import Source
+from aseg_bench.scoring.categories import SCORING
 from aseg_bench.scoring.dumps import ScoredDump
 from aseg_bench.scoring.shards import Shard, fingerprint, thresholds
 
@@ -54,17 +56,21 @@ def tally(source: Source, plan: Plan, shard: Shard, out: Path, tell: Callable[[]
             tell()
         members = {f"{index}.npz": data for index, data in enumerate(looks)}
         members["files.json"] = Job(source, plan.rules, shard).done()
-        held["looks"][shard.number] = _write(path, plan, shard, "looks", {}, members)
+        held["looks"][shard.number] = _write(path, plan, shard, "looks", members, {})
     missing = [_name(other, "looks") for other in plan.shards if other.number not in held["looks"]]
     if missing:
         return Tallied(path, missing, False)
-    path, counts, digests = out / _name(shard, "counts"), {}, {}
-    for index, name in enumerate(names):
-        against = thresholds(name, [held["looks"][other.number].tallies(index) for other in plan.shards], plan.rules)
-        digests[name] = fingerprint(against)
-        counts[f"{index}.npz"] = Job(source, plan.rules, shard, name, against).done()
-        tell()
-    held["counts"][shard.number] = _write(path, plan, shard, "counts", {"against": digests}, counts)
+    path, firsts = out / _name(shard, "counts"), [held["looks"][other.number] for other in plan.shards]
+    against = {
+        name: thresholds(name, [part.tallies(index) for part in firsts], plan.rules) for index, name in enumerate(names)
+    }
+    digests = {name: fingerprint(of) for name, of in against.items()}
+    if shard.number not in held["counts"] or held["counts"][shard.number].against != digests:
+        counts = {}
+        for index, name in enumerate(names):
+            counts[f"{index}.npz"] = Job(source, plan.rules, shard, name, against[name]).done()
+            tell()
+        held["counts"][shard.number] = _write(path, plan, shard, "counts", counts, digests)
     return Tallied(path, [_name(one, "counts") for one in plan.shards if one.number not in held["counts"]], True)
 
 
@@ -103,11 +109,11 @@ def merged(paths: Sequence[Path]) -> Merged:
     looks, counts = ([held[kind][shard.number] for shard in plan.shards] for kind in _ROUNDS)
     for index, name in enumerate(plan.categories):
         digest = fingerprint(thresholds(name, [part.tallies(index) for part in looks], plan.rules))
-        stale = [str(part.path) for part in counts if part.content["against"].get(name) != digest]
+        stale = [str(part.path) for part in counts if part.against.get(name) != digest]
         if stale:
             raise InputError(
-                f"{first_few(stale)} counted {name} against other first rounds than are given; remove these files, and "
-                "give the command of their shards again"
+                f"{first_few(stale)} counted {name} against other first rounds than are given; give the command of "
+                "these shards again"
             )
     members = ([_Members(part, plan) for part in of] for of in (looks, counts))
     return Merged(
@@ -124,14 +130,14 @@ class Part:
         plan: what it has in common with the other shards.
         shard: which one.
         kind: its round.
-        content: what else ``part.json`` says.
+        against: of the second round, by category the fingerprint of the thresholds that it counted between.
     """
 
     path: Path
     plan: Plan
     shard: Shard
     kind: str
-    content: Mapping[str, Any]
+    against: Mapping[str, str]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -140,22 +146,18 @@ class Part:
         Raises:
             InputError: it is not a file of a shard, or of another version.
         """
-        try:
-            with ZipFile(path) as archive:
-                content = json.loads(archive.read("part.json"))
-            if content["plan"]["version"] != VERSION:
+        with _reading(path), ZipFile(path) as archive:
+            content = json.loads(archive.read("part.json"))
+            if (content["plan"]["version"], content["plan"]["scoring"]) != (VERSION, SCORING):
                 raise InputError(
-                    f"{path} is of version {content['plan']['version']} and this is aseg-bench's {VERSION}; write and "
-                    "merge all shards with one version of aseg-bench"
+                    f"another version of aseg-bench wrote {path}; write and merge all shards with one version"
                 )
             plan, shard = Plan(**content["plan"]), Shard.parse(content["shard"])
+            if plan.stamp != plan.rules.protocol.stamp:
+                raise InputError(f"{path} is of {plan.stamp}, which is now {plan.rules.protocol.stamp}; score it again")
             if content["round"] not in _ROUNDS or shard.of != plan.n_shards:
                 raise ValueError("its shard or its round is none of the plan")
-            return cls(path, plan, shard, content["round"], content)
-        except (OSError, BadZipFile, ValueError, KeyError, TypeError, EOFError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path} is not a file of a shard, or is damaged ({error}); {_AGAIN}") from error
+            return cls(path, plan, shard, content["round"], content.get("against", {}))
 
     def tallies(self, index: int) -> bytes:
         """Those of the category at this place in the plan.
@@ -171,11 +173,12 @@ class Part:
         Raises:
             InputError: the file is damaged.
         """
-        try:
-            with ZipFile(self.path) as archive:
-                return archive.read(name)
-        except (OSError, BadZipFile, KeyError, EOFError) as error:
-            raise InputError(f"{self.path} is damaged ({error}); {_AGAIN}") from error
+        with _reading(self.path), ZipFile(self.path) as archive:
+            return archive.read(name)
+
+
+def _reading(path: Path) -> AbstractContextManager[None]:
+    return reading(path, _AGAIN, "{} is not a file of a shard, or is damaged")
 
 
 class _Members(Mapping[str, bytes]):
@@ -200,14 +203,19 @@ def _name(shard: Shard, kind: str) -> str:
 
 
 def _write(
-    path: Path, plan: Plan, shard: Shard, kind: str, content: Mapping[str, Any], members: Mapping[str, bytes]
+    path: Path,
+    plan: Plan,
+    shard: Shard,
+    kind: str,
+    members: Mapping[str, bytes],
+    against: Mapping[str, str],
 ) -> Part:
-    text = {"plan": asdict(plan), "shard": str(shard), "round": kind, **content}
+    text = {"plan": asdict(plan), "shard": str(shard), "round": kind, "against": against}
     with written_whole(path) as temporary, ZipFile(temporary, "w") as archive:
         archive.writestr("part.json", json.dumps(text, indent=1))
         for name, data in members.items():
             archive.writestr(name, data)
-    return Part(path, plan, shard, kind, text)
+    return Part(path, plan, shard, kind, against)
 
 
 def _parts_in(folder: Path) -> list[Path]:
@@ -229,8 +237,8 @@ def _sorted_out(parts: Sequence[Part], plan: Plan) -> dict[str, dict[int, Part]]
     for part in parts:
         if differences := plan.differences(part.plan):
             raise InputError(
-                f"{part.path} does not belong to the other shards: it differs in {'; '.join(differences)}; merge the "
-                "shards of one evaluation, each in a folder of its own"
+                f"{part.path} does not belong to the other shards: it differs in {'; '.join(differences)}; keep the "
+                "files of each evaluation in a folder of their own"
             )
         other = held[part.kind].setdefault(part.shard.number, part)
         if other is not part:

@@ -11,6 +11,7 @@ from aseg_bench.datasets.checks import Looks, digests, findings_of, look_at_imag
 from aseg_bench.datasets.questions import Look
 from aseg_bench.errors import InputError
 from aseg_bench.files import sha256_of
+from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.predictions.imported import OWN_DATASET
 from aseg_bench.predictions.loading import digests_of_files
 from aseg_bench.protocols import find_protocol
@@ -44,7 +45,8 @@ class Plan:
         protocol: key of ``PROTOCOLS``.
         mask_rule: which values of a mask mean anomalous or void.
         stamp: of the protocol under this rule.
-        metrics: keys of ``METRICS``; None for the default ones.
+        metrics: keys of ``METRICS``.
+        allow_clamped: whether clamped maps are scored.
         n_shards: how many there are.
         categories: number of test images of each.
         images: SHA-256 over the names of all images.
@@ -63,7 +65,8 @@ class Plan:
     protocol: str
     mask_rule: str
     stamp: str
-    metrics: list[str] | None
+    metrics: list[str]
+    allow_clamped: bool
     n_shards: int
     categories: dict[str, int]
     images: str
@@ -100,11 +103,12 @@ class Plan:
             protocol,
             source.mask_rule,
             find_protocol(protocol, source.mask_rule).stamp,
-            None if metrics is None else list(metrics),
+            list(DEFAULT_METRICS if metrics is None else metrics),
+            source.allow_clamped,
             n_shards,
             {category: len(pairs) for category, pairs in found.items()},
             sha256_of(f"{sample.dataset}/{sample.name}\0" for pairs in found.values() for sample, _ in pairs),
-            facts and {key: facts[key] for key in facts.keys() - {"root", "checksum", "findings"}},
+            facts and {key: one for key, one in facts.items() if key not in {"root", "checksum", "findings"}},
             [[one.kind, one.text] for one in imported.suspicions[""]],
         )
 
@@ -115,8 +119,7 @@ class Plan:
         Raises:
             InputError: shards do not add up under the protocol.
         """
-        metrics = None if self.metrics is None else tuple(self.metrics)
-        return Rules(find_protocol(self.protocol, self.mask_rule), metrics)
+        return Rules(find_protocol(self.protocol, self.mask_rule), tuple(self.metrics))
 
     @property
     def shards(self) -> list[Shard]:
@@ -232,7 +235,7 @@ def facts_on(engine: Engine, plan: Plan, source: Source) -> Facts:
     Raises:
         InputError: a file cannot be used.
     """
-    jobs = [Job(source, plan.rules, shard) for shard in plan.shards]
+    jobs = [Job(source.from_elsewhere, plan.rules, shard) for shard in plan.shards]
     return facts_of(plan, [json.loads(data) for data in engine.results(Job.done, jobs, _files_of)])
 
 
@@ -248,7 +251,7 @@ def scored_on(engine: Engine, plan: Plan, source: Source, tell: Report) -> Score
     Raises:
         InputError: maps cannot be used.
     """
-    first = [Job(source, plan.rules, shard, name) for name in plan.categories for shard in plan.shards]
+    first = [Job(source.from_elsewhere, plan.rules, shard, name) for name in plan.categories for shard in plan.shards]
     looks = _by_shard(plan, engine.results(Job.done, first, _files_of, tell))
     against = {name: thresholds(name, [of[name] for of in looks], plan.rules) for name in plan.categories}
     second = [job._replace(against=against[job.category or ""]) for job in first]

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from aseg_bench.datasets import AS_USUAL, Reading, find_samples
 from aseg_bench.errors import InputError
+from aseg_bench.files import same_text
 from aseg_bench.images import allow_pixels, most_pixels
 from aseg_bench.predictions.imported import ImportedMaps, import_maps
 from aseg_bench.predictions.records import Limits
@@ -53,6 +54,11 @@ class Source:
     max_pixels: int = field(default_factory=most_pixels)
     key: str = field(default_factory=lambda: uuid4().hex)
 
+    @property
+    def from_elsewhere(self) -> "Source":
+        """The source with whole paths, for processes whose working directory is another."""
+        return replace(self, maps=self.maps.absolute(), data_root=self.data_root and self.data_root.absolute())
+
     def opened(self) -> Opened:
         """Find maps and images, by names alone; once in a process.
 
@@ -75,7 +81,7 @@ def _opened(source: Source) -> Opened:
         allow_clamped=source.allow_clamped,
         mask_rule=source.mask_rule,
     )
-    wanted = source.categories
+    wanted = source.categories and set(map(same_text, source.categories))
     chosen = samples and [one for one in samples if wanted is None or one.category in wanted]
     return Opened(imported, chosen)
 

@@ -59,7 +59,8 @@ def _no_seeds(case: CaseRecord | None, other: CaseRecord | None) -> str:
         differences = [("maps", one.maps, two.maps)]
     numbers = case.about.get("all_settings"), other.about.get("all_settings")
     differences += [("all_settings", *numbers)] if numbers[0] != numbers[1] else []
-    for name, own, others in differences:
+    if differences:
+        name, own, others = differences[0]
         return f", with {name} {own} and {others}; only seeds can be merged, so report on one of them, or {_APART}"
     if is_read and one.maps_checksum == two.maps_checksum is not None:
         return (

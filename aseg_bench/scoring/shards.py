@@ -57,7 +57,7 @@ class Shard(NamedTuple):
         """
         number, _, of = text.partition("/")
         if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
-            raise InputError(f"{text!r} is not a shard; give its number and how many there are, for instance 3/16")
+            raise InputError(f"{text!r} is not a shard; give its number, from 1 on, and their count, as 3/16")
         return cls(int(number), int(of))
 
     @property
@@ -117,7 +117,7 @@ def look(imported: ImportedMaps, category: str, shard: Shard, rules: Rules) -> b
     passes, seen = {name: FirstPass(needs) for name, needs in rules.needs.items()}, MapsLook()
     shapes: list[tuple[int, int]] = []
     types: dict[str, str] = {}
-    faults, own, is_square = [], [], True
+    faults, own, is_square, read = [], [], True, sha256()
     for index, (place, sample) in enumerate(zip(reading.places, part.samples, strict=True)):
         try:
             scores = part.maps[index]
@@ -128,6 +128,7 @@ def look(imported: ImportedMaps, category: str, shard: Shard, rules: Rules) -> b
         types.setdefault(scores.dtype.name, sample.name)
         if faults or len(types) > 1:
             continue
+        reading.note(index, read)
         views = list(reading.views(index))
         for name, view, truth in views:
             passes[name].update(view, truth, index=place, name=sample.name)
@@ -142,6 +143,7 @@ def look(imported: ImportedMaps, category: str, shard: Shard, rules: Rules) -> b
     lost, n_marked = reading.meeting.lost_defects
     facts = {
         "names": [sample.name for sample in part.samples],
+        "read": read.hexdigest(),
         "types": types,
         "shapes": sorted(set(shapes)),
         "misfit": _misfit(imported, part, shapes),
@@ -185,14 +187,19 @@ def fingerprint(against: bytes) -> str:
 
 
 def count(imported: ImportedMaps, category: str, shard: Shard, rules: Rules, against: bytes) -> bytes:
-    """The second round of a shard of a category: its normal pixels, counted between the `thresholds`."""
-    reading, (_, arrays) = _Reading.of(imported, category, shard, rules), unpacked(against)
+    """The second round of a shard of a category: its normal pixels, counted between the `thresholds`.
+
+    Raises:
+        InputError: maps are bad.
+    """
+    read, reading, (_, arrays) = sha256(), _Reading.of(imported, category, shard, rules), unpacked(against)
     passes = {name: SecondPass(Ranking.of_arrays(needs, _of(name, arrays))) for name, needs in rules.needs.items()}
     for index, (place, sample) in enumerate(zip(reading.places, reading.category.samples, strict=True)):
+        reading.note(index, read)
         for name, view, truth in reading.views(index):
             label = sample.is_anomalous if name == "pixels" else None
             passes[name].update(view, truth, image_label=label, index=place, name=sample.name)
-    return packed({}, _named({name: one.to_arrays() for name, one in passes.items()}))
+    return packed({"read": read.hexdigest()}, _named({name: one.to_arrays() for name, one in passes.items()}))
 
 
 def add_up(case: Case, rules: Rules, looks: Sequence[bytes], counts: Sequence[bytes]) -> tuple[Scored, list[Suspicion]]:
@@ -205,14 +212,20 @@ def add_up(case: Case, rules: Rules, looks: Sequence[bytes], counts: Sequence[by
         counts: the second ones, likewise.
 
     Raises:
-        InputError: sizes differ, or the maps look clamped.
+        InputError: sizes differ, the maps look clamped, or they or their truth have changed between the rounds.
     """
-    looked = [unpacked(look) for look in looks]
+    looked, counted = ([unpacked(data) for data in of_round] for of_round in (looks, counts))
+    for number, ((first, _), (second, _)) in enumerate(zip(looked, counted, strict=True), start=1):
+        if first["read"] != second["read"]:
+            raise InputError(
+                f"maps or masks of {case.category} have changed between the two rounds of shard {number}; score all "
+                "shards again, into another folder"
+            )
     facts, names = [of for of, _ in looked], interleaved([of["names"] for of, _ in looked])
     shapes = {(height, width) for of in facts for height, width in of["shapes"]}
     if len(shapes) > 1 and (misfit := next((of["misfit"] for of in facts if of["misfit"]), "")):
         raise differing_sizes(case.category, shapes, misfit)
-    sweeps = _sweeps([arrays for _, arrays in looked], counts, rules)
+    sweeps = _sweeps([arrays for _, arrays in looked], [arrays for _, arrays in counted], rules)
     seen = _seen(looked)
     found = [
         *(Suspicion(*note) for note in facts[0]["notes"]),
@@ -291,6 +304,12 @@ class _Reading(NamedTuple):
         plain = meeting if rules.protocol == exact else Meeting(part.samples, part.maps, part.masks, exact, 0)
         return cls(range(len(imported.found[category]))[shard.some], part, meeting, plain)
 
+    def note(self, index: int, read: Any) -> None:
+        """Add the map and the truth of an image to a digest of what was read."""
+        truth = self.meeting.truths[index]
+        for values in (self.category.maps[index], np.ma.getdata(truth), np.ma.getmaskarray(truth)):
+            read.update(np.ascontiguousarray(values))
+
     def views(self, index: int) -> Iterator[View]:
         """What each pass takes of an image."""
         yield "pixels", self.meeting.scores[index], self.meeting.truths[index]
@@ -324,10 +343,9 @@ def _rankings(looks: Sequence[Arrays], rules: Rules) -> dict[str, Ranking]:
     return {name: one.compute() for name, one in passes.items()}
 
 
-def _sweeps(looks: Sequence[Arrays], counts: Sequence[bytes], rules: Rules) -> dict[str, Sweep]:
+def _sweeps(looks: Sequence[Arrays], counts: Sequence[Arrays], rules: Rules) -> dict[str, Sweep]:
     passes = {name: SecondPass(ranking) for name, ranking in _rankings(looks, rules).items()}
-    for data in counts:
-        _, arrays = unpacked(data)
+    for arrays in counts:
         for name, one in passes.items():
             one.take(_of(name, arrays))
     return {name: one.compute() for name, one in passes.items()}

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -92,9 +91,8 @@ def test_what_does_not_add_up_is_one_error(dump: Path, call: Call) -> None:
     copy.write_bytes(first.read_bytes())
     assert f"{first} and {copy} are both of shard 1/2" in call("merge", "parts", copy, "--out", "merged").error
     other = ("--seed", "7")
-    assert "differs in seed (7 and 0)" in call(
-        "eval", "dump", *PLACE, *other, "--out", "parts", "--shard", "1/2"
-    ).error.replace("(0 and 7)", "(7 and 0)")
+    error = call("eval", "dump", *PLACE, *other, "--out", "parts", "--shard", "1/2").error
+    assert "differs in seed (7 and 0)" in error
     copy.write_bytes(second.read_bytes()[:-30])
     assert "again.zip is not a file of a shard, or is damaged" in call("merge", "parts", copy, "--out", "merged").error
     with ZipFile(first) as archive:
@@ -113,7 +111,7 @@ def test_what_shards_cannot_do_is_refused_before_the_work(dump: Path, call: Call
     shard = ("--out", "parts", "--shard", "1/2")
     assert "exact and native, not of unias" in call("eval", "dump", *PLACE, *shard, "--protocol", "unias").error
     assert "'3' is not a shard" in call("eval", "dump", *PLACE, "--out", "parts", "--shard", "3").error
-    assert "do not go together" in call("eval", "dump", *PLACE, *shard, "--workers", "2").error
+    assert "does not go together" in call("eval", "dump", *PLACE, *shard, "--workers", "2").error
     assert "--keep-going works in one process" in call("eval", "dump", *PLACE, "--workers", "2", "--keep-going").error
     Path("dump/bolt/test/good/000.tiff").unlink()
     assert "bolt/test/good/000" in call("eval", "dump", *PLACE, *shard).error
@@ -139,7 +137,7 @@ def kill_the_first(place: str) -> bytes:
         raise RuntimeError("no luck")
     if place.endswith("always") or not Path(place).exists():
         Path(place).touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+        os._exit(9)
     return place.encode()
 
 
@@ -149,7 +147,7 @@ def test_the_work_of_a_process_that_dies_is_done_again_and_a_failing_job_names_i
         assert engine.results(kill_the_first, [place], lambda job: [job]) == [place.encode()]
         with pytest.raises(ValueError, match="the shard with fails failed: RuntimeError: no luck"):
             engine.results(kill_the_first, ["fails"], lambda job: [job])
-        with pytest.raises(ValueError, match="always failed: its process died"):
+        with pytest.raises(ValueError, match=r"a process died 3 times while shards with .*always"):
             engine.results(kill_the_first, [always], lambda job: [job])
 
 
