@@ -24,7 +24,12 @@ _NUMBERS, _TEXTS, _OBJECTS = "biufc", "SU", "O"
 _DTYPE = re.compile(rf"[{_NUMBERS}{_TEXTS}{_OBJECTS}][0-9]{{1,9}}")
 _PLAIN = str | bytes | int | float | complex | PurePath | np.generic | None
 _TORCH_TYPE = re.compile(r"(bfloat|float|complex|u?int)\d\w*|bool|double|half|long|short|\w+Storage")
+_STORAGES = {2: "Half BFloat16 Short", 4: "Float Int", 8: "Double Long ComplexFloat", 16: "ComplexDouble"}
+_ITEM_SIZES = {f"torch.{name}Storage": size for size, names in _STORAGES.items() for name in names.split()}  # bytes
 _MOST_MEMBERS = 2**18  # of a torch file: one a tensor
+_LONGEST_NAME = 80  # of what a pickle asks for, in messages
+_BYTES_OF_CONTAINER = 216  # that an empty set takes, the largest of them
+_MOST_BYTES = 2**33  # that a pickle may build, where nobody says less
 _OLDER_PARTS = 5  # pickles of torch's older format: two numbers, the machine, the content, the names of its storages
 
 
@@ -109,7 +114,8 @@ def _from_buffer(buffer: Any, kind: Any, shape: Any, order: Literal["C", "F"]) -
     """What numpy's fifth pickle protocol calls ``_frombuffer``."""
     if not isinstance(kind, PlainDtype) or kind.dtype.kind == _OBJECTS or type(buffer) not in (bytes, bytearray):
         raise InputError("it holds an array in no form that numpy writes; write it again")
-    return with_true_letters(np.frombuffer(buffer, kind.dtype)).reshape(shape, order=order)
+    content = bytes(buffer)  # which nobody can write into once it was looked at
+    return with_true_letters(np.frombuffer(content, kind.dtype)).reshape(shape, order=order)
 
 
 def _latin1(text: str, encoding: str) -> bytes:
@@ -158,7 +164,8 @@ NUMPY: list[tuple[Any, str]] = [
 """What stands for the names of numpy, as ``torch.serialization.safe_globals`` takes it."""
 
 PATHS: list[tuple[Any, str]] = [
-    (kind, f"pathlib.{pure}{system}Path")
+    (kind, f"{module}.{pure}{system}Path")
+    for module in ("pathlib", "pathlib._local")  # the latter of Python 3.13
     for pure in ("", "Pure")
     for system, kind in (("Posix", PurePosixPath), ("Windows", PureWindowsPath))
 ]
@@ -167,6 +174,7 @@ _BUILT: dict[str, Any] = {
     **{name: made for made, name in (*NUMPY, *PATHS)},
     "builtins.bytes": _no_bytes,
     "builtins.complex": complex,
+    "builtins.frozenset": lambda items=(): frozenset(_set(items)),
     "builtins.set": _set,
     "_codecs.encode": _latin1,
     "collections.OrderedDict": _mapping(OrderedDict),
@@ -180,9 +188,15 @@ _Unpickler: Any = pickle._Unpickler  # in Python: the one in C takes memory for 
 class _Plain(_Unpickler):  # type: ignore[misc]
     """Reads only data, and calls only what ``built`` has."""
 
-    def __init__(self, file: IO[bytes], built: Mapping[str, Any], storage: Callable[[Any], Any] | None = None) -> None:
+    def __init__(
+        self,
+        file: IO[bytes],
+        built: Mapping[str, Any],
+        storage: Callable[[Any], Any] | None = None,
+        most: int = _MOST_BYTES,
+    ) -> None:
         super().__init__(file)
-        self._built, self._storage = built, storage
+        self._built, self._storage, self._left = built, storage, most
 
     def find_class(self, module: str, name: str) -> Any:
         """The few names that data need; any other is refused before it is imported."""
@@ -190,7 +204,7 @@ class _Plain(_Unpickler):  # type: ignore[misc]
         if full not in self._built:
             if full.startswith("torch.") and self._storage is not None and _TORCH_TYPE.fullmatch(full.split(".")[-1]):
                 return full
-            raise AskedForError(full)
+            raise AskedForError(ascii(full)[1:-1][:_LONGEST_NAME])
         return self._built[full]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -207,10 +221,17 @@ class _Plain(_Unpickler):  # type: ignore[misc]
         elif not isinstance(self.stack[-1], OrderedDict):  # of which torch keeps notes, and nobody reads them
             raise InputError(f"it changes a {type(self.stack[-1]).__name__}; write plain arrays")
 
-    def new(self) -> None:
-        """Make an instance of a class."""
+    def call(self) -> None:
+        """Call what is allowed, or make an instance of it."""
         arguments = self.stack.pop()
         self.stack[-1] = self.stack[-1](*arguments)
+        self.spend(sys.getsizeof(self.stack[-1]))
+
+    def spend(self, n_bytes: int) -> None:
+        """Count what is built, of which a few bytes of a file can ask for much."""
+        self._left -= n_bytes
+        if self._left < 0:
+            raise InputError("it builds more than the limit; raise --max-gib if you trust it")
 
     def bytearray(self) -> None:
         """Bytes that can be written, in memory only as far as they are there."""
@@ -232,11 +253,26 @@ def _with_checked_keys(code: bytes, keys: slice) -> Callable[[Any], None]:
     return loaded
 
 
+def _counted(code: bytes) -> Callable[[Any], None]:
+    """What an opcode of an empty container does, with its memory counted."""
+    load = _Unpickler.dispatch[code[0]]
+
+    def loaded(self: Any) -> None:
+        self.spend(_BYTES_OF_CONTAINER)
+        load(self)
+
+    return loaded
+
+
 _NEVER = (pickle.INST, pickle.OBJ, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEWOBJ_EX, pickle.NEXT_BUFFER)
 _Plain.dispatch = {code: load for code, load in _Unpickler.dispatch.items() if code not in {one[0] for one in _NEVER}}
 _Plain.dispatch |= {
     pickle.BUILD[0]: _Plain.build,
-    pickle.NEWOBJ[0]: _Plain.new,
+    pickle.NEWOBJ[0]: _Plain.call,
+    pickle.REDUCE[0]: _Plain.call,
+    **{
+        code[0]: _counted(code) for code in (pickle.EMPTY_LIST, pickle.EMPTY_DICT, pickle.EMPTY_SET, pickle.EMPTY_TUPLE)
+    },
     pickle.BYTEARRAY8[0]: _Plain.bytearray,
     pickle.SETITEM[0]: _with_checked_keys(pickle.SETITEM, slice(-2, -1)),
     pickle.SETITEMS[0]: _with_checked_keys(pickle.SETITEMS, slice(None, None, 2)),
@@ -265,18 +301,26 @@ class _Inert:
 
     def __setstate__(self, state: Any) -> None: ...
 
+
+class _InertMapping(_Inert):
+    """The same of a class of mappings."""
+
     def __setitem__(self, key: Any, value: Any) -> None: ...
 
 
-def read_plain(file: IO[bytes]) -> Any:
+def read_plain(file: IO[bytes], most: int = _MOST_BYTES) -> Any:
     """What the next pickle of a file holds.
+
+    Args:
+        file: at its start.
+        most: bytes of memory that it may ask for.
 
     Raises:
         AskedForError: it asks for anything but numbers, texts, arrays of these and plain containers.
         InputError: it holds them in no form that Python and numpy write.
         Exception: nearly any, of a damaged file.
     """
-    return _Plain(file, _BUILT).load()
+    return _Plain(file, _BUILT, most=most).load()
 
 
 def open_torch(path: Path) -> ZipFile:
@@ -289,33 +333,42 @@ def open_torch(path: Path) -> ZipFile:
     return open_archive(path, _MOST_MEMBERS, (ZIP_STORED,))
 
 
-def check_torch(path: Path, known: Sequence[str] = ()) -> bool:
-    """Look at what ``torch.save`` wrote before torch builds anything of it.
+def load_torch(path: Path, classes: Sequence[tuple[Any, str]] = (), *, mmap: bool = False) -> Any:
+    """What ``torch.save`` wrote, looked at before torch's own restricted unpickler builds anything of it.
 
     Args:
         path: the file, of either format.
-        known: full names of harmless classes besides tensors, arrays and plain containers.
-
-    Returns:
-        Whether the file is an archive, the newer of the two formats.
+        classes: harmless stand-ins for classes by their full name, besides tensors, arrays and plain containers.
+        mmap: leave tensors in the file until they are looked at, where it is an archive.
 
     Raises:
         AskedForError: it asks for anything else.
         InputError: a tensor has more elements than the file holds, or the file is of no form that torch writes.
         Exception: nearly any, of a damaged file.
     """
-    built = {**_BUILT, **dict.fromkeys(known, _Inert), **_TORCH}
-    size, held, n_held = path.stat().st_size, dict[str, int](), 0
+    import torch  # the rest of this file needs none
+
+    is_archive = _check_torch(path, [name for _, name in classes])
+    with torch.serialization.safe_globals([*NUMPY, *PATHS, *classes]):
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_archive)
+
+
+def _check_torch(path: Path, known: Sequence[str] = ()) -> bool:
+    """Build nothing of a file, but look at all that torch would build; whether it is an archive, the newer format."""
+    built = {**_BUILT, **dict.fromkeys(known, _InertMapping), **_TORCH}
+    size, held, n_held, records = path.stat().st_size, dict[str, int](), 0, dict[str, int]()
 
     def storage(pid: Any) -> _Storage:
         nonlocal n_held
-        kind, _, key, _, n_items, *_ = pid
+        kind, of, key, _, n_items, *_ = pid
         if kind != "storage" or not isinstance(key, str) or type(n_items) is not int:
             raise InputError("it names what lies outside of it; torch.save tensors")
         n_held += n_items - held.get(key, 0)
         held[key] = n_items
-        if n_items < 0 or n_held > size:
-            raise InputError(f"it declares {n_items} numbers and has {size} bytes; write it again")
+        if n_items < 0 or n_held > size or n_items * _ITEM_SIZES.get(str(of), 1) > records.get(key, size):
+            raise InputError(
+                f"it declares {n_items} numbers and has {records.get(key, size)} bytes of them; write it again"
+            )
         return _Storage(n_items)
 
     with path.open("rb") as file:
@@ -328,6 +381,7 @@ def check_torch(path: Path, known: Sequence[str] = ()) -> bool:
             pickled = [name for name in archive.namelist() if name.endswith("/data.pkl")]
             if len(pickled) != 1 or len({name.casefold() for name in archive.namelist()}) < len(archive.namelist()):
                 raise InputError("it is an archive as torch writes none; torch.save it again")
+            records |= {info.filename.rpartition("/data/")[2]: info.file_size for info in archive.infolist()}
             with archive.open(pickled[0]) as content:
                 _Plain(content, built, storage).load()
     return is_archive

@@ -133,7 +133,7 @@ class ImportedMaps:
         """
         pairs = self.found[category][some]
         samples, items = [sample for sample, _ in pairs], [item for _, item in pairs]
-        last_map = lru_cache(maxsize=1)(lambda index: finite_map(items[index].read(), samples[index].name))
+        last_map = lru_cache(maxsize=1)(lambda index: _own_map(items[index], samples[index].name))
         last_mask = lru_cache(maxsize=1)(lambda index: _own_mask(items[index], samples[index].name))
         masks = LazySequence(len(items), last_mask) if self.has_own_truth else None
         return Category(samples, LazySequence(len(items), last_map), masks, list(self.suspicions.get(category, ())))

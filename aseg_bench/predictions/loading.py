@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path, PurePath
 from tempfile import TemporaryFile
@@ -20,11 +21,9 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError, first_few, how_to_install
 from aseg_bench.files import files_below, open_archive, reading, sha256_of
 from aseg_bench.pickles import (
-    NUMPY,
-    PATHS,
     AskedForError,
     PlainArray,
-    check_torch,
+    load_torch,
     open_torch,
     read_plain,
     with_true_letters,
@@ -91,7 +90,7 @@ def shapes_in(path: Path) -> dict[str, tuple[int, ...]]:
             archive = stack.enter_context(_open_npz(path))
             named = {full.removesuffix(".npy"): stack.enter_context(archive.open(full)) for full in archive.namelist()}
         for name, file in named.items():
-            shape, _, dtype = _npy_header(file, str(path), sys.maxsize, Limits(max_bytes=sys.maxsize), are_texts=True)
+            shape, _, dtype = _npy_header(file, str(path), sys.maxsize, Limits(sys.maxsize, True), are_texts=True)
             if dtype.kind in "biufV":
                 shapes[name] = shape
     return shapes
@@ -271,7 +270,7 @@ def read_pickle(path: Path, limits: Limits) -> Any:
         raise InputError(f"cannot read {path}: {NEEDS_PICKLE}")
     with reading(path), path.open("rb") as file:
         check_size(path, path.stat().st_size, limits)
-        return _plain(file, str(path))
+        return _plain(file, str(path), limits)
 
 
 def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] = ()) -> Any:
@@ -287,14 +286,12 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
     """
     if not limits.allow_pickle:
         raise InputError(f"cannot read {path}: {NEEDS_PICKLE}")
-    try:
-        import torch
-    except ImportError as error:
-        raise InputError(f"reading {path} needs torch: {how_to_install('torch')}") from error
+    if find_spec("torch") is None:
+        raise InputError(f"reading {path} needs torch: {how_to_install('torch')}")
     with reading(path):
         check_size(path, path.stat().st_size, limits)
         try:
-            is_archive = check_torch(path, [name for _, name in classes])
+            return load_torch(path, classes, mmap=True)
         except AskedForError as error:
             raise InputError(
                 f"{path} asks for {error.name}, which is neither a tensor nor an array nor a plain container, so it"
@@ -302,8 +299,6 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
             ) from error
         except InputError as error:
             raise InputError(f"cannot read {path}: {error}") from error
-        with torch.serialization.safe_globals([*NUMPY, *PATHS, *classes]):
-            return torch.load(str(path), map_location="cpu", weights_only=True, mmap=is_archive)
 
 
 def mentions(path: Path, *words: bytes) -> bool:
@@ -321,9 +316,9 @@ def mentions(path: Path, *words: bytes) -> bool:
     return not missing
 
 
-def _plain(file: IO[bytes], where: str) -> Any:
+def _plain(file: IO[bytes], where: str, limits: Limits) -> Any:
     try:
-        return read_plain(file)
+        return read_plain(file, limits.max_bytes)
     except AskedForError as error:
         raise InputError(
             f"{where} asks for {error.name}, which is neither an array nor a plain container, so it is not loaded;"
@@ -341,7 +336,7 @@ def _open_npz(path: Path) -> ZipFile:
 def _read_npy(file: IO[bytes], where: str, n_bytes: int, limits: Limits, are_texts: bool = False) -> Array:
     shape, is_fortran, dtype = _npy_header(file, where, n_bytes, limits, are_texts)
     if dtype.hasobject:
-        array = _plain(file, where)
+        array = _plain(file, where, limits)
         if not isinstance(array, PlainArray):
             raise InputError(f"{where} holds a {type(array).__name__} in the place of an array; write it again")
         return array

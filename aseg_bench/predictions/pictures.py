@@ -32,7 +32,7 @@ def read_picture(path: Path, limits: Limits) -> Array:
     with opened(path) as picture:
         check_size(path, prod(picture.size) * 4, limits)
         values = np.asarray(picture.convert("RGB") if picture.mode == "P" else picture)
-        refuse_missing_rows(path, picture, values)
+        refuse_missing_rows(path, picture)
         has_alpha = picture.mode in ("LA", "RGBA") and np.ptp(values[..., -1]) == 0
         return values[..., :-1] if has_alpha else values
 

@@ -22,7 +22,7 @@ from timm.models.efficientnet import EfficientNet
 from torch import Tensor, nn
 
 from aseg_bench.errors import InputError, MissingWeightsError, near_matches
-from aseg_bench.pickles import check_torch
+from aseg_bench.pickles import load_torch
 from aseg_bench.training.backbones import BACKBONES
 from aseg_bench.training.settings import OFFLINE_BACKBONE
 
@@ -303,10 +303,7 @@ def _block_indices(name: str, blocks: Sequence[int]) -> tuple[int, ...]:
 
 def _read_state(file: Path) -> Mapping[str, Tensor]:
     try:
-        is_safe = file.suffix == ".safetensors"
-        if not is_safe:
-            check_torch(file)
-        state = load_file(file) if is_safe else torch.load(file, map_location="cpu", weights_only=True)
+        state = load_file(file) if file.suffix == ".safetensors" else load_torch(file)
     except FileNotFoundError as error:
         raise InputError(f"there are no weights at {file}") from error
     except Exception as error:  # torch.load raises many kinds for a broken or unsafe file

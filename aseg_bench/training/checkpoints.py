@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ from typing_extensions import TypeVar
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.files import to_disk, written_whole
 from aseg_bench.methods import MethodOptions
-from aseg_bench.pickles import check_torch
+from aseg_bench.pickles import load_torch
 from aseg_bench.training.settings import FeatureSettings, TrainingSettings, plain
 
 CHECKPOINT = "checkpoint.pt"
@@ -113,18 +113,19 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
         TrainingError: the file is missing, truncated, or not a checkpoint of this toolkit.
     """
     try:
-        check_torch(file)
-        content = torch.load(file, map_location="cpu", weights_only=True)
+        content = load_torch(file)
     except FileNotFoundError as error:
         raise TrainingError(f"there is no checkpoint {file}") from error
     except Exception as error:  # torch.load raises many kinds for a broken or unsafe file
-        reason = str(error).splitlines()[0][:160]
+        reason = " ".join(str(error).split())[:160]
         raise TrainingError(
             f"{file} is not a whole checkpoint ({type(error).__name__}: {reason}); remove it and train again"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    parts = ("conditions", "settings", "model", "state")
+    is_own = isinstance(content, dict) and content.get("format") == FORMAT
+    if not is_own or not all(isinstance(content.get(part), dict) for part in parts):
         raise TrainingError(f"{file} is not a checkpoint of this version of aseg-bench; remove it and train again")
-    return content
+    return cast(dict[str, Any], content)
 
 
 def restore(

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from aseg_bench.errors import InputError
+from aseg_bench.files import reading
 from aseg_bench.methods import find_method
-from aseg_bench.pickles import NUMPY, AskedForError, check_torch
+from aseg_bench.pickles import AskedForError, load_torch
 from aseg_bench.records import Case, Finding
 from aseg_bench.training.backbone import Backbone, load_into, of_first_port
 from aseg_bench.training.checkpoints import FORMAT, load_weights_into
@@ -36,7 +36,8 @@ def load_checkpoint(model: Network, settings: FeatureSettings, method: str, file
     """
     content, facts = _read(file), find_method(method)
     if isinstance(content, Mapping) and "conditions" in content:
-        _load_own(model, settings, method, content, file)
+        with reading(file, "train again", "{} is not a whole checkpoint"):
+            _load_own(model, settings, method, content, file)
         return
     if facts.official is None:
         raise InputError(f"{file} is not a checkpoint of aseg-bench, and no other of {facts.label} can be read")
@@ -46,7 +47,8 @@ def load_checkpoint(model: Network, settings: FeatureSettings, method: str, file
             f"--set {method}.feature_scaling=none"
         )
     try:
-        facts.official(model, content)
+        with reading(file, "save the state dict of the official code again", "{} holds something else"):
+            facts.official(model, content)
     except InputError as error:
         raise InputError(f"{file} cannot be taken as {facts.label}: {error}") from error
 
@@ -67,10 +69,20 @@ def state_in(content: Any, key: str) -> dict[str, Tensor]:
         InputError: there is no state dict of tensors.
     """
     state = content.get(key, content) if isinstance(content, Mapping) else content
-    if not isinstance(state, Mapping) or not state or not all(isinstance(entry, Tensor) for entry in state.values()):
+    is_state = isinstance(state, Mapping) and state
+    if not is_state or not all(isinstance(name, str) and isinstance(one, Tensor) for name, one in state.items()):
         found = ", ".join(map(str, list(content)[:5])) if isinstance(content, Mapping) else type(content).__name__
         raise InputError(f"it holds no state dict {key} of tensors, but {found or 'nothing'}")
     return {name.removeprefix("module."): values for name, values in state.items()}
+
+
+def by_part(state: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """State dicts of the parts of a network, whose names stand before the first dot, from one of the whole."""
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, values in state.items():
+        part, _, entry = name.partition(".")
+        parts.setdefault(part, {})[entry] = values
+    return parts
 
 
 def load_port(backbone: Backbone, entries: dict[str, Tensor], prefix: str) -> None:
@@ -106,9 +118,7 @@ def _read(file: Path) -> Any:
     if not file.is_file():
         raise InputError(f"there is no checkpoint {file}")
     try:
-        check_torch(file, [name for _, name in _OF_OTHERS])
-        with torch.serialization.safe_globals([*NUMPY, *_OF_OTHERS]):
-            return torch.load(file, map_location="cpu", weights_only=True)
+        return load_torch(file, _OF_OTHERS)
     except AskedForError as error:
         raise InputError(
             f"{file} asks for {error.name}, which could run code, so it is not loaded. Where you trust it, save its "

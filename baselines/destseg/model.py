@@ -15,7 +15,7 @@ from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.data import Augmentation
 from aseg_bench.training.method import TrainedMethod
 from aseg_bench.training.network import Network
-from aseg_bench.training.official import state_in
+from aseg_bench.training.official import by_part, state_in
 from aseg_bench.training.settings import settings_for
 from baselines.destseg.anomalies import SyntheticAnomalies, load_textures
 from baselines.destseg.segmentation import SegmentationNet
@@ -181,10 +181,7 @@ def load_official(model: DeSTSeg, content: Mapping[str, Any]) -> None:
     Raises:
         InputError: an entry has no place here, has another shape, or is missing.
     """
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, values in state_in(content, "state_dict").items():
-        part, _, entry = name.partition(".")
-        parts.setdefault(part, {})[entry] = values
+    parts = by_part(state_in(content, "state_dict"))
     load_renamed(model, parts, _OFFICIAL)
 
 

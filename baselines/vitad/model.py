@@ -14,7 +14,7 @@ from aseg_bench.training.backbone import Backbone, is_plain
 from aseg_bench.training.checkpoints import load_renamed
 from aseg_bench.training.features import FeatureScaler, smoothed
 from aseg_bench.training.method import TrainedMethod
-from aseg_bench.training.official import state_in
+from aseg_bench.training.official import by_part, state_in
 from aseg_bench.training.reconstruction import FeatureReconstruction
 from aseg_bench.training.settings import settings_for
 from baselines.vitad.decoder import ViTDecoder
@@ -134,10 +134,7 @@ def load_official(model: FeatureReconstruction, content: Mapping[str, Any]) -> N
     Raises:
         InputError: an entry has no place here, has another shape, or is missing.
     """
-    parts: dict[str, dict[str, Tensor]] = {}
-    for name, values in state_in(content, "net").items():
-        part, _, entry = name.partition(".")
-        parts.setdefault(part, {})[entry] = values
+    parts = by_part(state_in(content, "net"))
     encoder = {"net_t": parts.pop("net_t", {})}
     load_renamed(model.backbone.network, encoder, {"net_t.": "model."}, [f"net_t.{name}" for name in _UNUSED[2:]])
     load_renamed(model.decoder, parts, _OFFICIAL, [f"net_s.{name}" for name in _UNUSED])

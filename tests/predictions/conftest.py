@@ -1,4 +1,6 @@
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,9 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.datasets import DATASETS
+from aseg_bench.predictions.imported import ImportedMaps
+from aseg_bench.predictions.records import Limits
 from aseg_bench.records import Sample
 
 Maps = dict[Sample, NDArray[np.float32]]
+MakeMaps = Callable[[int], Maps]
+TRUSTED = Limits(allow_pickle=True)
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +56,32 @@ def make_maps(samples: Sequence[Sample]) -> Callable[[int], Maps]:
         return maps
 
     return make
+
+
+def by_category(maps: Maps) -> dict[str, list[Sample]]:
+    return {
+        category: sorted((s for s in maps if s.category == category), key=lambda s: s.image_path.as_posix())
+        for category in ("bottle", "metal_nut")
+    }
+
+
+def assert_same(imported: ImportedMaps, maps: Maps) -> None:
+    assert not imported.problems
+    assert set(imported.found) == {sample.category for sample in maps}
+    for category in imported.found:
+        read = imported.read(category)
+        for sample, scores in zip(read.samples, read.maps, strict=True):
+            expected = next(m for s, m in maps.items() if (s.category, s.defect, s.stem) == (
+                sample.category, sample.defect, sample.stem))  # fmt: skip
+            np.testing.assert_array_equal(scores, expected)
+
+
+def bottles(samples: Sequence[Sample]) -> list[Sample]:
+    return [sample for sample in samples if sample.category == "bottle"]
+
+
+def save_each(folder: Path, maps: Maps, ending: str, save: Callable[[Path, NDArray[Any]], Any]) -> None:
+    for sample, scores in maps.items():
+        file = folder / f"{sample.name}{ending}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save(file, scores)

@@ -12,7 +12,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.records import RECIPE
 from aseg_bench.records import Sample
-from tests.predictions.test_readers import TRUSTED, MakeMaps, assert_same, by_category
+from tests.predictions.conftest import TRUSTED, MakeMaps, assert_same, by_category
 
 Write = Callable[[Path, NDArray[np.float32]], Any]
 

@@ -1,27 +1,22 @@
 """Every layout is read from files written as the original writes them, and each wrong one says what is wrong."""
 
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.imported import ImportedMaps, import_maps
+from aseg_bench.predictions.imported import import_maps
 from aseg_bench.predictions.readers import choose_reader, find_readers
-from aseg_bench.predictions.records import Limits
 from aseg_bench.records import Sample
-
-Maps = dict[Sample, NDArray[np.float32]]
-MakeMaps = Callable[[int], Maps]
-TRUSTED = Limits(allow_pickle=True)
+from tests.predictions.conftest import TRUSTED, MakeMaps, Maps, assert_same, by_category, save_each
 
 
 def write_uniad(folder: Path, maps: Maps, *, with_sizes: bool = True, **more: Any) -> None:
@@ -37,24 +32,6 @@ def write_uniad(folder: Path, maps: Maps, *, with_sizes: bool = True, **more: An
             folder / f"{sample.category}_{sample.defect}_{sample.stem}.npz",
             filename=place, pred=scores[None], mask=mask, clsname=sample.category, **sizes, **more,
         )  # fmt: skip
-
-
-def by_category(maps: Maps) -> dict[str, list[Sample]]:
-    return {
-        category: sorted((s for s in maps if s.category == category), key=lambda s: s.image_path.as_posix())
-        for category in ("bottle", "metal_nut")
-    }
-
-
-def assert_same(imported: ImportedMaps, maps: Maps) -> None:
-    assert not imported.problems
-    assert set(imported.found) == {sample.category for sample in maps}
-    for category in imported.found:
-        read = imported.read(category)
-        for sample, scores in zip(read.samples, read.maps, strict=True):
-            expected = next(m for s, m in maps.items() if (s.category, s.defect, s.stem) == (
-                sample.category, sample.defect, sample.stem))  # fmt: skip
-            np.testing.assert_array_equal(scores, expected)
 
 
 @pytest.mark.parametrize(("with_sizes", "more"), [(True, {}), (False, {}), (True, {"pred_imgs": np.zeros((3, 8, 8))})])
@@ -306,32 +283,6 @@ def test_a_plain_folder_is_read_by_the_images_names(
     assert_same(imported, maps)
 
 
-def test_8_bit_pictures_are_read_and_said_to_hold_few_levels(
-    tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps
-) -> None:
-    for sample, scores in make_maps(40).items():
-        file = tmp_path / sample.category / sample.defect / f"{sample.stem}.png"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray((scores * 80).astype(np.uint8)).save(file)
-    read = import_maps(tmp_path, samples).read("bottle")
-    assert "few_levels" in {suspicion.kind for suspicion in read.suspicions}
-
-
-def test_a_palette_picture_is_read_by_its_colours(tmp_path: Path, samples: Sequence[Sample]) -> None:
-    bottle = [sample for sample in samples if sample.category == "bottle"][:1]
-    scores = np.random.default_rng(0).integers(0, 256, (80, 80), np.uint8)
-    file = tmp_path / f"{bottle[0].name}.png"
-    file.parent.mkdir(parents=True)
-    picture = Image.fromarray(255 - scores).convert("P")
-    picture.putpalette(np.repeat(np.arange(256)[::-1], 3).astype(np.uint8).tobytes())  # index 0 is white
-    picture.save(file)
-    np.testing.assert_array_equal(import_maps(tmp_path, bottle).read("bottle").maps[0], scores)
-    picture.putpalette(np.random.default_rng(1).integers(0, 256, 768, np.uint8).tobytes())
-    picture.save(file)
-    with pytest.raises(InputError, match="is a colour picture, not a map of scores"):
-        import_maps(tmp_path, bottle).read("bottle")
-
-
 @pytest.mark.parametrize(
     ("mask", "complaint"),
     [
@@ -405,17 +356,6 @@ def test_unknown_readers_and_folders_name_what_there_is(tmp_path: Path) -> None:
         choose_reader(tmp_path)
 
 
-def bottles(samples: Sequence[Sample]) -> list[Sample]:
-    return [sample for sample in samples if sample.category == "bottle"]
-
-
-def save_each(folder: Path, maps: Maps, ending: str, save: Callable[[Path, NDArray[Any]], Any]) -> None:
-    for sample, scores in maps.items():
-        file = folder / f"{sample.name}{ending}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save(file, scores)
-
-
 @pytest.mark.parametrize("as_stored", ["bytes", "bytes object", "text object", "path object"])
 def test_places_and_categories_are_text_however_a_dump_stores_them(
     tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps, as_stored: str
@@ -458,65 +398,6 @@ def test_endings_may_be_written_in_capitals(
 
     save_each(tmp_path, maps, ending, save)
     assert_same(import_maps(tmp_path, samples), maps)
-
-
-@pytest.mark.parametrize(
-    ("kind", "compression"),
-    [("float32", "pillow"), ("float32", "lzw"), ("float64", "lzw"), ("float64", "deflate"), ("uint32", "zstd"),
-     ("uint32", "packbits"), ("float32", "lzma")],
-)  # fmt: skip
-def test_compressed_tiff_gives_back_every_digit(
-    tmp_path: Path, samples: Sequence[Sample], kind: str, compression: str
-) -> None:
-    rng = np.random.default_rng(0)
-    scores = (2**31 * rng.random((20, 30))).astype(kind)
-    file = tmp_path / f"{bottles(samples)[0].name}.tiff"
-    file.parent.mkdir(parents=True)
-    if compression == "pillow":
-        Image.fromarray(scores).save(file, compression="tiff_lzw")
-    else:
-        tifffile.imwrite(file, scores, compression=compression)
-    np.testing.assert_array_equal(import_maps(tmp_path, bottles(samples)[:1]).read("bottle").maps[0], scores)
-
-
-def test_a_csv_file_is_one_matrix_of_numbers(tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps) -> None:
-    maps = {sample: scores.astype(np.float64) / 3 for sample, scores in make_maps(8).items()}
-    save_each(tmp_path, maps, ".csv", lambda file, scores: pd.DataFrame(scores).to_csv(file, header=False, index=False))  # type: ignore[arg-type]
-    assert_same(import_maps(tmp_path, samples), maps)  # type: ignore[arg-type]
-    file, first = tmp_path / f"{samples[0].name}.csv", samples[0]
-    file.write_text("\ufeff" + file.read_text(), encoding="utf-8")  # as spreadsheets save it
-    assert_same(import_maps(tmp_path, samples), maps)  # type: ignore[arg-type]
-    for wrong, complaint in (({"index": False}, "counts its rows or columns"), ({"header": False}, "counts its rows"),
-                             ({}, "one number per pixel, separated by commas, and no headings")):  # fmt: skip
-        pd.DataFrame(maps[first]).to_csv(file, **wrong)  # type: ignore[call-overload]
-        with pytest.raises(InputError, match=complaint):
-            import_maps(tmp_path, samples).read(first.category)
-
-
-@pytest.mark.parametrize("ending", [".jpg", ".bmp", ".png", ".tif", ".gif"])
-def test_heat_maps_in_colour_are_refused_and_grey_ones_read(
-    tmp_path: Path, samples: Sequence[Sample], ending: str
-) -> None:
-    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8))
-    file = tmp_path / f"{bottles(samples)[0].name}{ending}"
-    file.parent.mkdir(parents=True)
-    grey.save(file)
-    read = import_maps(tmp_path, bottles(samples)[:1]).read("bottle")
-    np.testing.assert_array_equal(read.maps[0], np.asarray(Image.open(file).convert("L")))
-    heat = grey.convert("P")
-    heat.putpalette(np.random.default_rng(1).integers(0, 256, 768, np.uint8).tobytes())
-    (heat if ending in {".tif", ".gif"} else heat.convert("RGB")).save(file)
-    with pytest.raises(InputError, match="cannot be read back from the colours of a heat map, so write the numbers"):
-        import_maps(tmp_path, bottles(samples)[:1]).read("bottle")
-
-
-def test_an_opaque_channel_does_not_make_a_grey_map_a_colour_picture(tmp_path: Path, samples: Sequence[Sample]) -> None:
-    grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (16, 16), np.uint8))
-    file = tmp_path / f"{bottles(samples)[0].name}.png"
-    file.parent.mkdir(parents=True)
-    for mode in ("LA", "RGBA"):
-        grey.convert(mode).save(file)
-        np.testing.assert_array_equal(import_maps(tmp_path, bottles(samples)[:1]).read("bottle").maps[0], grey)
 
 
 @pytest.mark.parametrize("kind", ["float32", "bfloat16", "float16"])
@@ -565,18 +446,6 @@ def test_a_model_of_torch_beside_maps_is_left_over(
         imported = import_maps(tmp_path, samples)
         assert (imported.reader.key, imported.problems) == ("plain", {})
         assert "model.pt" in imported.suspicions[""][0].text
-
-
-def test_three_equal_channels_are_one_map_however_a_tiff_file_has_them(
-    tmp_path: Path, samples: Sequence[Sample], make_maps: MakeMaps
-) -> None:
-    maps = make_maps(8)
-    for index, (sample, scores) in enumerate(maps.items()):
-        file = tmp_path / f"{sample.name}.tif"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        axis, config = ((0, "separate"), (-1, "contig"))[index % 2]
-        tifffile.imwrite(file, np.stack([scores] * 3, axis), photometric="rgb", planarconfig=config)
-    assert_same(import_maps(tmp_path, samples), maps)
 
 
 def test_arrays_go_before_tiff_in_mvtecs_layout_too(
