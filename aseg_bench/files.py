@@ -1,5 +1,6 @@
 """Which files of a folder count; and files written whole: a reader sees the old or the new one, never half of one."""
 
+import errno
 import os
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -13,10 +14,12 @@ from zipfile import ZipFile, _EndRecData  # type: ignore[attr-defined]  # a dire
 
 from aseg_bench.errors import AsegBenchError, InputError
 
-_NEW = ".new-"  # how the folders begin in which files are written before they have their names
+_NEW = ".aseg-bench-new-"  # how the folders begin in which files are written before they have their names
+_OF_PROCESS = {errno.EMFILE, errno.ENFILE}  # too many files are open: no fault of a file
 _N_THREADS = 8  # that wait for the disk together: 200 maps take a tenth of the time of one after the other
 _LONGEST_REASON = 300  # characters of what a reader says, which may repeat what the file holds
 _SIZE_OF_DIRECTORY = 5  # where ``_EndRecData`` has the bytes of the directory
+_PLACE_OF_DIRECTORY = 6  # and where it has the offset at which that begins
 _BYTES_OF_ENTRY = 2**10  # of a member in the directory: 46, its name and some more
 _LEFT_BY_OTHERS = frozenset(
     {"@eadir", "#recycle", "$recycle.bin", "__macosx", "__pycache__", "desktop.ini", "thumbs.db"}
@@ -80,12 +83,16 @@ def reading(where: Path | str, mend: str = "write it again", said: str = "cannot
         InputError: the block has raised any exception.
     """
     if isinstance(where, Path) and where.exists() and not where.is_file():
-        raise InputError(f"{where} is not a file, but a folder, a pipe or a device; remove it")
+        raise InputError(f"{where} is not a file, but a folder, a pipe or a device; name a file instead")
     try:
         yield
     except AsegBenchError:
         raise
-    except FileNotFoundError as error:
+    except OSError as error:
+        if error.errno in _OF_PROCESS:
+            raise
+        if not isinstance(error, FileNotFoundError):
+            raise InputError(f"{said.format(where)} ({error}); {mend}") from error
         raise InputError(f"cannot read {where}: it is gone, or a link that leads nowhere") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:_LONGEST_REASON] or type(error).__name__
@@ -107,12 +114,15 @@ def open_archive(path: Path, most: int, kinds: Collection[int]) -> ZipFile:
     with path.open("rb") as file:
         end = _EndRecData(file)
     if end and end[_SIZE_OF_DIRECTORY] > most * _BYTES_OF_ENTRY:
-        raise InputError(f"{path} lists more than {most} members; write a file for each category")
+        raise InputError(f"{path} lists more than {most} members; write several files")
     archive = ZipFile(path)
+    if end and archive.start_dir != end[_PLACE_OF_DIRECTORY]:
+        archive.close()
+        raise InputError(f"{path} has something before or behind its directory, where readers differ; write it again")
     infos = archive.infolist()
     if len(infos) > most or len({info.filename for info in infos}) < len(infos):
         archive.close()
-        raise InputError(f"{path} lists more than {most} members, or one twice; write a file for each category")
+        raise InputError(f"{path} lists more than {most} members, or one twice; write it again, or several files")
     if any(info.compress_type not in kinds for info in infos):
         archive.close()
         raise InputError(f"{path} is compressed in a way that its kind of file never is; write it again")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.errors import InputError
+from aseg_bench.files import reading
 
 HEAT = "cividis"  # the colour map of anomaly scores: read in grey and by the colour-blind
 _ENDINGS = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpf jpg jpx pbm pcx pgm png pnm ppm qoi tga tif tiff webp"
@@ -65,7 +66,7 @@ def read_image(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> NDArray[np.uint8]:
             _refuse_more_bits(path, values, bit_depth)
             colours = np.round(values / ((2**bit_depth - 1) / 255)).astype(np.uint8)
             colours = np.repeat(colours[..., None], 3, axis=-1) if colours.ndim == 2 else colours[..., :3]
-        refuse_missing_rows(path, image, colours)
+        refuse_missing_rows(path, image)
         return turned(colours, _orientation(image))
 
 
@@ -103,7 +104,7 @@ def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]
     """
     with opened(path) as mask:
         values, size, own = _mask_values(path, mask), mask.size, _orientation(mask)
-        refuse_missing_rows(path, mask, values)
+        refuse_missing_rows(path, mask)
     return turned(values, own if image_path is None or own != _UPRIGHT else _turn_of_image(image_path, size))
 
 
@@ -190,38 +191,39 @@ def most_pixels() -> int:
 @contextmanager
 def opened(path: Path) -> Iterator[Image.Image]:
     """An image whose header is read; whatever is wrong with it, also in the block, is one InputError."""
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path} is not a file, but a folder, a pipe or a device; remove it")
-    try:
-        with Image.open(path, formats=_formats()) as image:
-            n_pages = getattr(image, "n_frames", 1)
-            if n_pages > 1 and image.format != "MPO":  # a phone's JPEG with previews behind it
-                raise InputError(f"{path} holds {n_pages} pages; write a file for each")
-            tile = [getattr(image, "tag_v2", {}).get(tag, 1) for tag in _TIFF_TILE]
-            if prod(tile) > most_pixels():
-                raise InputError(
-                    f"{path} has tiles of {tile[0]} x {tile[1]} pixels; raise --max-pixels if you trust it"
-                )
-            yield image
-    except InputError:
-        raise
-    except FileNotFoundError as error:
-        what = f"{path} is a link that leads nowhere" if path.is_symlink() else f"there is no file {path}"
-        raise InputError(what) from error
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{path} is too large ({error}); raise --max-pixels if you trust it") from error
-    except Exception as error:  # a damaged picture can raise nearly anything
-        raise InputError(f"cannot read {path} as an image ({error}); replace or remove it") from error
+    with reading(path, "replace or remove it", "cannot read {} as an image"):
+        try:
+            with Image.open(path, formats=_formats()) as image:
+                _refuse_parts(path, image)
+                yield image
+        except FileNotFoundError as error:
+            what = f"{path} is a link that leads nowhere" if path.is_symlink() else f"there is no file {path}"
+            raise InputError(what) from error
+        except Image.DecompressionBombError as error:
+            raise InputError(f"{path} is too large ({error}); raise --max-pixels if you trust it") from error
 
 
-def refuse_missing_rows(path: Path, image: Image.Image, pixels: NDArray[Any]) -> None:
-    """Refuse a PNG whose compressed data end early: Pillow reads the rows that are missing as black.
+def _refuse_parts(path: Path, image: Image.Image) -> None:
+    """Refuse several pages, and tiles that are larger than a picture may be."""
+    n_pages = getattr(image, "n_frames", 1)
+    if n_pages > 1 and image.format != "MPO":  # a phone's JPEG with previews behind it
+        raise InputError(f"{path} holds {n_pages} pages; write a file for each")
+    tile = [getattr(image, "tag_v2", {}).get(tag, 1) for tag in _TIFF_TILE]
+    if prod(tile) > most_pixels():
+        raise InputError(f"{path} has tiles of {tile[0]} x {tile[1]} pixels; raise --max-pixels if you trust it")
 
-    Data are counted only where the last row is black, or rows do not come one after the other.
+
+def refuse_missing_rows(path: Path, image: Image.Image) -> None:
+    """Refuse a PNG whose compressed data end early: Pillow reads the rows that are missing as stored zeros.
+
+    Data are counted only where the last row is stored as zeros, or rows do not come one after the other.
 
     Source: the PNG specification, https://www.w3.org/TR/png-3/, sections 8 and 10.
     """
-    if image.format != "PNG" or (pixels[-1].any() and not image.info.get("interlace")):
+    if image.format != "PNG":
+        return
+    last_row = np.asarray(image.crop((0, image.height - 1, image.width, image.height)))
+    if last_row.any() and not image.info.get("interlace"):
         return
     content = path.read_bytes()
     width, height, bits, colour, _, _, interlace = struct.unpack_from(_PNG_HEADER, content, 16)

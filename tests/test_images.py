@@ -32,7 +32,7 @@ def save(path, picture, **options):
     return path
 
 
-def png(n_rows, interlace=0, bits=8, colour=2, size=(9, 7)):
+def png(n_rows, interlace=0, bits=8, colour=2, size=(9, 7), palette=b""):
     """A PNG of 9 x 7 black pixels (or of others) whose data end after some bytes of rows, all checksums right."""
     width, height = size
 
@@ -40,7 +40,8 @@ def png(n_rows, interlace=0, bits=8, colour=2, size=(9, 7)):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, interlace)
-    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(bytes(n_rows))), chunk(b"IEND", b"")]
+    colours = [chunk(b"PLTE", palette)] if palette else []
+    parts = [chunk(b"IHDR", header), *colours, chunk(b"IDAT", zlib.compress(bytes(n_rows))), chunk(b"IEND", b"")]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
@@ -52,6 +53,7 @@ def png(n_rows, interlace=0, bits=8, colour=2, size=(9, 7)):
         (7 * (1 + 9), 10, {"colour": 0}),
         (7 * (1 + 2), 3, {"colour": 0, "bits": 1}),
         (7 * (1 + 18), 19, {"colour": 0, "bits": 16}),
+        (7 * (1 + 9), 10, {"colour": 3, "palette": b"\xff\xff\xff\0\0\0"}),  # whose index 0 is white
         # the passes of Adam7 on 9 x 7: 2 x 1, 1 x 1, 3 x 1, 2 x 2, 5 x 2, 4 x 4, 9 x 3
         (3 + 2 + 4 + 2 * 3 + 2 * 6 + 4 * 5 + 3 * 10, 10, {"colour": 0, "interlace": 1}),
     ],
