@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_VERSIONS_OF = ("numpy", "numba", "scipy", "torch", "timm", "lightning-fabric")
+_VERSIONS_OF = (
+    *("numpy", "numba", "scipy", "opencv-python-headless", "pillow"),
+    *("torch", "timm", "lightning-fabric", "anomalib"),
+)
 
 
 def command_line() -> str:
