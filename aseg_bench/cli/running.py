@@ -34,6 +34,7 @@ from aseg_bench.cli.options import (
     Quiet,
     Settings,
     Tensorboard,
+    limits_in,
     methods_in,
     names_in,
     reading_in,
@@ -102,7 +103,6 @@ def run_command(
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
     from aseg_bench.methods import MethodOptions
-    from aseg_bench.predictions.records import Limits
     from aseg_bench.runs.lock import is_helper
     from aseg_bench.runs.runner import RunPlan, preview, run
 
@@ -141,7 +141,7 @@ def run_command(
         mixed=mixed,
         maps=maps,
         checkpoints=checkpoints,
-        limits=Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle),
+        limits=limits_in(max_gib, allow_pickle),
         allow_clamped=allow_clamped,
         keep_going=keep_going,
     )

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from aseg_bench.cli.options import AllowPickle, MaxGib, MaxPixels, Quiet, allow_max_pixels
+from aseg_bench.cli.options import AllowPickle, MaxGib, MaxPixels, Quiet, allow_max_pixels, limits_in
 
 Run = Annotated[Path, typer.Argument(help="Folder of a run or an evaluation.")]
 
@@ -13,6 +13,7 @@ Run = Annotated[Path, typer.Argument(help="Folder of a run or an evaluation.")]
 def status_command(run: Run) -> None:
     """Say how far a run is: each method planned, running, stopped, done, or failed and why."""
     from rich.table import Table
+    from rich.text import Text
 
     from aseg_bench.cli.printing import console
     from aseg_bench.runs.standing import standings
@@ -20,7 +21,7 @@ def status_command(run: Run) -> None:
     found, held_by = standings(run)
     table = Table("Method", "Data set", "State", "Detail")
     for one in found:
-        table.add_row(one.method, one.dataset, one.state, one.detail)
+        table.add_row(*map(Text, (one.method, one.dataset, one.state, one.detail)))
     console.print(table)
     text = f"in use by {held_by}" if held_by else f"nothing is at work in {run}"
     console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -35,12 +36,10 @@ def verify_command(
     quiet: Quiet = False,
 ) -> None:
     """Compute the scores of a run again from its maps, compare checksums, and say what differs: exit code 1 then."""
-    from aseg_bench.predictions.records import Limits
     from aseg_bench.runs.verification import verify
 
     allow_max_pixels(max_pixels)
-    limits = Limits(max_bytes=int(max_gib * 2**30), allow_pickle=allow_pickle)
-    made = verify(run, data_root, limits, quiet=quiet)
+    made = verify(run, data_root, limits_in(max_gib, allow_pickle), quiet=quiet)
     for text in made.differences:
         print(f"differs: {text}")
     if made.differences:

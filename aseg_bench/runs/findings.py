@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 OLDER = "scored by another version, whose scores differ; the command of the run scores its maps again"
 SIZES = "map_sizes"
-_OF_FILES = frozenset({"doubled", "left_over", "links", "not_taken", "not_used"})  # kinds that no number depends on
+_OF_NO_NUMBER = frozenset({"doubled", "left_over", "links", "not_taken", "not_used", FAILED})  # kinds of findings
 _UNRANKED = DISQUALIFYING | {DEGENERATE, FAINT, SIZES}
 _END = {CUT_SHORT: "; "}  # of what a mark says of a finding; else the first of _ENDS
 _ENDS = "[:;] |, first "
@@ -30,7 +30,9 @@ def findings_of(runs: Sequence["Results"]) -> list[str]:
     for case in (score.case for run in runs for score in run.scores):
         categories.setdefault((case.method, case.dataset), set()).add(case.category)
     found, labels = _all(runs), {name: facts.label for name, facts in find_methods().items()}
-    categories.update({(one.case.method, one.case.dataset): set() for one in found if one.kind == FAILED})
+    for one in found:
+        if one.kind == FAILED:
+            categories.setdefault((one.case.method, one.case.dataset), set())
     of_data = dict.fromkeys(finding.text for finding in found if not finding.case.method)
     return list(of_data) + [
         text
@@ -121,7 +123,7 @@ def _concerns(finding: Finding, metric: str) -> bool:
         return level in ("pixel", "region")
     if finding.kind in (DEGENERATE, FAINT):
         return metric in AT_PR_THRESHOLD
-    return finding.kind not in _OF_FILES and is_of_method == (level != "data")
+    return finding.kind not in _OF_NO_NUMBER and is_of_method == (level != "data")
 
 
 def _marks(findings: Sequence[Finding], categories: Collection[str] = ()) -> tuple[str, ...]:

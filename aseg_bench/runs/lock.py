@@ -32,7 +32,7 @@ R = TypeVar("R")
 
 def is_helper() -> bool:
     """Whether this is a process of ``torchrun`` other than the first: it helps to train, and writes nothing."""
-    return int(os.environ.get("RANK", "0")) > 0
+    return os.environ.get("RANK", "0") not in {"", "0"}
 
 
 @contextmanager

@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 from aseg_bench.errors import InputError, first_few
-from aseg_bench.files import written_whole
+from aseg_bench.files import files_below, open_archive, reading, written_whole
 from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.lock import holder
 from aseg_bench.runs.results import Results
 
 CHECKSUMS = "checksums.json"
@@ -20,12 +21,12 @@ PACK_SUFFIX = ".aseg.zip"
 _VERSION = 1  # of a pack
 _MOST_MEMBERS, _MOST_BYTES = 2_000_000, 2**26  # files of a pack, and bytes of one that is read
 # a path of folders from the root, the home or a drive; not the double slash of an address
-_PLACE = re.compile(r"(?<![\w.~:/\\…])(?:~|[A-Za-z]:)?[/\\]+(?:[^\s/\\:;,'\"<>()]+[/\\]+)*(?=[^\s/\\])")
+_PLACE = re.compile(r"(?<![\w.~/\\…])(?<!:(?=//[^/]))(?:~|[A-Za-z]:)?[/\\]+(?:[^\s/\\:;,'\"<>()]+[/\\]+)*(?=[^\s/\\])")
 
 
 def without_places(text: str) -> str:
     """Text fit to be published: of every absolute path in it only the last part is left, behind ``…/``."""
-    return _PLACE.sub("…/", text)
+    return _PLACE.sub("…/", text.replace(str(Path.home()), "…"))
 
 
 def publishable(value: Any) -> Any:
@@ -52,18 +53,19 @@ def pack(run: Path, out: Path | None = None, *, maps: bool = False) -> Path:
         The file.
 
     Raises:
-        InputError: the run is not finished.
+        InputError: the run is not finished, somebody is writing into it, or it keeps no maps to be packed.
     """
+    if writer := holder(run):
+        raise InputError(f"{run} is in use by {writer}; wait until it is done")
     folder = Results.of(RunFolder(run)).folder
+    if maps and not folder.store.root.is_dir():
+        raise InputError(f"{run} keeps no maps, as those that were evaluated stay where they lie; leave --maps out")
     record = json.dumps(publishable(folder.content), indent=2, ensure_ascii=False).encode()
     contents: dict[str, bytes | Path] = {folder.record_file.name: record, folder.scores_file.name: folder.scores_file}
     if maps:
-        found = sorted(path for path in folder.store.root.rglob("*.tiff") if ".new-" not in path.as_posix())
+        found = [path for path in files_below(folder.store.root) if path.suffix == ".tiff"]
         contents |= {path.relative_to(run).as_posix(): path for path in found}
-    sums = {
-        name: hashlib.sha256(content if isinstance(content, bytes) else content.read_bytes()).hexdigest()
-        for name, content in contents.items()
-    }
+    sums = {name: _digest(content) for name, content in contents.items()}
     file = out or run.resolve().with_name(f"{run.resolve().name}{PACK_SUFFIX}")
     with written_whole(file) as temporary, ZipFile(temporary, "w", ZIP_DEFLATED) as archive:
         archive.writestr(CHECKSUMS, json.dumps({"version": _VERSION, "files": sums}, indent=2))
@@ -75,6 +77,13 @@ def pack(run: Path, out: Path | None = None, *, maps: bool = False) -> Path:
     return file
 
 
+def _digest(content: bytes | Path) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @contextmanager
 def unpacked(file: Path) -> Iterator[Results]:
     """The results in a pack, all of whose files have been checked against their checksums; removed at the end.
@@ -84,21 +93,19 @@ def unpacked(file: Path) -> Iterator[Results]:
             finished.
     """
     with TemporaryDirectory() as place:
-        try:
-            with ZipFile(file) as archive:
-                _check(archive, file)
-                for name in ("run.json", "scores.csv"):
-                    (Path(place) / name).write_bytes(_content(archive, name, file))
-        except InputError:
-            raise
-        except Exception as error:  # a damaged archive can raise nearly anything
-            raise InputError(f"{file} is not a whole pack ({error}); ask for it again") from error
+        with (
+            reading(file, "ask for it again", "{} is not a whole pack"),
+            open_archive(file, _MOST_MEMBERS, (ZIP_STORED, ZIP_DEFLATED)) as archive,
+        ):
+            _check(archive, file)
+            for name in ("run.json", "scores.csv"):
+                (Path(place) / name).write_bytes(_content(archive, name, file))
         yield Results.of(RunFolder(Path(place)))
 
 
 def _check(archive: ZipFile, file: Path) -> None:
     infos = {info.filename: info for info in archive.infolist()}
-    if CHECKSUMS not in infos or len(infos) > _MOST_MEMBERS:
+    if CHECKSUMS not in infos:
         raise InputError(f"{file} is not a pack: `aseg-bench pack RUN` writes one")
     sums = json.loads(_content(archive, CHECKSUMS, file))
     listed = sums["files"]

@@ -53,7 +53,7 @@ def _standings(folder: RunFolder, *, is_held: bool) -> Iterator[Standing]:
         elif case is not None and n_scored and (case.is_evaluated or (case.seconds and n_scored >= n_categories)):
             yield Standing(*key, "done", f"{n_scored} categories scored")
         else:
-            is_running = may_run and key in record.planned
+            is_running = may_run and key in record.planned and key[1] == record.planned[-1][1]  # the last run's data
             may_run = may_run and not is_running
             state = "running" if is_running else "planned" if case is None else "stopped"
             yield Standing(*key, state, "" if case is None else _so_far(folder, key, case, n_scored, n_categories))

@@ -139,7 +139,7 @@ def _evaluated(
             Path(case.conditions.maps or ""),
             test or None,
             categories=[place.category],
-            reader=case.about.get("reader", "auto"),
+            reader=str(case.about.get("reader", "auto")),
             limits=limits,
             allow_clamped=True,  # whoever made the scores has allowed it
             mask_rule=protocol.mask_rule,

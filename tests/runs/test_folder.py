@@ -155,13 +155,13 @@ def test_a_run_reads_each_file_once_and_writes_it_once_per_finished_case(
 ) -> None:
     run(replace(plan, methods=["near"]))
     done: Counter[str] = Counter()
-    for name in ("read_scores", "write_scores", "_record_of", "_write_json"):
+    for name in ("read_scores", "write_scores", "record_of", "_write_json"):
         function = getattr(folder_room, name)
         monkeypatch.setattr(
             folder_room, name, lambda *given, name=name, function=function: done.update([name]) or function(*given)
         )
     run(plan)
-    assert done["read_scores"] == done["_record_of"] == 1
+    assert done["read_scores"] == done["record_of"] == 1
     assert done["write_scores"] == 2  # a category each
     assert (
         done["_write_json"] == 5

@@ -60,11 +60,11 @@ def test_what_a_killed_process_has_left_is_removed_and_never_read(call: Call, in
     call(*run_on(tiny))
     out = tiny.parent / "out"
     files = sorted(out.rglob("*"))
-    left = [out / ".new-abcd1234", out / "maps/near/mvtec_ad/bolt/test/hole/.new-0_9zyxwv"]
+    left = [out / ".aseg-bench-new-abcd1234", out / "maps/near/mvtec_ad/bolt/test/hole/.aseg-bench-new-0_9zyxwv"]
     for folder in left:
         folder.mkdir()
         (folder / "000.tiff").write_bytes(b"half")
-    kept = out / "maps/.new-things"  # a name of the user's
+    kept = out / "maps/.new-projects"  # a name of the user's
     kept.mkdir()
     assert call("verify", out).code == 0
     assert call(*run_on(tiny), "--dry-run").code == 0
