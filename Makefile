@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check speed benchmark lock clean
+.PHONY: help demo test lint check docs speed benchmark lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -22,6 +22,9 @@ lint: .venv/dev ## check format, lint and types
 
 check: lint test ## what every commit must pass: format, lint, types, then all tests
 
+docs: .venv/docs ## build the site into build/docs
+	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
+
 speed: .venv/peers .venv/dev ## measure the metric core and its peers, models, reports, memory and intervals; write reports/
 	$(BIN)/python benchmark.py speed
 	$(BIN)/python benchmark.py models
@@ -38,9 +41,9 @@ lock: .venv/dev ## write constraints.txt: the newest releases, which .venv then 
 	    --custom-compile-command "make lock" --output-file constraints.txt --quiet
 
 clean: ## remove the environment and the caches
-	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv build dist docs/generated *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.venv/models .venv/dev .venv/peers .venv/anomalib: .venv/%: pyproject.toml constraints.txt
+.venv/models .venv/dev .venv/docs .venv/peers .venv/anomalib: .venv/%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	touch $@

@@ -1,4 +1,4 @@
-"""Every command that README, docs and CONTRIBUTING show works as written, on a tiny data set.
+"""Every command that README, docs and CONTRIBUTING show works as written, on a tiny data set, and so does their Python.
 
 The methods are replaced by one that takes a blink, after the presets of the real ones have taken the settings; what a
 document has made earlier is there for what it says later. Programs other than aseg-bench are only looked up.
@@ -15,22 +15,32 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aseg_bench.datasets import DATASETS
 from aseg_bench.methods import MethodOptions, find_method
+from aseg_bench.records import Sample
 from aseg_bench.training.settings import settings_for
 from tests.conftest import Call, Distance, Installed, write_category
 from tests.test_house import ROOT
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 
+PYTHON_ELSEWHERE = ("README.md", "CONTRIBUTING.md", "docs/uni_as.md")  # test_documents.py, uni_as/test_documents.py
+
 
 def shown_in(document: str) -> Iterator[list[str]]:
-    """The words of every line in a shell block, fenced or indented, and of every command in the prose."""
+    """In order: Python as ``python-block`` with its text, and the words of every line in a shell block, fenced or
+    indented; then those of every command in the prose.
+    """
     text = (ROOT / document).read_text(encoding="utf-8")
-    fenced = re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-    indented = re.findall(r"^    ((?:aseg-bench|torchrun|pip|python|make) .*)$", text, flags=re.MULTILINE)
-    for line in [*(line for block in fenced for line in block.splitlines()), *indented]:
-        if words := shlex.split(line, comments=True):
-            yield words
+    shown = r"^```(sh|python)\n(.*?)^```|^    ((?:aseg-bench|torchrun|pip|python|make) [^\n]*)$"
+    for match in re.finditer(shown, text, flags=re.MULTILINE | re.DOTALL):
+        language, block, indented = match.groups(default="")
+        if language == "python":
+            yield ["python-block", block]
+            continue
+        for line in (block or indented).splitlines():
+            if words := shlex.split(line, comments=True):
+                yield words
     for span in re.findall(r"`(aseg-bench (?:run|report|compare|eval|audit) [^`]+)`", text):
         if "..." not in span:  # else a pattern
             yield shlex.split(span)
@@ -44,6 +54,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("bolt", "nut"):
         write_category(tmp_path / "mvtec", name)
     (tmp_path / "six").symlink_to(tmp_path / "mvtec")
+
+    def find_demo(*_: object) -> list[Sample]:
+        return [replace(sample, dataset="demo") for sample in DATASETS["mvtec_ad"].find(tmp_path / "mvtec")]
+
+    monkeypatch.setitem(DATASETS, "demo", replace(DATASETS["demo"], find=find_demo))  # type: ignore[arg-type]
     rng = np.random.default_rng(0)
     for image in sorted((tmp_path / "mvtec").glob("*/test/*/*.png")):
         category, _, defect, name = image.relative_to(tmp_path / "mvtec").parts
@@ -84,6 +99,8 @@ def test_a_shown_command_works_as_written(
 ) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     for program, *words in shown_in(document):
+        if program == "python-block" and document not in PYTHON_ELSEWHERE:
+            exec(words[0], {"results": {"bolt": (np.zeros((5, 24, 32)), [Path(f"{n}.png") for n in range(5)])}})
         if program == "pip":
             assert set(re.findall(r"\[(\w+)\]", " ".join(words))) <= set(extras)
         if program == "torchrun":
@@ -101,8 +118,8 @@ def test_a_shown_command_works_as_written(
                 call("run", "--methods", "uni_as", *data, "--out", f"runs/seed{seed}", "--quiet", "--no-page")
         if words[0] == "run" and not {"--dataset", "--config"} & set(words):
             words += ["--dataset", "mvtec_ad", "--data-root", "mvtec", "--out", f"runs/{len(shown)}"]
-        if "demo" in words and words[0] == "run":
-            words[words.index("demo") : words.index("demo") + 1] = ["mvtec_ad", "--data-root", "mvtec"]
         fast = ["--no-page"] if words[0] in {"run", "report"} else []
+        if words[0] == "audit" and "--protocols" not in words and document != "README.md":  # all of them once is enough
+            fast = ["--protocols", "uniad"]
         outcome = call(*words, *fast)
         assert outcome.code == 0, f"{document}: aseg-bench {shown}\n{outcome.err[-2000:]}"
