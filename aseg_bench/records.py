@@ -43,7 +43,7 @@ class Sample:
 
     @property
     def name(self) -> str:
-        """``category/split/defect/stem``: names the sample in messages, map stores and reports."""
+        """The sample in messages, map stores and reports, as ``category/split/defect/stem``."""
         return f"{self.category}/{self.split}/{self.defect}/{self.stem}"
 
     @property

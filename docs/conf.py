@@ -1,8 +1,11 @@
 """How Sphinx builds the site: `make docs`. pages.py has what is generated, links.py why links work as on GitHub."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
+
+from sphinx.domains.python import PyObject
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 
@@ -40,6 +43,7 @@ autodoc_preserve_defaults = True
 autodoc_use_type_comments = False
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False  # the signature has the types
 
 html_theme = "furo"
 html_math_renderer = "mathml"
@@ -51,6 +55,28 @@ copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
 
+for field in PyObject.doc_field_types:
+    if field.name == "variable":
+        field.label = "Attributes"
+
+
+def typed(*event: Any) -> tuple[str | None, str | None]:
+    """A signature with the names that the code has for numpy's types."""
+    *_, arguments, returned = event
+    return _typed(arguments), _typed(returned)
+
+
+def _typed(text: str | None) -> str | None:
+    if text is None:
+        return None
+    text = re.sub(
+        r"~?(?:numpy\.)?ndarray\[tuple\[~?(?:typing\.)?Any, \.\.\.\], ~?(?:numpy\.)?dtype\[~?(?:numpy\.)?([\w.]+)\]\]",
+        r"NDArray[\1]",
+        text,
+    )
+    return re.sub(r"[~\w.]*_Buffer \| .*?_NestedSequence\[complex \| bytes \| str\]", "ArrayLike", text)
+
+
 def setup(app: Any) -> None:
     """Write the generated pages before Sphinx looks for pages, and point links at what the site has."""
 
@@ -59,6 +85,7 @@ def setup(app: Any) -> None:
 
     app.connect("builder-inited", lambda _: pages.write_all())
     app.connect("source-read", read)
+    app.connect("autodoc-process-signature", typed)
     app.add_html_math_renderer(
         "mathml", inline_renderers=(formulas.inline, None), block_renderers=(formulas.block, None)
     )

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields
 from importlib import import_module
 from inspect import getdoc, getmembers, isclass, isfunction
+from types import ModuleType
 from typing import Any
 
 import typer
@@ -17,6 +18,7 @@ from links import DEFINITIONS, GENERATED, ROOT, definition, linked, mirror
 from steps import steps
 
 import aseg_bench
+from aseg_bench import errors
 from aseg_bench.cli import COMMANDS, app
 from aseg_bench.datasets import DATASETS
 from aseg_bench.methods import MethodFacts, find_methods
@@ -104,7 +106,7 @@ def _metric(metric: Metric, definition: str) -> str:
         metric.label,
         _table(("", ""), facts),
         definition,
-        "The example is of [the toy](/generated/metrics.md#the-toy). A protocol's page names the files that it follows.",
+        "The example is of [the toy](/generated/metrics.md#the-toy). A protocol's page names its files.",
     )
 
 
@@ -263,16 +265,24 @@ def _api() -> str:
         ]
     parts += ["## The package", "\n".join(tables)]
     for name in sorted(aseg_bench.__all__, key=str.lower):
-        if name not in TABLES and not name.startswith("__"):
+        if name not in TABLES and not name.startswith("__") and not name.endswith("Error"):
             parts.append(_documented(f"aseg_bench.{name}", getattr(aseg_bench, name)))
     parts.append(_documented("aseg_bench.protocols.Protocol", Protocol))
     parts.append(_documented("aseg_bench.metrics.measure", aseg_bench.metrics.measure))
     parts.append(_documented("aseg_bench.metrics.Measured", aseg_bench.metrics.Measured))
+    parts += [
+        "## Errors",
+        *(_documented(f"{errors.__name__}.{name}", thing) for name, thing in _own(errors) if isclass(thing)),
+    ]
     parts += ["## Single metrics", _rest(getdoc(functions) or "")]
-    for name, thing in getmembers(functions, lambda thing: isfunction(thing) or isclass(thing)):
-        if thing.__module__ == functions.__name__ and not name.startswith("_"):
-            parts.append(_documented(f"{functions.__name__}.{name}", thing))
+    parts += [_documented(f"{functions.__name__}.{name}", thing) for name, thing in _own(functions)]
     return _page("Python", *parts)
+
+
+def _own(module: ModuleType) -> list[tuple[str, Any]]:
+    """The public functions and classes that a module defines."""
+    found = getmembers(module, lambda thing: isfunction(thing) or isclass(thing))
+    return [(name, thing) for name, thing in found if thing.__module__ == module.__name__ and not name.startswith("_")]
 
 
 def _documented(name: str, thing: Any) -> str:

@@ -5,12 +5,14 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from inspect import getdoc, isclass, isfunction
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
+import aseg_bench
 from aseg_bench.metrics import METRICS
 from aseg_bench.protocols import PROTOCOLS, Protocol
 from tests.test_house import ROOT
@@ -109,6 +111,19 @@ def test_a_link_leads_to_a_file_here_and_to_a_page_there(pages: ModuleType) -> N
                 else:
                     place = DOCS / link[1:] if link.startswith("/") else file.parent / link
                 assert place.exists(), f"{file}: {link}"
+
+
+def test_a_colon_in_a_docstring_is_not_read_as_a_type() -> None:
+    """The first line of a property or of what is returned: what stands before a colon would be shown as its type."""
+    for thing in (getattr(aseg_bench, name) for name in aseg_bench.__all__):
+        if not callable(thing):
+            continue
+        properties = [value for value in vars(thing).values() if isinstance(value, property)] if isclass(thing) else []
+        functions = [value for value in vars(thing).values() if isfunction(value)] if isclass(thing) else [thing]
+        assert not [doc for doc in map(getdoc, properties) if doc and ": " in doc.splitlines()[0]], thing
+        assert not [
+            doc for doc in map(getdoc, functions) if doc and re.search(r"^Returns:\n +[^\n]*: ", doc, re.MULTILINE)
+        ]
 
 
 def test_the_workflow_builds_what_make_docs_builds() -> None:

@@ -110,7 +110,7 @@ class Protocol:
 
     @property
     def is_restated(self) -> bool:
-        """Whether it computes as other code does, which knows no void pixels: all but ours, under any mask rule."""
+        """Whether it computes as other code does, which knows no void pixels; ours do not, under any mask rule."""
         plain = {key: value for key, value in self.settings.items() if key != "mask_rule"}
         return plain not in (EXACT.settings, NATIVE.settings)
 
@@ -130,7 +130,7 @@ class Protocol:
 
     @property
     def mask_suffix(self) -> str:
-        """What the mask rule adds to a name: nothing, or for instance ``[>127]``."""
+        """What the mask rule adds to a name, for instance ``[>127]``; nothing by default."""
         return "" if self.mask_rule == DEFAULT_RULE else f"[{self.mask_rule}]"
 
     @property

@@ -115,9 +115,9 @@ def predict(
         quiet: no progress bars.
 
     Returns:
-        ``predictions.csv``, one row per picture: ``image``, ``map`` (files), ``image_score`` (the highest),
-        ``threshold``, ``anomalous_pixels``, ``anomalous_area`` (their share) and ``n_regions``; the last four are None
-        without a threshold. ``attrs["passed_over"]`` lists the files in the folders that are not pictures.
+        What ``predictions.csv`` has, one row per picture, with ``image``, ``map`` (files), ``image_score`` (the
+        highest), ``threshold``, ``anomalous_pixels``, ``anomalous_area`` (their share) and ``n_regions``; the last four
+        are None without a threshold. ``attrs["passed_over"]`` lists the files in the folders that are not pictures.
 
     Raises:
         InputError: there is no picture, some are unreadable (all are named, before the work as far as their headers

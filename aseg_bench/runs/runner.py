@@ -106,7 +106,7 @@ def run(plan: RunPlan) -> Results:
     Maps that other code made are taken again where their files have changed since, which is said in a warning.
 
     Returns:
-        All that the folder holds: of this run, and of other data sets or methods kept there. It has no scores after
+        All that the folder holds of this run, and of other data sets or methods kept there. It has no scores after
         training only, in a process of ``torchrun`` other than the first, and where every method has failed.
 
     Raises:
