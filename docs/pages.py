@@ -76,7 +76,7 @@ def _metrics() -> str:
             metric.label,
             metric.level,
             "yes" if metric.key in DEFAULT_METRICS else "",
-            metric.summary,
+            _plain(metric.summary),
         )
         for metric in METRICS.values()
     ]
@@ -94,11 +94,11 @@ def _metric(metric: Metric, definition: str) -> str:
     better = {True: "higher", False: "lower", None: "neither"}[metric.higher_is_better]
     facts = [
         ("key", f"`{metric.key}`"),
-        ("what it is", metric.summary),
+        ("what it is", _plain(metric.summary)),
         ("level", metric.level),
         ("better", better),
         ("unit", metric.unit),
-        ("source", metric.source),
+        ("source", _plain(metric.source)),
         ("at the command line", f"`--metrics {metric.key}`"),
         ("in Python", f'`METRICS["{metric.key}"](scores, masks)`'),
     ]
@@ -111,7 +111,7 @@ def _metric(metric: Metric, definition: str) -> str:
 
 
 def _protocols() -> str:
-    rows = [(f"[`{name}`](protocols/{name}.md)", protocol.summary) for name, protocol in PROTOCOLS.items()]
+    rows = [(f"[`{name}`](protocols/{name}.md)", _plain(protocol.summary)) for name, protocol in PROTOCOLS.items()]
     meanings = [(f"`{field}`", meaning) for field, meaning in _attributes(Protocol).items()]
     return _page(
         "Protocols",
@@ -119,6 +119,8 @@ def _protocols() -> str:
         "and names the setting that moves each number most. The presets restate published code, and name its files.",
         _table(("protocol", "what it does"), rows),
         "## What can be set",
+        "Masks without a value above 127 (class indices, as in raw VisA) are binarised by `> 0` first, whatever the "
+        "protocol.",
         "Fields of [`aseg_bench.protocols.Protocol`](/generated/api.md); `dataclasses.replace` changes one.",
         _table(("field", "meaning"), meanings),
         _toctree(f"protocols/{name}" for name in PROTOCOLS),
@@ -137,7 +139,7 @@ def _protocol(protocol: Protocol) -> str:
         _table(
             ("", ""),
             [
-                ("restates", protocol.source),
+                ("restates", _plain(protocol.source)),
                 ("stamp", f"`{protocol.stamp}`"),
                 ("at the command line", f"`--protocol {protocol.name}`"),
             ],
@@ -201,7 +203,11 @@ def _presets(presets: Mapping[str, Any]) -> str:
 def _datasets() -> str:
     parts = ["What `--dataset` takes; [what your files mean](/files.md) says how they are read."]
     for data in DATASETS.values():
-        parts += [f"## {data.label}", f"`--dataset {data.key}`: {data.summary}. {data.terms}"]
+        parts += [
+            f"## {data.label}",
+            f"`--dataset {data.key}`: {_plain(data.summary)}",
+            f"Source and terms: {_plain(data.terms)}.",
+        ]
         if data.counts:
             rows = [(name, *counts) for name, counts in data.counts.items()]
             parts.append(_table(("category", "training", "test, good", "test, anomalous"), rows))
@@ -209,7 +215,7 @@ def _datasets() -> str:
 
 
 def _readers() -> str:
-    rows = [(f"`{reader.key}`", reader.summary) for reader in find_readers().values()]
+    rows = [(f"`{reader.key}`", _plain(reader.summary)) for reader in find_readers().values()]
     return _page(
         "Readers",
         "Layouts of anomaly maps that `eval`, `audit` and `run` read; `--reader auto` finds the one that fits. "
@@ -227,12 +233,16 @@ def _commands() -> str:
         arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
         words = " ".join(argument.name.upper() for argument in arguments)
         rows = [
-            (", ".join(f"`{word}`" for word in _spelt(parameter)), parameter.help or "", _value(parameter.default))
+            (
+                ", ".join(f"`{word}`" for word in _spelt(parameter)),
+                _plain(parameter.help or ""),
+                _value(parameter.default),
+            )
             for parameter in command.params
         ]
         parts += [
             f"## {name}",
-            command.help,
+            _plain(command.help),
             f"```sh\naseg-bench {example}\n```",
             f"`aseg-bench {name} {words} [OPTIONS]`" if words else f"`aseg-bench {name} [OPTIONS]`",
             _table(("option", "what it does", "default"), rows),
@@ -298,7 +308,9 @@ def _house() -> str:
                 continue
             doc = (import_module(module).__doc__ or "").strip().split("\n\n")[0]
             if doc and not file.name.startswith("__"):
-                rooms.append((f"`{file.relative_to(ROOT).as_posix()}`", " ".join(doc.split())))
+                rooms.append(
+                    (f"`{file.relative_to(ROOT).as_posix()}`", _plain(" ".join(doc.replace("``", "`").split())))
+                )
     return _page(
         "Map of the house",
         "Where things are, in the words of the files themselves. The way of the data is one line: data set, samples, "
@@ -316,8 +328,13 @@ def _attributes(*kinds: type) -> dict[str, str]:
         for name, text in re.findall(
             r"^    (\w+): ((?:.*\n?)(?:     .*\n?)*)", section[1] if section else "", re.MULTILINE
         ):
-            found[name] = " ".join(text.replace("``", "`").split())
+            found[name] = _plain(" ".join(text.replace("``", "`").split()))
     return found
+
+
+def _plain(text: str) -> str:
+    """A text of the code, in which only what stands in backticks is marked."""
+    return re.sub(r"`[^`]*`|[_*<]", lambda match: match[0] if match[0][0] == "`" else f"\\{match[0]}", text)
 
 
 def _page(title: str, *parts: str) -> str:

@@ -14,10 +14,10 @@ WORDS: dict[str, dict[Any, str]] = {
         "torch_antialias": "by torchvision's antialiased bilinear filter, without rounding to 8 bits",
     },
     "truth_rule": {
-        "above_zero": "A pixel is anomalous where the result is above 0; after a blur, that makes defects larger.",
+        "above_zero": "A pixel is anomalous where the result is above 0.",
         "above_half": "A pixel is anomalous where more than half of it is.",
         "at_least_half": "A pixel is anomalous where at least half of it is.",
-        "above_127": "A pixel is anomalous where the result is above 127 of 255: class indices are none.",
+        "above_127": "A pixel is anomalous where the result is above 127 of 255.",
         "only_full": "A pixel is anomalous only where the result is full: defects lose their border, and small ones "
         "may vanish.",
     },
@@ -112,7 +112,7 @@ def steps(protocol: Protocol) -> Iterator[Step]:
     for text, *settings in (
         (_frame(protocol), "size", "keep_aspect", "crop"),
         (
-            f"The mask is resized {said('truth_resize')}. {said('truth_binarised_first')} {said('truth_rule')}",
+            f"{_mask(protocol)} {said('truth_binarised_first')} {said('truth_rule')}",
             "truth_resize",
             "truth_binarised_first",
             "truth_rule",
@@ -160,6 +160,14 @@ def _frame(protocol: Protocol) -> str:
         f"Map and truth are both resized so that {edge}, the map bilinearly{crop}. Where masks travel with the maps at "
         "their size, neither is resized nor cropped."
     )
+
+
+def _mask(protocol: Protocol) -> str:
+    if protocol.size == "image":
+        return "The mask has its size already."
+    grown = " Since the next rule takes what is above 0, defects grow."
+    resized = f"The mask is resized {WORDS['truth_resize'][protocol.truth_resize]}."
+    return resized + grown * ("nearest" not in protocol.truth_resize and protocol.truth_rule == "above_zero")
 
 
 def _ap(protocol: Protocol) -> str:

@@ -88,7 +88,7 @@ def test_there_is_a_page_for_every_metric_and_protocol(pages: ModuleType) -> Non
     for folder, names in (("metrics", METRICS), ("protocols", PROTOCOLS)):
         assert {file.name for file in (pages.GENERATED / folder).iterdir()} == {f"{name}.md" for name in names}
     for metric in METRICS.values():
-        text = (pages.GENERATED / "metrics" / f"{metric.key}.md").read_text(encoding="utf-8")
+        text = (pages.GENERATED / "metrics" / f"{metric.key}.md").read_text(encoding="utf-8").replace("\\", "")
         assert metric.summary in text
         assert metric.source in text
 

@@ -47,7 +47,7 @@ MaskRuleText = Annotated[
     ),
 ]
 MetricKeys = Annotated[
-    str | None, typer.Option("--metrics", help="Keys from `aseg-bench metrics`, in place of the usual ten.")
+    str | None, typer.Option("--metrics", help="Keys from `aseg-bench metrics`, in place of the usual ones.")
 ]
 AllowPickle = Annotated[
     bool, typer.Option("--allow-pickle", help="Read formats that need pickle: arrays and plain containers only.")
