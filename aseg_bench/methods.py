@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,21 @@ DISQUALIFYING = frozenset({NOT_LEARNED, CUT_SHORT})  # what is so found is neith
 ENTRY_POINTS = "aseg_bench.methods"
 
 
+class Estimate(NamedTuple):
+    """About how many seconds a method will take for ``fit`` and ``predict``, and from what that is known."""
+
+    seconds: float
+    basis: str
+
+
 class Method(Protocol):
     """A method to benchmark. ``fit`` gets the normal training images of all categories at once (one-for-all).
 
     A method may also have ``about``, a mapping of plain values that the record of a run keeps after ``predict``; the
-    README lists the keys that Table "cost" shows (``aseg_bench.training.costs`` finds those of a torch module); and
-    ``moments``, which yields step, seconds and maps of some samples at earlier moments of its training.
+    README lists the keys that Table "cost" shows (``aseg_bench.training.costs`` finds those of a torch module);
+    ``moments``, which yields step, seconds and maps of some samples at earlier moments of its training; and
+    ``estimate``, which takes the samples of ``fit`` and those of ``predict`` in the place of both, times a little of
+    the work, and gives an ``Estimate``.
     """
 
     name: str

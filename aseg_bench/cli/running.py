@@ -98,7 +98,10 @@ def run_command(
     quiet: Quiet = False,
     config: Config = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what was found and would be done, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything, say what was found, what would be done and how long it takes."
+        ),
     ] = False,
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
@@ -146,7 +149,9 @@ def run_command(
         keep_going=keep_going,
     )
     if dry_run:
-        print("\n".join(preview(plan)))
+        texts = preview(plan)
+        if not is_helper():
+            print("\n".join(texts))
         return
     with resumable(plan.out, overwrite):
         results = run(plan)

@@ -20,13 +20,13 @@ from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import AsegBenchError, InputError, near_matches
 from aseg_bench.files import folder_name, to_disk, written_whole
 from aseg_bench.images import image_size
-from aseg_bench.methods import Method, MethodOptions, find_method
+from aseg_bench.methods import Estimate, Method, MethodOptions, find_method
 from aseg_bench.metrics import DEFAULT_METRICS, METRICS
 from aseg_bench.metrics.checks import check_keys
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
-from aseg_bench.progress import track, working
+from aseg_bench.progress import duration, track, working
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.protocols.frame import resized_map
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
@@ -173,30 +173,50 @@ def _each(plan: RunPlan, folder: RunFolder, names: Sequence[str], work: Callable
 
 
 def preview(plan: RunPlan) -> list[str]:
-    """What ``run`` has found and would do, in sentences; it checks all that ``run`` checks before any work.
+    """What ``run`` has found and would do, and about how long it would take, in sentences.
+
+    It checks all that ``run`` checks before any work; methods that can time a little of their work do it here.
 
     Raises:
         InputError: as ``run``.
         MissingWeightsError: as ``run``.
+        TrainingError: the steps that are timed show that the training cannot go on.
     """
     folder = RunFolder(plan.out)
     ready = _ready(plan, folder)
-    n_train = sum(sample.split == "train" for sample in ready.samples)
+    train = [sample for sample in ready.samples if sample.split == "train"]
     n_anomalous = sum(sample.is_anomalous for sample in ready.test)
     texts = [
-        f"{plan.dataset}: {len(ready.data.categories)} categories, {n_train} training images, {len(ready.test)} test "
-        f"images: {n_anomalous} anomalous, {len(ready.test) - n_anomalous} good",
+        f"{plan.dataset}: {len(ready.data.categories)} categories, {len(train)} training images, {len(ready.test)} "
+        f"test images: {n_anomalous} anomalous, {len(ready.test) - n_anomalous} good",
         *(f"{plan.dataset}: {finding.text}" for finding in ready.data.findings),
     ]
+    seconds, unknown = 0.0, []
     for name in plan.methods:
-        if name in plan.maps:
-            todo = f"its maps are read from {plan.maps[name]}"
+        if name not in ready.due:
+            texts.append(f"{name}: its maps are finished")
+        elif name in plan.maps:
+            texts.append(f"{name}: its maps of {len(ready.test)} images are read from {plan.maps[name]}")
         else:
             has_begun = folder.training(name, plan.dataset).exists() and not plan.overwrite
             todo = f"it goes on from {folder.training(name, plan.dataset)}" if has_begun else "it is trained"
             todo += " and nothing else" if plan.train_only else f" and maps {len(ready.test)} images"
-        texts.append(f"{name}: {todo if name in ready.due else 'its maps are finished'}")
-    return [*texts, f"all goes into {plan.out}; how long it takes is not known before"]
+            with working(f"timing a little of {name}", plan.options.quiet):
+                found = _estimate(ready.due[name], train, ready.test)
+            if found is None:
+                unknown.append(name)
+            else:
+                seconds += found.seconds
+                todo += f", in about {duration(found.seconds)} (estimated from {found.basis})"
+            texts.append(f"{name}: {todo}")
+    left_out = "" if plan.train_only else "; reading maps, scoring and the report come on top"
+    total = f", in about {duration(seconds)}{left_out}" if seconds and not unknown else ""
+    known_later = f"; how long {', '.join(unknown)} will take is not known before" if unknown else ""
+    return [*texts, f"all goes into {plan.out}{total}{known_later}"]
+
+
+def _estimate(method: Method, train: Sequence[Sample], test: Sequence[Sample]) -> Estimate | None:
+    return method.estimate(train, test) if getattr_static(method, "estimate", None) else None  # type: ignore[attr-defined]
 
 
 def check(plan: RunPlan) -> None:
