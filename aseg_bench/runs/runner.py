@@ -20,7 +20,7 @@ from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import AsegBenchError, InputError, near_matches
 from aseg_bench.files import folder_name, to_disk, written_whole
 from aseg_bench.images import image_size
-from aseg_bench.methods import Estimate, Method, MethodOptions, find_method
+from aseg_bench.methods import Estimate, Logger, Method, MethodOptions, find_method
 from aseg_bench.metrics import DEFAULT_METRICS, METRICS
 from aseg_bench.metrics.checks import check_keys
 from aseg_bench.predictions.imported import MapsMethod, import_maps
@@ -36,6 +36,7 @@ from aseg_bench.runs.admission import check_data, check_tables, data_facts
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.learning import write_curve
 from aseg_bench.runs.lock import held, is_helper
+from aseg_bench.runs.loggers import log_scores, make_logger
 from aseg_bench.runs.memory import peak_bytes, restart_peak
 from aseg_bench.runs.provenance import machine, made_by, versions
 from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts
@@ -73,6 +74,7 @@ class RunPlan:
         limits: how much a file of these may ask for, and whether pickles are read.
         allow_clamped: take clamped maps of layouts that usually clamp them.
         keep_going: a method that fails is noted with its reason, and the others go on.
+        logger: takes the losses and scores of each method, see `make_logger`; None for none.
         config: what the folder keeps as ``config.yaml``, to repeat the run from; empty keeps none.
     """
 
@@ -97,6 +99,7 @@ class RunPlan:
     limits: Limits = field(default_factory=Limits)
     allow_clamped: bool = False
     keep_going: bool = False
+    logger: str | None = None
     config: str = ""
 
 
@@ -136,7 +139,7 @@ def _run(plan: RunPlan, folder: RunFolder, ready: "_Ready") -> Results:
     if record != folder.record:
         folder.write_record(record)
     if plan.train_only:
-        _each(plan, folder, list(ready.due), lambda name: _train(plan, folder, ready, name))
+        _each(plan, folder, ready, list(ready.due), lambda name: _train(plan, folder, ready, name))
         return Results(folder, [])
     _drop_scores(
         folder,
@@ -150,18 +153,25 @@ def _run(plan: RunPlan, folder: RunFolder, ready: "_Ready") -> Results:
     def finish(name: str) -> None:
         if name in ready.due:
             _make_maps(plan, folder, ready, name)
-        _score(plan, folder, ready, name)
+        if _score(plan, folder, ready, name) and name in ready.loggers:
+            scores = [one for one in folder.scores if (one.case.method, one.case.dataset) == (name, plan.dataset)]
+            steps = folder.record.cases[name, plan.dataset].about.get("training", {}).get("steps", 0)
+            log_scores(ready.loggers[name], scores, steps)
 
-    _each(plan, folder, plan.methods, finish)
+    _each(plan, folder, ready, plan.methods, finish)
     _order_scores(plan, folder, ready)
     return Results.of(folder) if folder.has_scores else Results(folder, [])
 
 
-def _each(plan: RunPlan, folder: RunFolder, names: Sequence[str], work: Callable[[str], object]) -> None:
+def _each(
+    plan: RunPlan, folder: RunFolder, ready: "_Ready", names: Sequence[str], work: Callable[[str], object]
+) -> None:
     """Do some work for each method; why one has failed is noted, and the others go on if the plan says so."""
     for name in names:
+        status = "failed"
         try:
             work(name)
+            status = "success"
         except Exception as error:
             reason = str(error) if isinstance(error, AsegBenchError) else f"{type(error).__name__}: {error}"
             with suppress(OSError):  # of a full disk, say, which is then the error itself
@@ -170,6 +180,9 @@ def _each(plan: RunPlan, folder: RunFolder, names: Sequence[str], work: Callable
                 raise
             if not isinstance(error, AsegBenchError):
                 traceback.print_exc()  # a bug of the method's, which its author will want to see
+        finally:
+            if name in ready.loggers:
+                ready.loggers[name].finalize(status)
 
 
 def preview(plan: RunPlan) -> list[str]:
@@ -238,6 +251,7 @@ class _Ready(NamedTuple):
     data: DataFacts
     conditions: Mapping[str, Conditions]
     due: dict[str, Method]
+    loggers: Mapping[str, Logger]
 
 
 def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
@@ -258,7 +272,13 @@ def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
     planned = {Case(name, plan.dataset, key): count for name in plan.methods for key, count in n_images.items()}
     check_tables(folder, planned, protocol, mixed=plan.mixed)
     due = [name for name in plan.methods if _is_due(plan, folder, name, conditions[name], test)]
-    return _Ready(protocol, samples, test, data, conditions, {name: _build(plan, folder, name, test) for name in due})
+    loggers = {
+        name: make_logger(plan.logger, folder.training(name, plan.dataset), f"{name}/{plan.dataset}")
+        for name in plan.methods
+        if plan.logger and not is_helper()
+    }
+    methods = {name: _build(plan, folder, name, test, loggers.get(name)) for name in due}
+    return _Ready(protocol, samples, test, data, conditions, methods, loggers)
 
 
 def _check_names(plan: RunPlan, folder: RunFolder) -> None:
@@ -367,7 +387,7 @@ def _changed_numbers(plan: RunPlan, name: str, done: CaseRecord) -> Iterator[tup
             yield key, before, f"{value}, to which the preset {plan.options.preset} has changed it"
 
 
-def _build(plan: RunPlan, folder: RunFolder, name: str, test: Sequence[Sample]) -> Method:
+def _build(plan: RunPlan, folder: RunFolder, name: str, test: Sequence[Sample], logger: Logger | None) -> Method:
     if name in plan.maps:
         path, own = plan.maps[name], folder.store.folder(name, plan.dataset)
         if _overlap(path, own):
@@ -380,7 +400,8 @@ def _build(plan: RunPlan, folder: RunFolder, name: str, test: Sequence[Sample]) 
     facts = find_method(name)
     assert facts.build is not None, "_check_names has seen to it"
     training, settings = folder.training(name, plan.dataset), plan.settings.get(name, {})
-    options = replace(plan.options, folder=training, settings=settings, checkpoint=plan.checkpoints.get(name))
+    checkpoint, loggers = plan.checkpoints.get(name), [logger] if logger else []
+    options = replace(plan.options, folder=training, settings=settings, checkpoint=checkpoint, loggers=loggers)
     return facts.build(options)
 
 
@@ -458,8 +479,8 @@ def _of_image_size(anomaly_map: AnomalyMap) -> AnomalyMap:
     return replace(anomaly_map, scores=resized_map(scores, image_size(anomaly_map.sample.image_path)))
 
 
-def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
-    """Score the categories whose maps have no scores yet, and count their pixels for the reports."""
+def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> bool:
+    """Score the categories whose maps have no scores yet, and count their pixels; whether there were any."""
     cases = {Case(name, *place): samples for place, samples in by_category(ready.test).items()}
     due = [case for case, samples in cases.items() if not _is_scored(plan, folder, case, samples, ready.protocol)]
     _drop_scores(folder, lambda score: score.case in due)
@@ -472,6 +493,7 @@ def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
         scored = score_meeting(case, maps.meeting, metrics=plan.metrics)
         folder.keep(case, scored)
         _ = maps.counts  # last: they stand for finished scores
+    return bool(due)
 
 
 def _is_scored(plan: RunPlan, folder: RunFolder, case: Case, samples: Sequence[Sample], protocol: Protocol) -> bool:

@@ -151,6 +151,7 @@ class TrainedMethod:
             TrainingError: a loss is not finite, memory runs out, or the checkpoint to go on from is broken.
         """
         settings, options, n_tiles = self._settings, self._options, self._settings.tiling.n_tiles
+        self._fabric.loggers.clear()
         data, seconds = timed(lambda: self._data(spread(train_samples), quiet=True))
         seconds *= len(train_samples) * n_tiles / len(data.images)
         n_images = Counter(sample.category for sample in train_samples)
@@ -297,6 +298,8 @@ def fit_model(fabric: Fabric, model: Network, data: TrainingData, job: TrainingJ
 
 def _fit_silently(fabric: Fabric, model: Network, data: TrainingData, job: TrainingJob) -> None:
     fit_model(fabric, model, data, job)  # Fabric looks into arguments and results, and refuses frozen records
+    for logger in fabric.loggers:
+        logger.finalize("success")  # the process that has started this one has another copy
     torch.distributed.barrier()
     torch.distributed.destroy_process_group()  # else a thread of it may outlive the process's end, which aborts then
 

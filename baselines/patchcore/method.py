@@ -51,8 +51,6 @@ class PatchCore:
     def __init__(self, settings: PatchCoreSettings, options: MethodOptions) -> None:
         if options.n_devices > 1 or torch.distributed.is_torchelastic_launched():
             raise InputError(f"{NAME} fills its bank in one process; run it without --devices and torchrun")
-        if options.tensorboard:
-            raise InputError(f"{NAME} has no losses for TensorBoard; run it without --tensorboard")
         self._settings, self._options = settings, options
         self._fabric = make_fabric(options)
         self.model = build_patchcore(settings, options.backbone_weights, pretrained=options.checkpoint is None)
