@@ -5,7 +5,7 @@ import shutil
 import time
 import traceback
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -122,8 +122,10 @@ def run(plan: RunPlan) -> Results:
         folder = RunFolder(plan.out)
         ready = _ready(plan, folder)
         if is_helper():
-            for method in ready.due.values():
+            for name, method in ready.due.items():
                 method.fit([sample for sample in ready.samples if sample.split == "train"])
+                if name not in plan.maps and not plan.train_only:
+                    deque(method.predict(ready.test), maxlen=0)  # its share of the maps goes to the first process
             return Results(folder, [])
         return _run(plan, folder, ready)
 

@@ -122,6 +122,8 @@ class TrainedMethod:
         job = TrainingJob(self.name, self._settings, self._options, f"{crc32(images.data):08x}")
         if self._options.checkpoint:
             state = TrainingState(finished=True)
+            if torch.distributed.is_torchelastic_launched():
+                self._fabric.launch()  # to share the maps
             if self._fabric.is_global_zero:
                 write_checkpoint(job, 1, self.model, None, state)
         else:
@@ -212,7 +214,12 @@ class TrainedMethod:
         if self._fabric.strategy.launcher and not torch.distributed.is_torchelastic_launched():
             return self._fit_in_processes(data, job)
         self._fabric.launch()
-        return fit_model(self._fabric, self.model, data, job)
+        state = fit_model(self._fabric, self.model, data, job)
+        if torch.distributed.is_initialized():  # the running means of a batch norm differ after the last step
+            for values in self.model.state_dict().values():
+                if isinstance(values, torch.Tensor):
+                    torch.distributed.broadcast(values, 0)
+        return state
 
     def _fit_in_processes(self, data: "TrainingData", job: TrainingJob) -> TrainingState:
         """Train in separate processes; only the checkpoint comes back from them."""
@@ -236,11 +243,14 @@ class TrainedMethod:
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
         """Yield one map per sample, in order, of the setting ``image_size``, or of the size of all tiles together.
 
+        The processes of ``torchrun`` share the batches, so all must call this; the first one yields all maps.
+
         Raises:
             InputError: an image cannot be read, or the model must be told a category that it does not know.
         """
         self.model.to(self._fabric.device)
-        return maps_of(self.model, samples, self._settings.tiling, self._fabric)
+        is_shared = torch.distributed.is_initialized()
+        return maps_of(self.model, samples, self._settings.tiling, self._fabric, is_shared=is_shared)
 
     def moments(self, samples: Sequence[Sample]) -> Iterator[tuple[int, float, Iterator[AnomalyMap]]]:
         """Yield step, seconds and maps as the model was at earlier moments, which ``learning_curve`` has kept."""
@@ -250,7 +260,8 @@ class TrainedMethod:
             if file.exists():
                 content = read_checkpoint(file)
                 load_weights_into(self.model, content, file)
-                yield content["state"]["step"], content["state"]["seconds"], self.predict(samples)
+                maps = maps_of(self.model, samples, self._settings.tiling, self._fabric)  # the first process is alone
+                yield content["state"]["step"], content["state"]["seconds"], maps
         self.model.load_state_dict(final)
 
 
@@ -304,18 +315,29 @@ def _fit_silently(fabric: Fabric, model: Network, data: TrainingData, job: Train
     torch.distributed.destroy_process_group()  # else a thread of it may outlive the process's end, which aborts then
 
 
-def maps_of(model: Network, samples: Sequence[Sample], tiling: Tiling, fabric: Fabric) -> Iterator[AnomalyMap]:
-    """Yield one map per sample, in order, of the size of all tiles together; the model is on the fabric's device."""
+def maps_of(
+    model: Network, samples: Sequence[Sample], tiling: Tiling, fabric: Fabric, *, is_shared: bool = False
+) -> Iterator[AnomalyMap]:
+    """Yield one map per sample, in order, of the size of all tiles together; the model is on the fabric's device.
+
+    Where it ``is_shared``, every process makes the maps of its batches, and the first one alone yields them.
+    """
     runs = [samples]
     if model.needs_categories:  # then all images of a batch are of one
         runs = [list(run) for _, run in groupby(samples, lambda sample: sample.category)]
-    for run in runs:
-        for start in range(0, len(run), _PREDICT_BATCH):
-            batch = run[start : start + _PREDICT_BATCH]
+    batches = [run[start : start + _PREDICT_BATCH] for run in runs for start in range(0, len(run), _PREDICT_BATCH)]
+    rank, n_processes = (fabric.global_rank, fabric.world_size) if is_shared else (0, 1)
+    for first in range(0, len(batches), n_processes):
+        together, maps = batches[first : first + n_processes], list[NDArray[np.float32]]()
+        for batch in together[rank : rank + 1]:
             images = load_images(batch, tiling, quiet=True)
             with fabric.autocast():
                 maps = tiling.mapped(images, partial(predict_maps, model, category=batch[0].category))
-            for sample, scores in zip(batch, maps, strict=True):
+        gathered: list[Any] = [maps] * n_processes
+        if is_shared:
+            torch.distributed.gather_object(maps, gathered if rank == 0 else None)
+        for batch, own in zip(together, gathered, strict=False) if rank == 0 else ():
+            for sample, scores in zip(batch, own, strict=True):
                 yield AnomalyMap(sample, scores)
 
 
