@@ -18,7 +18,7 @@ from aseg_bench.images import read_mask
 from aseg_bench.metrics import SaturatedRegion
 from aseg_bench.metrics.functions import spro
 from aseg_bench.records import Sample
-from tests.datasets.trees import TREES, Tree, in_folders, write
+from tests.datasets.trees import TREES, Tree, in_folders
 
 KEYS = sorted(TREES)
 IN_LAYOUTS = [key for key in KEYS if DATASETS[key].layout and key != "visa"]
@@ -99,7 +99,6 @@ def test_a_missing_split_is_said_if_it_is_needed(key: str, split: str, tmp_path:
     kept = {name: pair for name, pair in tree.samples.items() if f"/{split}/" not in name}
     others = {name: what for name, what in tree.others.items() if split not in name.lower()}
     root = Tree(kept, others, tree.root).write(tmp_path)
-    (tmp_path / "Class1" / "Train").mkdir(parents=True, exist_ok=True)
     other = "train" if split == "test" else "test"
     assert {one.split for one in find_samples(key, root, None, Reading(splits=[other]))} == {other}
     with pytest.raises(InputError, match=r"holds no images; |has no images in t"):
@@ -162,19 +161,6 @@ def test_a_data_set_is_added_as_the_document_shows(tmp_path: Path) -> None:
     root = tree.write(tmp_path)
     assert pairs(names["MINE"].find(root), root) == tree.samples
     assert names["MINE"].looks_like(root)
-
-
-def test_masks_of_one_image_count_together(tmp_path: Path) -> None:
-    values = np.zeros((2, 4, 6), np.uint8)
-    values[0, 1, 2], values[1, 3, 4:] = 255, 254
-    for name, mask in zip(("000.png", "001.png"), values, strict=True):
-        write(tmp_path / "truth" / name, 0)
-        Image.fromarray(mask).save(tmp_path / "truth" / name)
-    joint = read_mask(tmp_path / "truth")
-    np.testing.assert_array_equal(joint, np.where(values.any(axis=0), 255, 0))
-    Image.fromarray(values[0, :2]).save(tmp_path / "truth" / "002.png")
-    with pytest.raises(InputError, match=r"the masks of .*truth differ in size"):
-        read_mask(tmp_path / "truth")
 
 
 def test_saturation_areas_of_loco_reach_its_metric(tmp_path: Path) -> None:
