@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from aseg_bench.images import read_mask
 from aseg_bench.metrics import METRICS
 from aseg_bench.runs.engines import Engine
 from tests.conftest import Call, write_category
@@ -63,6 +64,21 @@ def test_files_of_shards_add_up_to_one_process(dump: Path, call: Call, words: tu
     assert call("merge", *files, "--out", "merged", "--quiet").code == 0
     assert content("merged") == content("one")
     assert "constant" in content("one")[1]["cases"]["mine/mvtec_ad"]["findings"].__repr__()
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_shards_look_for_sign_and_orientation_by_the_images_of_one_process(
+    dump: Path, call: Call, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("aseg_bench.predictions.checks._MOST_TURNED", most)
+    for file in Path("dump").rglob("*.tiff"):
+        truth = Path("data", *file.parts[1:2], "ground_truth", *file.parts[3:4], f"{file.stem}_mask.png")
+        tifffile.imwrite(file, tifffile.imread(file) - (50 * read_mask(truth) if truth.exists() else 0))
+    assert call("eval", "dump", *PLACE, "--out", "one").code == 0
+    tally(call, 2)
+    assert call("merge", "parts", "--out", "merged", "--quiet").code == 0
+    assert content("merged") == content("one")
+    assert "inverted" in str(content("one")[1]["cases"]["mine/mvtec_ad"]["findings"])
 
 
 def test_masks_that_travel_with_maps_are_shared_out_too(dump: Path, call: Call) -> None:
