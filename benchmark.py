@@ -71,6 +71,24 @@ def memory(
 
 
 @app.command()
+def scale(
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure this alone, of those that scale.md names; may be repeated.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A handful of maps, to try this program.")] = False,
+) -> None:
+    """Measure time, memory and traffic of up to 151,050 maps, and bounds of a million; write scale.md and .json."""
+    from benchmarks.scale_report import FULL, QUICK, write_report
+
+    names = QUICK if quick else FULL
+    if unknown := [name for name in only or () if name not in names]:
+        raise typer.BadParameter(f"there is no {unknown[0]}; take {', '.join(names)}", param_hint="--only")
+    write_report(out, only or (), quick)
+    print(f"wrote {out}/scale.md and .json")
+
+
+@app.command()
 def coverage(
     out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
     quick: Annotated[bool, typer.Option("--quick", help="Few cases, to try this program.")] = False,
