@@ -1,4 +1,4 @@
-"""Writes all that is in reports/: speed of metric core, models and reports; memory; intervals; the demo comparison."""
+"""Writes all that is in reports/: speed of metric core, models and reports; memory, scale; intervals; the demo run."""
 
 import shutil
 import subprocess
