@@ -153,6 +153,21 @@ def test_gap_tallies_merge_to_the_sum(monkeypatch):
     np.testing.assert_array_equal(elsewhere.total(), total)
 
 
+def test_gaps_of_more_pixels_than_a_byte_or_32_bits_hold_cross_processes():
+    counts = {0: 255, 1: 256, 2: 2**32 - 1, 3: 2**32, 4: 5 * 2**32 + 7}
+    here, elsewhere = GapTally(2), GapTally(2)
+    for place, n in counts.items():
+        for start in range(0, n, 2**32 - 1):
+            n_now = min(n - start, 2**32 - 1)
+            here.room(n_now)[place] += np.uint32(n_now)
+    few, places, many = here.to_arrays()
+    assert (few.dtype, few.tolist()) == (np.uint8, [255, 0, 0, 0, 0])
+    assert dict(zip(places.tolist(), many.tolist(), strict=True)) == {k: n for k, n in counts.items() if n > 255}
+    for n_times in (1, 2, 3):
+        elsewhere.add(few, places, many)
+        assert elsewhere.total().tolist() == [n_times * n for n in counts.values()]
+
+
 def test_coarse_tallies_widen_and_merge_to_the_same_counts():
     rng = np.random.default_rng(0)
     images = [rng.integers(low, high, 50) for low, high in [(5, 9), (-100, 3), (10**6, 10**7), (-(2**40), 2**40)]]
