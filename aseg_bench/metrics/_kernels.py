@@ -86,12 +86,12 @@ def between(bits, mask, flip, wanted, low, high, out):
 
 
 @njit(cache=True, nogil=True)
-def tally(bits, mask, flip, shift, base, counts):
-    """Count normal pixels into buckets of 2**shift keys; bucket 0 starts at ``base << shift``."""
+def tally(bits, mask, flip, wanted, shift, base, counts):
+    """Count pixels whose mask is ``wanted`` into buckets of 2**shift keys; bucket 0 starts at ``base << shift``."""
     for i in range(bits.size):
         b = np.int64(bits[i])
         key = b if b >= 0 else flip - b
-        counts[(key >> shift) - base] += np.int64(mask[i] == 0)
+        counts[(key >> shift) - base] += np.int64(mask[i] == wanted)
 
 
 @njit(cache=True, nogil=True)

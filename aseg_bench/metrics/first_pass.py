@@ -240,9 +240,11 @@ class FirstPass:
 
         Raises:
             InputError: its scores are of another kind.
+            ValueError: the arrays do not fit one another; kernels would read beyond them.
         """
         if kind := str(arrays["kind"]):
             self._kind = same_kind(self._kind, KEY_TYPES[kind], "a merged part")
+        self._check(arrays)
         n_images, n_pixels = arrays["n"].tolist()
         self._n_images += n_images
         self._n_pixels_of_normal_images += n_pixels
@@ -251,6 +253,22 @@ class FirstPass:
         self._images += map(Groups, arrays["index"].tolist(), keys, sizes)
         shift, base = arrays["coarse_place"].tolist()
         self._coarse.merge(CoarseTally.of(shift, base, arrays["coarse"]))
+
+    def _check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        keys, sizes, n_groups = arrays["keys"], arrays["sizes"], arrays["n_groups"]
+        shift, base = arrays["coarse_place"].tolist()
+        for parts, n_whole in ((sizes, len(keys)), (n_groups, len(sizes))):
+            fits = parts.dtype == np.int64 and parts.ndim == 1 and parts.size <= n_whole + 1
+            if not fits or parts.min(initial=1) < 1 or parts.max(initial=1) > max(n_whole, 1) or parts.sum() != n_whole:
+                raise ValueError("the sizes of its groups of pixels are not those of its scores")
+        if keys.ndim != 1 or keys.dtype != (self._kind or FLOAT32).integer:
+            raise ValueError("its scores are not of the type that it names")
+        n_buckets = len(arrays["coarse"])
+        if not 0 <= shift < 64 or abs(base) + n_buckets >= 2**63 >> shift:
+            raise ValueError("its buckets lie beyond all scores")
+        low, high = base << shift, (base + n_buckets) << shift
+        if self.needs.overlaps and len(keys) and not low <= int(keys.min()) <= int(keys.max()) < high:
+            raise ValueError("its buckets do not hold its scores")
 
     def compute(self) -> Ranking:
         """Rank the anomalous pixels of all images."""
