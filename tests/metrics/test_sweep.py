@@ -128,12 +128,13 @@ def test_counts_beyond_32_bits_are_kept(monkeypatch):
 
 
 @pytest.mark.parametrize("n_waiting", [1, 7, 3000])
-@pytest.mark.parametrize("n_cached", [0, 10**9])
-def test_pixels_may_wait_in_any_number_to_be_counted_in_any_order(n_waiting, n_cached, monkeypatch):
+@pytest.mark.parametrize("n_parts", [1, 7, 1000])
+def test_pixels_may_wait_in_any_number_to_be_counted_in_any_order(n_waiting, n_parts, monkeypatch):
     scores, masks = smooth(n_images=3)
     expected = measure(scores, masks).values
-    monkeypatch.setattr(second_pass, "N_WAITING", (n_waiting, n_waiting))
-    monkeypatch.setattr(second_pass, "N_CACHED", n_cached)
+    monkeypatch.setattr(second_pass, "N_WAITING", n_waiting)
+    monkeypatch.setattr(second_pass, "N_PARTS", n_parts)
+    monkeypatch.setattr(second_pass, "N_PER_PART", 1)
     assert measure(scores, masks).values == expected
 
 
