@@ -262,7 +262,8 @@ class FirstPass:
             fits = parts.dtype == np.int64 and parts.ndim == 1 and parts.size <= n_whole + 1
             if not fits or parts.min(initial=1) < 1 or parts.max(initial=1) > max(n_whole, 1) or parts.sum() != n_whole:
                 raise ValueError("the sizes of its groups of pixels are not those of its scores")
-        if keys.ndim != 1 or keys.dtype != (self._kind or FLOAT32).integer:
+        named = KEY_TYPES.get(str(arrays["kind"]), FLOAT32)  # a part without a map names none
+        if keys.ndim != 1 or keys.dtype != named.integer:
             raise ValueError("its scores are not of the type that it names")
         n_buckets = len(arrays["coarse"])
         if not 0 <= shift < 64 or abs(base) + n_buckets >= 2**63 >> shift:
