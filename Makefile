@@ -4,7 +4,7 @@ BIN := .venv/bin
 OUT ?= runs/demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint check docs speed benchmark lock clean
+.PHONY: help demo test lint check docs speed benchmark lock release clean
 
 help: ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -13,7 +13,7 @@ demo: .venv/models ## install, run UniAS, UniAD and PatchCore on the embedded da
 	$(BIN)/aseg-bench run --methods uni_as,uniad,patchcore --preset quick --dataset demo --out $(OUT)
 
 test: .venv/dev ## install and run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/dev ## check format, lint and types
 	$(BIN)/ruff format --check .
@@ -39,6 +39,9 @@ lock: .venv/dev ## write constraints.txt: the newest releases, which .venv then 
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade --no-annotate \
 	    --custom-compile-command "make lock" --output-file constraints.txt --quiet
+
+release: .venv/dev ## build wheel and sdist, check them, run the wheel in a clean environment, tag the commit
+	.ci/release
 
 clean: ## remove the environment and the caches
 	rm -rf .venv build dist docs/generated *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -201,13 +201,16 @@ def _presets(presets: Mapping[str, Any]) -> str:
 
 
 def _datasets() -> str:
-    parts = ["What `--dataset` takes; [what your files mean](/files.md) says how they are read."]
+    parts = [
+        "What `--dataset` takes; `aseg-bench datasets --show KEY` prints the same. [Data sets](/datasets.md) says what "
+        "is done with each, and [what your files mean](/files.md) how files are read."
+    ]
     for data in DATASETS.values():
-        parts += [
-            f"## {data.label}",
-            f"`--dataset {data.key}`: {_plain(data.summary)}",
-            f"Source and terms: {_plain(data.terms)}.",
-        ]
+        known = (data.homepage and f"[{data.homepage}]({data.homepage})", _plain(data.licence), _plain(data.citation))
+        facts = [(name, text) for name, text in zip(("homepage", "licence", "citation"), known, strict=True) if text]
+        parts += [f"## {data.label}", f"`--dataset {data.key}`: {_plain(data.summary)}", _table(("", ""), facts)]
+        if layout := data.tree or (data.layout.tree if data.layout else ""):
+            parts.append(f"```text\n{layout}\n```")
         if data.counts:
             rows = [(name, *counts) for name, counts in data.counts.items()]
             parts.append(_table(("category", "training", "test, good", "test, anomalous"), rows))

@@ -1,11 +1,14 @@
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+import yaml
 
 from aseg_bench import __version__
 
@@ -67,3 +70,22 @@ def test_methods_are_listed_and_refused_with_a_hint_where_torch_is_missing(insta
         refused.value.stderr
         == "error: this needs the package torch: pip install '.[models]' in the folder of aseg-bench's sources\n"
     )
+
+
+def test_the_conda_recipe_is_of_the_version_and_packages_of_the_project() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    recipe = yaml.safe_load((ROOT / "packaging/recipe.yaml").read_text())
+    of_conda = {"opencv-python-headless": "py-opencv", "matplotlib": "matplotlib-base", "seaborn": "seaborn-base"}
+    of_conda |= {"torch": "pytorch"}
+
+    def floors(requirements: list[str]) -> set[str]:
+        parts = [re.split("(?=>=)", requirement) for requirement in requirements if ">=" in requirement]
+        return {f"{of_conda.get(name, name)} {floor}" for name, floor in parts}
+
+    assert recipe["context"]["version"] == project["version"]
+    python = f"python {project['requires-python']}"
+    assert set(recipe["requirements"]["run"]) == {python, *floors(project["dependencies"])}
+    models = project["optional-dependencies"]["models"]
+    assert set(recipe["requirements"]["run_constraints"]) == floors(models)
+    (entry,) = recipe["build"]["python"]["entry_points"]
+    assert tuple(entry.split(" = ")) in project["scripts"].items()

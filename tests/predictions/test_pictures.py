@@ -1,4 +1,4 @@
-"""Maps in pictures, TIFF and tables of numbers: every digit comes back, and what is no map is refused."""
+"""Maps in pictures, TIFF and tables of numbers: every digit comes back, and what is not a map is refused."""
 
 from collections.abc import Sequence
 from pathlib import Path
