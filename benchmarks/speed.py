@@ -110,7 +110,7 @@ def _race(scene_name: str, scene: Scene, tools: tuple[str, ...], before: list[Ru
             _attempt(run, scene)
     for run in runs.values():
         exact = runs["ours_all"].values
-        run.deviations = {key: value - exact[key] for key, value in run.values.items()}
+        run.deviations = {key: value - exact[key] for key, value in run.values.items() if key in exact}
         yield run
 
 
