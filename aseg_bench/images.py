@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.errors import InputError
-from aseg_bench.files import reading
+from aseg_bench.files import is_left_by_others, reading
 
 HEAT = "cividis"  # the colour map of anomaly scores: read in grey and by the colour-blind
 _ENDINGS = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpf jpg jpx pbm pcx pgm png pnm ppm qoi tga tif tiff webp"
@@ -89,10 +89,11 @@ def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]
 
     A 1-bit mask reads as 0 and 255, a grey one as its grey values, also where a palette gives them. A coloured palette
     reads as its indices; where its first colour is not black but another one is, black reads as 0 and all else as 255.
-    A mask without an EXIF orientation that has the stored size of its image is turned as the image is.
+    A mask without an EXIF orientation that has the stored size of its image is turned as the image is. The masks of a
+    folder count together: 255 where one of them is above 0.
 
     Args:
-        path: of the mask.
+        path: of the mask, or of a folder of masks.
         image_path: of the image, whose EXIF orientation counts; None where it has none.
 
     Returns:
@@ -100,20 +101,41 @@ def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]
 
     Raises:
         InputError: the file cannot be read, holds several pages, or is a coloured or partly transparent picture without
-            one value per pixel.
+            one value per pixel; or the masks of a folder differ in size, or there are none.
     """
+    if path.is_dir():
+        return _joint_mask(path, image_path)
     with opened(path) as mask:
         values, size, own = _mask_values(path, mask), mask.size, _orientation(mask)
         refuse_missing_rows(path, mask)
     return turned(values, own if image_path is None or own != _UPRIGHT else _turn_of_image(image_path, size))
 
 
+def mask_files(path: Path) -> list[Path]:
+    """The files of a mask: itself, or the pictures in a folder of masks, sorted."""
+    if not path.is_dir():
+        return [path]
+    return sorted(
+        file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and not is_left_by_others(file)
+    )
+
+
+def _joint_mask(folder: Path, image_path: Path | None) -> NDArray[np.uint8]:
+    masks = [read_mask(file, image_path) > 0 for file in mask_files(folder)]
+    if len({mask.shape for mask in masks}) != 1:
+        what = "differ in size" if masks else "are not there"
+        raise InputError(f"the masks of {folder} {what}; they are of one image, and have one pixel for each of its own")
+    return np.where(np.any(masks, axis=0), np.uint8(255), np.uint8(0))
+
+
 def mask_turns(path: Path, image_path: Path) -> bool:
-    """Whether ``read_mask`` turns a mask as the EXIF orientation of its image says.
+    """Whether ``read_mask`` turns a mask, or one of a folder, as the EXIF orientation of its image says.
 
     Raises:
         InputError: a file is missing, is not an image, or holds several pages.
     """
+    if path.is_dir():
+        return any(mask_turns(file, image_path) for file in mask_files(path))
     with opened(path) as mask:
         size, own = mask.size, _orientation(mask)
     return own == _UPRIGHT and _turn_of_image(image_path, size) != _UPRIGHT

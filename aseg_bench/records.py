@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 from numpy.typing import NDArray
 
 GOOD = "good"  # the folder name of normal images in the MVTec-AD layout
+UNKNOWN = "unknown"  # in place of the kind of defect, where nobody but a server knows what an image shows
 NORMAL_NAMES = frozenset({GOOD, "defect_free", "no_defect", "nominal", "normal", "ok", "okay"})  # whatever their case
 MEAN = "mean"  # in place of a category, for means over the categories; no ``Score`` is of it
 Place = tuple[str, str]  # data set and category
@@ -22,18 +23,19 @@ class Sample:
     Attributes:
         dataset: key of the data set in ``DATASETS``, for instance ``mvtec_ad``.
         category: the object or texture class, for instance ``bottle``.
-        split: ``train`` or ``test``.
-        defect: kind of defect, or ``good`` for a normal image.
+        split: ``train`` or ``test``; of sets that have more, the name of their folder, for instance ``validation``.
+        defect: kind of defect, ``good`` for a normal image, or ``unknown``.
         stem: file name of the image without its ending, in composed Unicode; unique within (category, split, defect).
         image_path: the image.
-        mask_path: the truth mask of an anomalous image (non-zero is anomalous); None for a normal image.
+        mask_path: the truth mask of an anomalous image (non-zero is anomalous), or a folder of masks that count
+            together; None for a normal image.
         bit_depth: of the camera, where an image of 16 bits per channel holds fewer.
         is_image_level: shows a defect but has no mask, and enters image metrics only.
     """
 
     dataset: str
     category: str
-    split: Literal["train", "test"]
+    split: str
     defect: str
     stem: str
     image_path: Path
@@ -48,8 +50,8 @@ class Sample:
 
     @property
     def is_anomalous(self) -> bool:
-        """Whether the image shows a defect, by its folder."""
-        return self.defect != GOOD
+        """Whether the image shows a defect, by its folder; one of which that is unknown counts as not."""
+        return self.defect not in {GOOD, UNKNOWN}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from scipy.ndimage import label
 from aseg_bench.analysis.slices import Slice, sliced
 from aseg_bench.errors import InputError
 from aseg_bench.files import reading, written_whole
-from aseg_bench.images import image_size, read_image
+from aseg_bench.images import image_size, mask_files, read_image
 from aseg_bench.metrics.checks import truth_of
 from aseg_bench.predictions.loading import read_npz
 from aseg_bench.predictions.records import Limits
@@ -248,7 +248,8 @@ def _key(store: MapStore, method: str, samples: Sequence[Sample], protocol: Prot
     """What changes whenever a map, a mask or the protocol does: names, sizes and times of the files."""
     key = hashlib.sha256(json.dumps(protocol.settings, sort_keys=True).encode())
     for sample in samples:
-        for path in filter(None, (store.path(method, sample), sample.mask_path)):
+        masks = [] if sample.mask_path is None else mask_files(sample.mask_path)
+        for path in (store.path(method, sample), *masks):
             facts = path.stat()
             key.update(f"{sample.name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
     return key.hexdigest()

@@ -9,7 +9,8 @@ from typing import NamedTuple, TypeVar
 
 from aseg_bench.datasets.layout import folders_in, raise_problems
 from aseg_bench.datasets.questions import IsAnomalous, Look, look, mask_findings
-from aseg_bench.datasets.records import Dataset
+from aseg_bench.datasets.records import SPLITS, Dataset
+from aseg_bench.datasets.table import DATASETS
 from aseg_bench.errors import InputError, first_few
 from aseg_bench.files import files_below, same_text, sha256_of
 from aseg_bench.images import (
@@ -19,13 +20,14 @@ from aseg_bench.images import (
     check_complete,
     highest_deep_value,
     image_size,
+    mask_files,
     mask_turns,
     read_mask,
 )
 from aseg_bench.records import N_NAMED, Case, Finding, Sample
 
 _N_THREADS = 8  # reading waits for the disk
-_PARTS = ("train", "test", "ground_truth", "Data")  # folders of a category, in MVTec-AD's layout and in VisA's
+_OF_VISA = "Data"  # the folder of a category of VisA as published
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -166,7 +168,7 @@ def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool)
             mask = read_mask(sample.mask_path, sample.image_path)
             sizes = [image_size(sample.image_path), mask.shape]
             is_turned = mask_turns(sample.mask_path, sample.image_path)
-            ending = sample.mask_path.suffix
+            ending = mask_files(sample.mask_path)[0].suffix
             seen = look(mask, sample.name, ending=ending, is_turned=is_turned, is_anomalous=is_anomalous)
         except InputError as error:
             problems.append(str(error))
@@ -181,20 +183,39 @@ def _looked_at(sample: Sample, *, is_anomalous: IsAnomalous | None, whole: bool)
 
 def _files_beside(root: Path, samples: Sequence[Sample]) -> tuple[list[Finding], list[Path]]:
     """What is left out of the folders of the samples' categories, and the masks of normal images there."""
+    data = DATASETS.get(samples[0].dataset)
+    layout = None if data is None else data.layout
+    if layout is None:
+        return [], []  # its files may lie anywhere
     used = {path for sample in samples for path in _files(sample)}
-    normal = {same_text(sample.image_path.parent.name) for sample in samples if not sample.is_anomalous}
     folders = {root / sample.image_path.relative_to(root).parts[0] for sample in samples}
+    unread = {place.split("/")[0] for split, place in layout.images.items() if split not in SPLITS}
+    parts = (layout.parts | {_OF_VISA}) - unread
+    known = parts | unread | layout.beside
     files = [
-        file for folder in folders for part in _PARTS if (folder / part).is_dir() for file in files_below(folder / part)
+        file
+        for folder in folders
+        for part in parts
+        if (folder / part).is_dir()
+        for file in files_below(folder / part)
+        if not layout.beside.intersection(file.relative_to(folder).parts)
     ]
     pictures = list(filter(_is_picture, sorted(files)))
     others = [file for file in pictures if file not in used]
+    normal = {
+        _defect_in(layout.images[sample.split].partition("}")[0] + "}", sample.image_path.relative_to(root).parts[1:])
+        for sample in samples
+        if not sample.is_anomalous
+    }
+    normal.discard(None)
     masks = [
-        file for file in others if file.parent.parent.name == "ground_truth" and same_text(file.parent.name) in normal
+        file
+        for file in others
+        if any(_defect_in(place, file.relative_to(root).parts[1:-1]) in normal for place in layout.masks)
     ]
     case, findings = Case("", samples[0].dataset, ""), []
-    inner = [one for folder in folders for one in folders_in(folder) if one.name not in _PARTS]
-    outer = [one for one in folders_in(root) if not any((one / part).is_dir() for part in _PARTS)]
+    inner = [one for folder in folders for one in folders_in(folder) if one.name not in known]
+    outer = [one for one in folders_in(root) if not any((one / part).is_dir() for part in known)]
     strange = [one for one in [*inner, *outer] if any(map(_is_picture, files_below(one)))]
     if strange:
         names = first_few([str(one.relative_to(root)) for one in sorted(strange)], N_NAMED)
@@ -218,6 +239,16 @@ def _files_beside(root: Path, samples: Sequence[Sample]) -> tuple[list[Finding],
             names = first_few([str(file.relative_to(root)) for file in left_out], N_NAMED)
             findings.append(Finding(kind, f"{len(left_out)} of {len(all_of)} {what}, first {names}", case))
     return findings, masks
+
+
+def _defect_in(place: str, parts: Sequence[str]) -> str | None:
+    """The folder that stands for ``{defect}`` of a place in a path below a category; None of a path elsewhere."""
+    wanted = place.split("/")
+    if len(parts) < len(wanted) or any(
+        want not in ("{defect}", part) for want, part in zip(wanted, parts, strict=False)
+    ):
+        return None
+    return same_text(parts[wanted.index("{defect}")])
 
 
 def _is_picture(file: Path) -> bool:
@@ -257,7 +288,7 @@ def _digests(sample: Sample) -> list[str]:
 
 
 def _files(sample: Sample) -> Iterable[Path]:
-    return [sample.image_path] if sample.mask_path is None else [sample.image_path, sample.mask_path]
+    return [sample.image_path] if sample.mask_path is None else [sample.image_path, *mask_files(sample.mask_path)]
 
 
 def _in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:

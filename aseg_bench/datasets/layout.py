@@ -7,32 +7,39 @@
 Files are paired by name, in any form of Unicode. What is hidden, or left there by systems and viewers, does not count.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from aseg_bench.datasets.records import AS_USUAL, Reading
+from aseg_bench.datasets.records import AS_USUAL, SPLITS, Layout, Reading
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import is_left_by_others, is_utf8, same_text
 from aseg_bench.images import IMAGE_SUFFIXES
-from aseg_bench.records import GOOD, MEAN, NORMAL_NAMES, Sample
+from aseg_bench.records import GOOD, MEAN, NORMAL_NAMES, UNKNOWN, Sample
 
+MVTEC_LAYOUT = Layout()
 _N_SHOWN = 5
+_USES = {"train": "training needs normal images there", "test": "there is nothing to score"}
 
 
 def find_in_layout(
-    dataset: str, root: Path | None, categories: Sequence[str] | None = None, reading: Reading = AS_USUAL
+    dataset: str,
+    root: Path | None,
+    categories: Sequence[str] | None = None,
+    reading: Reading = AS_USUAL,
+    layout: Layout = MVTEC_LAYOUT,
 ) -> list[Sample]:
-    """All images below a root in the MVTec-AD layout.
+    """All images below a root in the MVTec-AD layout, or in another one that is described as a ``Layout``.
 
     Args:
         dataset: key that the samples carry.
         root: folder of category folders.
         categories: those wanted, in any order; None takes all that are there.
         reading: what is read, and how.
+        layout: where images and masks lie in a category folder.
 
     Returns:
-        Train and test samples, sorted by category, split, defect and stem.
+        Samples of train, test and the splits that ``reading`` names, sorted by category, split, defect and stem.
 
     Raises:
         InputError: the root or a category does not exist, an image has no mask, a mask has no image, two files have
@@ -41,18 +48,52 @@ def find_in_layout(
     """
     root = existing_root(dataset, root)
     problems: list[str] = []
-    found = _by_name([folder for folder in folders_in(root) if _is_category(folder)], problems)
+    found = _by_name([folder for folder in folders_in(root) if _is_category(folder, layout)], problems)
     if not found:
-        raise InputError(f"{root} holds no category folders with train/good and test inside; {_what_it_may_be(root)}")
+        train, test = (layout.images[split].format(defect=layout.normal) for split in SPLITS)
+        raise InputError(
+            f"{root} holds no category folders with {train} and {test.split('/')[0]} inside; "
+            f"{_what_it_may_be(root, layout)}"
+        )
     samples: list[Sample] = []
+    named: set[str] = set()
     for category in select_categories(root, sorted(found), categories):
-        samples += _category_samples(dataset, found[category], reading, problems)
-    strange = [sample.image_path for sample in samples if not is_utf8(sample.name)]
-    problems += [f"the name of {path} is not UTF-8; rename it" for path in strange]
-    named = {same_text(sample.image_path.parent.name) for sample in samples if not sample.is_anomalous}
-    if same_text(reading.normal_folder) not in {GOOD, *named} and not problems:
+        samples += _category_samples(dataset, found[category], reading, layout, named, problems)
+    if same_text(reading.normal_folder) not in {GOOD, layout.normal, *named} and not problems:
         problems.append(f"no normal image lies in a folder {reading.normal_folder}, which --normal-folder names")
-    raise_problems(root, problems)
+    return finished(root, samples, problems)
+
+
+def finished(
+    where: Path, samples: Sequence[Sample], problems: Sequence[str], splits: Sequence[str] = ()
+) -> list[Sample]:
+    """The samples of a data set, sorted.
+
+    Args:
+        where: the root, or the file that lists the samples.
+        samples: in any order.
+        problems: found with them.
+        splits: each category must have images in these.
+
+    Raises:
+        InputError: there are problems, a name is not UTF-8, two images have one name, or a split is empty.
+    """
+    problems = [*problems]
+    by_name: dict[str, Sample] = {}
+    for sample in samples:
+        if not is_utf8(sample.name):
+            problems.append(f"the name of {sample.image_path} is not UTF-8; rename it")
+        other = by_name.setdefault(sample.name, sample)
+        if other is not sample:
+            problems.append(f"{other.image_path} and {sample.image_path} are both {sample.name}; rename or remove one")
+    there = {(sample.category, sample.split) for sample in samples}
+    problems += [
+        f"{category} has no images in {split}; {_USES.get(split, 'that split is to be read')}"
+        for category in sorted({sample.category for sample in samples})
+        for split in splits
+        if (category, split) not in there
+    ]
+    raise_problems(where, problems)
     return sorted(samples, key=sample_order)
 
 
@@ -70,7 +111,8 @@ def existing_root(dataset: str, root: Path | None) -> Path:
     if root is None:
         raise InputError(f"the data set {dataset} needs a data root: the folder that holds its category folders")
     if not root.is_dir():
-        raise InputError(f"the data root {root} {'is a file' if root.exists() else 'does not exist'}; name a folder")
+        what = "is a file; name a folder, or read a list of files with --dataset manifest"
+        raise InputError(f"the data root {root} {what if root.exists() else 'does not exist; name a folder'}")
     return root
 
 
@@ -105,38 +147,69 @@ def raise_problems(where: Path | str, problems: Sequence[str]) -> None:
     raise InputError(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} in {where}:{shown}{more}")
 
 
-def _category_samples(dataset: str, folder: Path, reading: Reading, problems: list[str]) -> Iterator[Sample]:
-    normal = {GOOD, same_text(reading.normal_folder)}
-    in_train, in_test, in_truth = (
-        _by_name(folders_in(folder / part), problems) for part in ("train", "test", "ground_truth")
-    )
+def _category_samples(
+    dataset: str, folder: Path, reading: Reading, layout: Layout, named: set[str], problems: list[str]
+) -> Iterator[Sample]:
+    normal = _normal(reading, layout)
     sample = partial(Sample, dataset, same_text(folder.name), bit_depth=reading.bit_depth)
-    train, test = (
-        _images_by_stem([of_split[name] for name in of_split.keys() & normal], problems)
-        for of_split in (in_train, in_test)
-    )
-    for stem, image in train.items():
-        yield sample("train", GOOD, stem, image)
+    for split in dict.fromkeys(("train", *reading.splits)):
+        if split == "test":
+            continue
+        if split not in layout.images:
+            problems.append(f"{folder} has no split {split}; there are {', '.join(layout.images)}")
+            continue
+        place = layout.images[split]
+        is_known = "{defect}" in place
+        inner = _folders(folder, place, problems) if is_known else {UNKNOWN: folder / place}
+        wanted = inner.keys() & (normal if is_known else {UNKNOWN})
+        images = images_by_stem([inner[name] for name in wanted], problems)
+        named |= wanted if images else set()
+        for stem, image in images.items():
+            yield sample(split, GOOD if is_known else UNKNOWN, stem, image)
+        problems += [
+            f"{other} is not training data; {split} may hold only {layout.normal}{_or_normal(other)}"
+            for name, other in inner.items()
+            if name not in wanted and any(images_in(other))
+        ]
+        if not images and split in reading.splits:
+            where = folder / place.format(defect=layout.normal)
+            problems.append(f"{where} holds no images; {_USES.get(split, 'that split is to be read')}")
+    yield from _test_samples(folder, sample, reading, layout, named, problems)
+
+
+def _test_samples(
+    folder: Path,
+    sample: Callable[..., Sample],
+    reading: Reading,
+    layout: Layout,
+    named: set[str],
+    problems: list[str],
+) -> Iterator[Sample]:
+    normal = _normal(reading, layout)
+    place = layout.images["test"]
+    top = folder / place.partition("{defect}")[0]
+    no_defects = {folder / of_masks.partition("{defect}")[0] for of_masks in layout.masks}
+    inner = {name: one for name, one in _folders(folder, place, problems).items() if one not in no_defects}
+    test = images_by_stem([inner[name] for name in inner.keys() & normal], problems)
+    named |= inner.keys() & normal if test else set()
     for stem, image in test.items():
         yield sample("test", GOOD, stem, image)
-    problems += [
-        f"{other} is not training data; train may hold only {GOOD}{_or_normal(other)}"
-        for name, other in in_train.items()
-        if name not in normal and any(images_in(other))
-    ]
-    if not train and "train" in reading.splits:
-        problems.append(f"{folder / 'train' / GOOD} holds no images; training needs normal images there")
-    defects, truths = ({name: of[name] for name in of if name not in normal} for of in (in_test, in_truth))
-    if not test and (others := [path for path in defects.values() if _or_normal(path)]):
-        problems += [f"{folder / 'test'} has no folder {GOOD}{_or_normal(path)}" for path in others]
+    defects = {name: one for name, one in inner.items() if name not in normal}
+    if not test and (others := [one for one in defects.values() if _or_normal(one)]):
+        problems += [f"{top} has no folder {layout.normal}{_or_normal(one)}" for one in others]
         return
     if not test and not any(map(any, map(images_in, defects.values()))) and "test" in reading.splits:
-        problems.append(f"{folder / 'test'} holds no images; there is nothing to score")
+        problems.append(f"{top} holds no images; {_USES['test']}")
+    truths: dict[str, list[Path]] = {}
+    for of_masks in layout.masks:
+        for name, one in _folders(folder, of_masks, problems, is_whole=True).items():
+            if name not in normal:
+                truths.setdefault(name, []).append(one)
     for defect in sorted(defects.keys() | truths.keys()):
-        images = _images_by_stem([defects[defect]] if defect in defects else [], problems)
-        masks = _images_by_stem([truths[defect]] if defect in truths else [], problems)
+        images = images_by_stem([defects[defect]] if defect in defects else [], problems)
+        masks = _masks_by_stem(truths.get(defect, []), layout, problems)
         for stem, image in images.items():
-            candidates = [masks.pop(name) for name in (f"{stem}_mask", stem) if name in masks]
+            candidates = [masks.pop(stem + suffix) for suffix in layout.suffixes if stem + suffix in masks]
             if len(candidates) > 1:
                 problems.append(f"{image} has two masks, {' and '.join(path.name for path in candidates)}; keep one")
             elif candidates or reading.image_level:
@@ -144,10 +217,34 @@ def _category_samples(dataset: str, folder: Path, reading: Reading, problems: li
                     "test", defect, stem, image, candidates[0] if candidates else None, is_image_level=not candidates
                 )
             else:
-                expected = folder / "ground_truth" / defect / f"{stem}_mask.png"
+                expected = folder / layout.masks[0].format(defect=defect) / (stem + layout.suffixes[0])
                 mend = f"(--image-level takes it for image metrics){_or_normal(defects[defect])}"
-                problems.append(f"{image} has no mask; expected {expected} {mend}")
-        problems += [f"{mask} has no image in {folder / 'test' / defect}" for mask in masks.values()]
+                problems.append(f"{image} has no mask; expected {expected}{'' if layout.many else '.png'} {mend}")
+        problems += [f"{mask} has no image in {top / defect}" for mask in masks.values()]
+
+
+def _normal(reading: Reading, layout: Layout) -> set[str]:
+    own = same_text(reading.normal_folder)
+    return {layout.normal} if own == GOOD else {layout.normal, own}  # good is what nobody has named
+
+
+def _folders(folder: Path, place: str, problems: list[str], *, is_whole: bool = False) -> dict[str, Path]:
+    """By the name that stands for ``{defect}``, the folders of a place; ``is_whole`` takes only what it names."""
+    top, _, inner = place.partition("{defect}")
+    found = {}
+    for name, one in _by_name(folders_in(folder / top), problems).items():
+        whole = one / inner.strip("/")
+        if not is_whole or whole.is_dir():
+            found[name] = whole if whole.is_dir() else one
+    return found
+
+
+def _masks_by_stem(folders: Sequence[Path], layout: Layout, problems: list[str]) -> dict[str, Path]:
+    if not layout.many:
+        return images_by_stem(folders, problems)
+    masks = _by_name([one for folder in folders for one in folders_in(folder)], problems)
+    problems += [f"{one} holds no masks" for one in masks.values() if not any(images_in(one))]
+    return masks
 
 
 def _by_name(folders: Sequence[Path], problems: list[str]) -> dict[str, Path]:
@@ -166,7 +263,8 @@ def _or_normal(folder: Path) -> str:
     return f"; if the images in {folder.name} are normal, give --normal-folder {folder.name}" if is_normal else ""
 
 
-def _images_by_stem(folders: Sequence[Path], problems: list[str]) -> dict[str, Path]:
+def images_by_stem(folders: Sequence[Path], problems: list[str]) -> dict[str, Path]:
+    """The images right in some folders; that two have one name is added to the problems."""
     by_stem: dict[str, Path] = {}
     for path in sorted(image for folder in folders for image in images_in(folder)):
         stem = same_text(path.stem)
@@ -191,16 +289,14 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(path for path in folder.iterdir() if path.is_dir() and not is_left_by_others(path))
 
 
-def _is_category(folder: Path) -> bool:
-    return (folder / "train").is_dir() or (folder / "test").is_dir()
+def _is_category(folder: Path, layout: Layout) -> bool:
+    return any((folder / layout.images[split].split("/")[0]).is_dir() for split in SPLITS)
 
 
-def _what_it_may_be(root: Path) -> str:
-    if _is_category(root):
+def _what_it_may_be(root: Path, layout: Layout) -> str:
+    if _is_category(root, layout):
         return f"it is itself a category folder: give {root.absolute().parent} and choose the category {root.name}"
-    if any((folder / "Data" / "Images").is_dir() for folder in folders_in(root)):
-        return "it looks like VisA as published: read it with the visa data set"
     for folder in folders_in(root):
-        if any(_is_category(inner) for inner in folders_in(folder)):
+        if any(_is_category(inner, layout) for inner in folders_in(folder)):
             return f"{folder} holds some: give that"
     return "give the folder that holds them"

@@ -1,25 +1,22 @@
 """MVTec-AD and every custom set in its layout; the categories are those found on disk."""
 
-from collections.abc import Sequence
-from pathlib import Path
+from functools import partial
 
-from aseg_bench.datasets.layout import find_in_layout
-from aseg_bench.datasets.records import AS_USUAL, CategoryCounts, Dataset, Reading
-from aseg_bench.records import Sample
-
-
-def find(root: Path | None, categories: Sequence[str] | None = None, reading: Reading = AS_USUAL) -> list[Sample]:
-    """All images below a root in the MVTec-AD layout; see ``find_in_layout``."""
-    return find_in_layout("mvtec_ad", root, categories, reading)
-
+from aseg_bench.datasets.layout import MVTEC_LAYOUT, find_in_layout
+from aseg_bench.datasets.records import CategoryCounts, Dataset
 
 MVTEC_AD = Dataset(
     key="mvtec_ad",
     label="MVTec-AD",
     summary="MVTec-AD, or any set of your own in its layout: <category>/{train,test,ground_truth}.",
     needs_root=True,
-    find=find,
-    terms="https://www.mvtec.com/company/research/datasets/mvtec-ad, CC BY-NC-SA 4.0",
+    find=partial(find_in_layout, "mvtec_ad"),
+    homepage="https://www.mvtec.com/company/research/datasets/mvtec-ad",
+    licence="CC BY-NC-SA 4.0",
+    citation="Bergmann et al., The MVTec Anomaly Detection Dataset, IJCV 2021, "
+    "https://doi.org/10.1007/s11263-020-01400-4",
+    layout=MVTEC_LAYOUT,
+    marks=("*/train/good", "*/ground_truth"),
     counts={
         "bottle": CategoryCounts(209, 20, 63),
         "cable": CategoryCounts(224, 58, 92),

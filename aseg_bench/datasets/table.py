@@ -1,16 +1,87 @@
 """DATASETS, the one table of data sets, and what is found through it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from importlib.metadata import entry_points
 from pathlib import Path
 
+from aseg_bench.datasets.bmad import BMAD
+from aseg_bench.datasets.btad import BTAD
+from aseg_bench.datasets.dagm import DAGM
 from aseg_bench.datasets.demo import DEMO
+from aseg_bench.datasets.folders import FOLDERS
+from aseg_bench.datasets.kolektor import KOLEKTOR_SDD, KOLEKTOR_SDD2
+from aseg_bench.datasets.magnetic_tile import MAGNETIC_TILE
+from aseg_bench.datasets.manifest import MANIFEST
+from aseg_bench.datasets.mpdd import MPDD
+from aseg_bench.datasets.mvtec_3d import MVTEC_3D
 from aseg_bench.datasets.mvtec_ad import MVTEC_AD
+from aseg_bench.datasets.mvtec_ad_2 import MVTEC_AD_2
+from aseg_bench.datasets.mvtec_loco import MVTEC_LOCO
+from aseg_bench.datasets.real_iad import REAL_IAD, REAL_IAD_SV
 from aseg_bench.datasets.records import AS_USUAL, Dataset, Reading
 from aseg_bench.datasets.visa import VISA
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.records import Sample, Score
 
-DATASETS: Mapping[str, Dataset] = {dataset.key: dataset for dataset in (DEMO, MVTEC_AD, VISA)}
+ENTRY_POINTS = "aseg_bench.datasets"
+
+
+class _Datasets(Mapping[str, Dataset]):
+    """Our data sets and those of other packages, which are looked for when one is asked for that is not ours."""
+
+    def __init__(self, ours: Mapping[str, Dataset]) -> None:
+        self._ours = ours
+
+    @cached_property
+    def _all(self) -> Mapping[str, Dataset]:
+        datasets = dict(self._ours)
+        for point in sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name):
+            data = point.load()
+            if not isinstance(data, Dataset):
+                raise InputError(f"entry point {point.name} = {point.value} is not a Dataset; name one there")
+            if data.key in datasets:
+                raise InputError(
+                    f"two installed packages define the data set {data.key}; uninstall one ({point.value})"
+                )
+            datasets[data.key] = data
+        return datasets
+
+    def __getitem__(self, key: str) -> Dataset:
+        return self._ours[key] if key in self._ours else self._all[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all)
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+
+# by key; a package adds a data set with an entry point in the group ``aseg_bench.datasets``
+DATASETS: Mapping[str, Dataset] = _Datasets(
+    {
+        dataset.key: dataset
+        for dataset in (
+            DEMO,
+            MVTEC_AD,
+            VISA,
+            MVTEC_AD_2,
+            MVTEC_LOCO,
+            MVTEC_3D,
+            REAL_IAD,
+            REAL_IAD_SV,
+            BTAD,
+            MPDD,
+            BMAD,
+            DAGM,
+            KOLEKTOR_SDD,
+            KOLEKTOR_SDD2,
+            MAGNETIC_TILE,
+            FOLDERS,
+            MANIFEST,
+        )
+    }
+)
 
 
 def find_samples(
@@ -37,7 +108,21 @@ def find_samples(
         raise InputError(f"{facts.label} is not part of the toolkit; say where it lies with --data-root FOLDER")
     if not facts.needs_root and root is not None:
         raise InputError(f"{facts.label} needs no --data-root; for images of your own choose --dataset mvtec_ad")
-    return facts.find(root, categories, reading)
+    try:
+        return facts.find(root, categories, reading)
+    except InputError as error:
+        other = _another(facts, root)
+        if other is None:
+            raise
+        raise InputError(f"{error}\nthis looks like {other.label}: --dataset {other.key}") from None
+
+
+def _another(facts: Dataset, root: Path | None) -> Dataset | None:
+    """The data set whose root a folder seems to be, if that is another one; many sets are in the layout of MVTec-AD."""
+    like = [] if root is None else [data for data in DATASETS.values() if data.looks_like(root)]
+    best = next((data for data in like if data is not MVTEC_AD), MVTEC_AD if like else facts)
+    is_read = best.marks == facts.marks or (best is MVTEC_AD and facts.layout == best.layout)
+    return None if is_read else best
 
 
 def dataset_labels(scores: Iterable[Score]) -> dict[str, str]:

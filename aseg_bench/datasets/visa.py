@@ -7,9 +7,15 @@ hold class indices from 1 up; those of the reorganised form hold 255.
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
-from aseg_bench.datasets.layout import existing_root, find_in_layout, raise_problems, sample_order, select_categories
+from aseg_bench.datasets.layout import (
+    MVTEC_LAYOUT,
+    existing_root,
+    find_in_layout,
+    raise_problems,
+    sample_order,
+    select_categories,
+)
 from aseg_bench.datasets.records import AS_USUAL, CategoryCounts, Dataset, Reading
 from aseg_bench.errors import InputError
 from aseg_bench.files import is_folder_name, same_text
@@ -61,12 +67,11 @@ def _samples(root: Path, rows: Iterator[Mapping[str, str]], reading: Reading, pr
     for row in rows:
         image = root / PurePosixPath(row["image"])
         mask = root / PurePosixPath(row["mask"]) if row["mask"] else None
-        split: Literal["train", "test"] = "train" if row["split"] == "train" else "test"
         defect = GOOD if row["label"] == "normal" else BAD
         sample = Sample(
             "visa",
             row["object"],
-            split,
+            row["split"],
             defect,
             same_text(image.stem),
             image,
@@ -76,8 +81,10 @@ def _samples(root: Path, rows: Iterator[Mapping[str, str]], reading: Reading, pr
         )
         if row["split"] not in {"train", "test"} or row["label"] not in {"normal", "anomaly"}:
             problems.append(f"{row['image']}: split {row['split']} or label {row['label']} is unknown")
-        elif sample.is_anomalous and ((mask is None and not reading.image_level) or split == "train"):
-            problems.append(f"{row['image']} is anomalous but {'in train' if split == 'train' else 'names no mask'}")
+        elif sample.is_anomalous and ((mask is None and not reading.image_level) or sample.split == "train"):
+            problems.append(
+                f"{row['image']} is anomalous but {'in train' if sample.split == 'train' else 'names no mask'}"
+            )
         elif sample.name in seen:
             problems.append(f"{row['image']} is listed twice as {sample.name}")
         else:
@@ -93,7 +100,17 @@ VISA = Dataset(
     summary="VisA's one-class split, as published (split_csv/1cls.csv) or reorganised into the MVTec-AD layout.",
     needs_root=True,
     find=find,
-    terms="https://github.com/amazon-science/spot-diff, CC BY 4.0",
+    homepage="https://github.com/amazon-science/spot-diff",
+    licence="CC BY 4.0",
+    citation="Zou et al., SPot-the-Difference Self-supervised Pre-training for Anomaly Detection and Segmentation, "
+    "ECCV 2022, https://arxiv.org/abs/2207.14315",
+    tree="""\
+split_csv/1cls.csv
+<category>/Data/Images/Normal/<stem>.JPG
+<category>/Data/Images/Anomaly/<stem>.JPG
+<category>/Data/Masks/Anomaly/<stem>.png""",
+    layout=MVTEC_LAYOUT,
+    marks=("*/Data/Images",),
     counts={
         "candle": CategoryCounts(900, 100, 100),
         "capsules": CategoryCounts(542, 60, 100),

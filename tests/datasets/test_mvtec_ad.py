@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from aseg_bench.datasets import DATASETS, Reading, check_images
+from aseg_bench.datasets import DATASETS, Reading, check_images, find_samples
 from aseg_bench.errors import InputError
 from aseg_bench.records import Sample
 
@@ -233,8 +233,8 @@ def test_a_wrong_root_says_which_would_be_right(layout, make_root, message):
 
 def test_published_visa_is_recognised(tmp_path):
     (tmp_path / "candle" / "Data" / "Images").mkdir(parents=True)
-    with pytest.raises(InputError, match="visa data set"):
-        find(tmp_path, None)
+    with pytest.raises(InputError, match=r"\nthis looks like VisA: --dataset visa$"):
+        find_samples("mvtec_ad", tmp_path)
 
 
 def test_an_image_without_a_mask_names_both(layout):

@@ -15,7 +15,7 @@ from platformdirs import user_cache_dir
 
 from aseg_bench.datasets.demo.photographs import Split
 from aseg_bench.datasets.demo.recipe import draw_picture, planned
-from aseg_bench.datasets.layout import find_in_layout
+from aseg_bench.datasets.layout import MVTEC_LAYOUT, find_in_layout
 from aseg_bench.datasets.records import AS_USUAL, Dataset, Reading
 from aseg_bench.errors import InputError
 from aseg_bench.files import written_whole
@@ -113,5 +113,6 @@ DEMO = Dataset(
     summary="The embedded set: four textures from photographs and four drawn objects, 400 images with exact masks.",
     needs_root=False,
     find=find,
-    terms="drawn here; photographs shipped by scikit-image, all CC0 1.0",
+    licence="CC0 1.0, as the photographs have that scikit-image ships",
+    layout=MVTEC_LAYOUT,
 )
