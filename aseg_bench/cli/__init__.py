@@ -21,6 +21,7 @@ from aseg_bench.cli.lists import (
     metrics_command,
     protocols_command,
     readers_command,
+    thresholds_command,
 )
 from aseg_bench.cli.results import compare_command, published_command, report_command
 from aseg_bench.cli.running import ablate_command, run_command
@@ -48,6 +49,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     export_command: "export --checkpoint checkpoint.pt --out model.onnx",
     methods_command: "methods --show uni_as",
     metrics_command: "metrics",
+    thresholds_command: "thresholds",
     backbones_command: "backbones",
     datasets_command: "datasets",
     readers_command: "readers",
