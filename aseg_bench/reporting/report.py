@@ -33,6 +33,7 @@ from aseg_bench.reporting.tables import (
     method_tables,
     paper_tables,
 )
+from aseg_bench.reporting.thresholds import THRESHOLD, threshold_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.runs.findings import findings_of, marked, shown_methods
 from aseg_bench.runs.lock import held
@@ -45,7 +46,7 @@ FINDINGS = "findings.txt"
 PAGE = "report.html"
 WRITTEN = ".written"  # in the folder of a report: of what it was made, and the files that it wrote
 _N_SHOWN = 3  # categories named in a sentence
-TABLES = (*map(str, PAPER_TABLES), COST, CATEGORIES)
+TABLES = (*map(str, PAPER_TABLES), THRESHOLD, COST, CATEGORIES)
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,8 @@ def _made(
     others = [*(paper_tables(results, methods, datasets) if several else ())]
     others += published_tables(beside, results, methods, datasets)
     chosen += [table for table in others if table.key.removeprefix("table")[0] in wanted]
+    if THRESHOLD in wanted:
+        chosen += threshold_tables(results, runs, methods, datasets)
     if COST in wanted:
         chosen += filter(None, [cost_table(results, runs, methods, datasets)])
     if CATEGORIES in wanted:

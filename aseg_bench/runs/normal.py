@@ -47,8 +47,10 @@ def kept_threshold(checkpoint: Path, category: str = "") -> float | None:
         InputError: the run has one, and knows no such category.
     """
     found = _found_threshold(checkpoint)
-    if found is None or not category:
-        return found and found.value
+    if found is None:
+        return None
+    if not category:
+        return found.value
     if category not in found.categories:
         known = near_matches(category, sorted(found.categories))
         raise InputError(f"the run of {checkpoint} has no category {category}; {known}")

@@ -527,7 +527,7 @@ def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
     for case in track(due, f"scoring {name}", len(due), plan.options.quiet or not due):
         maps = folder.maps(case, cases[case], ready.protocol)  # one category at a time: each keeps what it has read
         assert maps.meeting is not None, "stored maps have met their truth"
-        threshold = at and at.at(case.category, ready.protocol.stamp)
+        threshold = at.at(case.category, ready.protocol.stamp) if at else None
         metrics = _metrics(plan, is_at_threshold=threshold is not None)
         scored = score_meeting(case, maps.meeting, metrics=metrics, threshold=threshold)
         folder.keep(case, scored)

@@ -198,6 +198,30 @@ def test_named_metrics_at_a_threshold_without_one_say_why(call, installed, tiny)
     assert "no threshold was found on normal images" in reasons
 
 
+def test_the_report_has_them_beside_the_best_f1_and_says_how_they_were_found(call, installed, ad_2):
+    out = ad_2.parent / "out"
+    words = run_ad_2(ad_2, "--threshold", "mean_3std", methods="near,far")
+    assert call(words[0], *words[2:]).code == 0
+    tables = (out / "report/tables.md").read_text()
+    assert "mean + 3 deviations on 6 normal images of the validation split." in tables
+    assert "The thresholds of DSC and Best F1 are chosen on the test images; that of SegF1 is found on" in tables
+    assert call(*run_ad_2(ad_2, "--threshold", "max", methods="far")).code == 0
+    shown = call("report", out, "--tables", "thresholds", "--no-page").out
+    assert "| Method" not in shown
+    said = " ".join(shown.split())
+    ways = ("mean + 3 deviations on 6 normal images of the validation split (Near)", "(Far)", "maximum on 6 normal")
+    for text in (*ways, "SegF1", "Best F1", "IoU at threshold"):
+        assert text in said
+
+
+def test_runs_with_other_rules_are_not_seeds_of_one_another(call, installed, ad_2):
+    for seed, rule in enumerate(("max", "mean_3std")):
+        words = run_ad_2(ad_2, "--threshold", rule, "--seed", seed, "--out", ad_2.parent / f"out{seed}")
+        assert call(*words).code == 0
+    both = (ad_2.parent / "out0", ad_2.parent / "out1")
+    assert "with threshold mean_3std and max; only seeds can be merged" in call("report", *both, "--no-page").error
+
+
 def test_a_dry_run_says_on_which_images(call, installed, ad_2):
     outcome = call(*(word for word in run_ad_2(ad_2, "--threshold", "max", "--dry-run") if word != "--quiet"))
     assert "the threshold is found on 6 normal images of the validation split, by max" in outcome.out
