@@ -59,7 +59,7 @@ def test_runs_of_one_data_set_share_a_folder_without_out(
         (("--methods", "near=model.pt"), "near=model.pt is not NAME, NAME=maps:PATH or NAME=checkpoint:FILE"),
         (("--methods", "other=maps:nowhere"), "there is no file or folder nowhere"),
         (("--methods", "../far=maps:nowhere"), "'../far' cannot name a method"),
-        (("--dataset", "mvtec"), "no data set mvtec; did you mean mvtec_ad?"),
+        (("--dataset", "mvtec"), "no data set mvtec; did you mean mvtec_ad"),
         (("--categories", "bolts"), "did you mean bolt?"),
         (("--categories", ""), "--categories names nothing"),
         (("--data-root", "nowhere"), "the data root nowhere does not exist"),

@@ -77,6 +77,8 @@ WORKS = (
     "leaderboard . --out site --title Board",
     "methods --show uni_as",
     "methods --show uni_as --json",
+    "datasets --show mpdd",
+    "datasets --show mpdd --json",
     *(
         f"{name}{json}"
         for name in ("metrics", "backbones", "datasets", "readers", "protocols")

@@ -371,3 +371,17 @@ def test_a_link_that_leads_nowhere_is_called_that(tmp_path, read):
     (tmp_path / "a.png").symlink_to(tmp_path / "b.png")
     with pytest.raises(InputError, match=r"a\.png is a link that leads nowhere"):
         read(tmp_path / "a.png")
+
+
+def test_masks_of_one_image_count_together(tmp_path):
+    values = np.zeros((2, 4, 6), np.uint8)
+    values[0, 1, 2], values[1, 3, 4:] = 255, 254
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "._000.png").touch()
+    for name, mask in zip(("000.png", "001.png"), values, strict=True):
+        Image.fromarray(mask).save(tmp_path / "truth" / name)
+    joint = read_mask(tmp_path / "truth")
+    np.testing.assert_array_equal(joint, np.where(values.any(axis=0), 255, 0))
+    Image.fromarray(values[0, :2]).save(tmp_path / "truth" / "002.png")
+    with pytest.raises(InputError, match=r"the masks of .*truth differ in size"):
+        read_mask(tmp_path / "truth")

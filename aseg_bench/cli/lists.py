@@ -138,10 +138,16 @@ def backbones_command(as_json: AsJson = False) -> None:
     _list(rows, as_json, others, widths={"weights": 56, "preset of": 40})
 
 
-def datasets_command(as_json: AsJson = False) -> None:
-    """List the data sets."""
+def datasets_command(
+    show: Annotated[str | None, typer.Option(help="Print all that is known of one data set.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the data sets that `--dataset` can name."""
     from aseg_bench.datasets import DATASETS
 
+    if show:
+        _show_dataset(show, as_json)
+        return
     rows = [
         {
             "key": data.key,
@@ -151,7 +157,34 @@ def datasets_command(as_json: AsJson = False) -> None:
         }
         for data in DATASETS.values()
     ]
-    _list(rows, as_json, widths={"what it is": 72})
+    more = (
+        "`aseg-bench datasets --show KEY` prints where its files lie, how many there are, its licence and what to cite."
+    )
+    _list(rows, as_json, more, widths={"what it is": 72})
+
+
+def _show_dataset(key: str, as_json: bool) -> None:
+    from tabulate import tabulate
+
+    from aseg_bench.datasets import find_dataset
+
+    data = find_dataset(key)
+    known = {"key": data.key, "label": data.label, "what it is": data.summary} | {
+        name: getattr(data, name) or None for name in ("homepage", "licence", "citation")
+    }
+    layout = data.tree or (data.layout.tree if data.layout else "")
+    counts = [{"category": category, **of_category._asdict()} for category, of_category in data.counts.items()]
+    if as_json:
+        keyed = {name.replace(" ", "_"): value for name, value in known.items()}
+        print(json.dumps(keyed | {"layout": layout.splitlines(), "counts": counts}, indent=2, ensure_ascii=False))
+        return
+    print(tabulate(known.items(), tablefmt="plain", missingval="-", maxcolwidths=[None, 96], break_long_words=False))
+    if layout:
+        print(f"\nbelow --data-root\n{layout}" if data.needs_root else f"\n{layout}")
+    if counts:
+        total = {"category": "all"} | {name: sum(row[name] for row in counts) for name in list(counts[0])[1:]}
+        headings = {name: name.replace("_", " ") for name in total}
+        print(f"\nimages as published\n{tabulate([*counts, total] if len(counts) > 1 else counts, headers=headings)}")
 
 
 def readers_command(as_json: AsJson = False) -> None:

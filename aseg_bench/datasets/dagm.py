@@ -26,11 +26,13 @@ def find(root: Path | None, categories: Sequence[str] | None = None, reading: Re
     """
     root = existing_root("dagm", root)
     problems: list[str] = []
-    found = {same_text(folder.name): folder for folder in folders_in(root) if (folder / "Train").is_dir()}
+    found = {
+        same_text(folder.name): folder
+        for folder in folders_in(root)
+        if any((folder / split.capitalize()).is_dir() for split in SPLITS)
+    }
     if not found:
-        raise InputError(
-            f"{root} holds no folders Class1, Class2, ... with Train inside; give the folder that holds them"
-        )
+        raise InputError(f"{root} holds no folders Class1, Class2, ... with Train and Test inside; give their folder")
     samples = []
     for category in select_categories(root, sorted(found), categories):
         for split in SPLITS:

@@ -147,8 +147,8 @@ def _sample(file: Path, number: int, row: Mapping[str, str], reading: Reading, p
 MANIFEST = Dataset(
     key="manifest",
     label="Own images",
-    summary=f"Images that a CSV file or JSON lines list in the columns {listed(COLUMNS)}, of which only image must be "
-    "there; also UniAD's train.json and test.json.",
+    summary=f"Images that a CSV file or JSON lines list in the columns {listed(COLUMNS)}, of which image and split "
+    "must be there; also UniAD's train.json and test.json, which are splits by their names.",
     needs_root=True,
     find=find,
 )

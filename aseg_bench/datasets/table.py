@@ -84,6 +84,17 @@ DATASETS: Mapping[str, Dataset] = _Datasets(
 )
 
 
+def find_dataset(key: str) -> Dataset:
+    """The facts of a data set.
+
+    Raises:
+        InputError: no data set has this key; the message lists those nearest to it.
+    """
+    if key not in DATASETS:
+        raise InputError(f"no data set {key}; {near_matches(key, list(DATASETS))}")
+    return DATASETS[key]
+
+
 def find_samples(
     dataset: str,
     root: Path | None = None,
@@ -101,9 +112,7 @@ def find_samples(
     Raises:
         InputError: the data set is unknown, its root is missing or superfluous, or it finds something wrong.
     """
-    if dataset not in DATASETS:
-        raise InputError(f"no data set {dataset}; {near_matches(dataset, list(DATASETS))}")
-    facts = DATASETS[dataset]
+    facts = find_dataset(dataset)
     if facts.needs_root and root is None:
         raise InputError(f"{facts.label} is not part of the toolkit; say where it lies with --data-root FOLDER")
     if not facts.needs_root and root is not None:

@@ -1,9 +1,8 @@
 """Laws that hold for every data set, on a miniature of each in the layout in which it is distributed."""
 
-import csv
 import json
+import re
 import shutil
-import time
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -12,16 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aseg_bench.datasets import AS_USUAL, DATASETS, Reading, check_images, checksum, find_samples, table
+from aseg_bench.datasets import AS_USUAL, DATASETS, Dataset, Reading, check_images, checksum, find_samples, table
 from aseg_bench.datasets.mvtec_loco import regions_of
 from aseg_bench.errors import InputError
 from aseg_bench.images import read_mask
 from aseg_bench.metrics import SaturatedRegion
 from aseg_bench.metrics.functions import spro
 from aseg_bench.records import Sample
-from tests.datasets.trees import TREES, Tree, in_folders, write
+from tests.datasets.trees import TREES, Tree, in_folders
 
 KEYS = sorted(TREES)
+IN_LAYOUTS = [key for key in KEYS if DATASETS[key].layout and key != "visa"]
+DOCUMENT = Path(__file__).parents[2] / "docs" / "datasets.md"
 TOTALS = {
     "mvtec_ad": (3629, 467, 1258),
     "visa": (8659, 962, 1200),
@@ -82,10 +83,8 @@ def test_a_missing_mask_is_one_error_that_names_it(key: str, tmp_path: Path) -> 
     assert "this looks like" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", [*IN_LAYOUTS, "folders"])
 def test_images_without_masks_can_enter_image_metrics(key: str, tmp_path: Path) -> None:
-    if key in {"dagm", "kolektor_sdd", "kolektor_sdd2", "magnetic_tile", "visa", "real_iad", "real_iad_sv", "manifest"}:
-        return  # all images have a mask, or a list says which have
     root = TREES[key].write(tmp_path)
     _, mask = next(pair for pair in TREES[key].samples.values() if pair[1])
     assert mask is not None
@@ -93,16 +92,13 @@ def test_images_without_masks_can_enter_image_metrics(key: str, tmp_path: Path) 
     assert sum(one.is_image_level for one in find_samples(key, root, None, Reading(image_level=True))) == 1
 
 
-@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("key", [*IN_LAYOUTS, "dagm", "kolektor_sdd2"])
 @pytest.mark.parametrize("split", ["train", "test"])
 def test_a_missing_split_is_said_if_it_is_needed(key: str, split: str, tmp_path: Path) -> None:
     tree = TREES[key]
     kept = {name: pair for name, pair in tree.samples.items() if f"/{split}/" not in name}
     others = {name: what for name, what in tree.others.items() if split not in name.lower()}
-    if key in {"visa", "real_iad", "real_iad_sv", "manifest", "kolektor_sdd", "magnetic_tile", "folders"}:
-        return  # no folder is a split
     root = Tree(kept, others, tree.root).write(tmp_path)
-    (tmp_path / "Class1" / "Train").mkdir(parents=True, exist_ok=True)
     other = "train" if split == "test" else "test"
     assert {one.split for one in find_samples(key, root, None, Reading(splits=[other]))} == {other}
     with pytest.raises(InputError, match=r"holds no images; |has no images in t"):
@@ -146,17 +142,25 @@ def test_what_is_printed_of_a_data_set_is_whole(key: str) -> None:
     assert totals == TOTALS.get(key, ())
 
 
-def test_masks_of_one_image_count_together(tmp_path: Path) -> None:
-    values = np.zeros((2, 4, 6), np.uint8)
-    values[0, 1, 2], values[1, 3, 4:] = 255, 254
-    for name, mask in zip(("000.png", "001.png"), values, strict=True):
-        write(tmp_path / "truth" / name, 0)
-        Image.fromarray(mask).save(tmp_path / "truth" / name)
-    joint = read_mask(tmp_path / "truth")
-    np.testing.assert_array_equal(joint, np.where(values.any(axis=0), 255, 0))
-    Image.fromarray(values[0, :2]).save(tmp_path / "truth" / "002.png")
-    with pytest.raises(InputError, match=r"the masks of .*truth differ in size"):
-        read_mask(tmp_path / "truth")
+def test_the_document_has_every_data_set() -> None:
+    """After a change of the table this prints the lines that the document must have."""
+    lines = ["| key | data set | training | test, normal | test, anomalous | licence |", "|---|---|---|---|---|---|"]
+    for facts in DATASETS.values():
+        label = f"[{facts.label}]({facts.homepage})" if facts.homepage else facts.label
+        numbers = (f"{sum(column):,}" for column in zip(*facts.counts.values(), strict=True))
+        cells = (f"`{facts.key}`", label, *(numbers if facts.counts else ("", "", "")), facts.licence)
+        lines.append(f"| {' | '.join(cells)} |")
+    assert "\n".join(lines) in DOCUMENT.read_text(encoding="utf-8")
+
+
+def test_a_data_set_is_added_as_the_document_shows(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names: dict[str, Dataset] = {}
+    exec(block, names)
+    tree = Tree(in_folders("screw", normal="ok", truth="truth/{}"))
+    root = tree.write(tmp_path)
+    assert pairs(names["MINE"].find(root), root) == tree.samples
+    assert names["MINE"].looks_like(root)
 
 
 def test_saturation_areas_of_loco_reach_its_metric(tmp_path: Path) -> None:
@@ -251,27 +255,3 @@ def test_a_wrong_entry_point_is_named(value: str, message: str, monkeypatch: pyt
     with pytest.raises(InputError, match=message):
         len(datasets)
     assert datasets["visa"] is DATASETS["visa"]  # ours are found without the others
-
-
-def test_ten_thousand_images_are_listed_in_seconds(tmp_path: Path) -> None:
-    """As many as VisA has, in both of its forms; the time allowed is many times what it takes."""
-    rows = ["object,split,label,image,mask"]
-    for kind, n in (("Normal", 9621), ("Anomaly", 1200)):
-        folder = tmp_path / "candle/Data/Images" / kind
-        folder.mkdir(parents=True)
-        for number in range(n):
-            (folder / f"{number:05}.JPG").touch()
-            mask = f"candle/Data/Masks/Anomaly/{number:05}.png" if kind == "Anomaly" else ""
-            if mask:
-                (tmp_path / mask).parent.mkdir(parents=True, exist_ok=True)
-                (tmp_path / mask).touch()
-            split, label = (
-                ("train", "normal") if number < 8659 and not mask else ("test", "anomaly" if mask else "normal")
-            )
-            rows.append(f"candle,{split},{label},candle/Data/Images/{kind}/{number:05}.JPG,{mask}")
-    (tmp_path / "split_csv").mkdir()
-    with (tmp_path / "split_csv/1cls.csv").open("w", newline="") as file:
-        csv.writer(file).writerows(row.split(",") for row in rows)
-    start = time.perf_counter()
-    assert len(find_samples("visa", tmp_path)) == 10_821
-    assert time.perf_counter() - start < 10
