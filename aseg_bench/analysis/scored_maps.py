@@ -57,7 +57,7 @@ class LevelCounts:
 
     Attributes:
         threshold: the score that maximises precision + recall, one of the levels; None where a class is missing.
-        slices: the anomalous images by kind and by size of their defect, with the exact AP of each.
+        slices: the anomalous images by kind and size of their defect and by light, with the exact AP of each.
         levels: distinct thresholds, ascending, at most 255, float64 in the unit of the scores.
         normal: normal pixels, (images, len(levels) + 1) int64.
         anomalous: anomalous pixels, same shape.

@@ -45,8 +45,8 @@ from aseg_bench.runs.thresholds import (
     HELD_OUT,
     VALIDATION,
     check_leaves_scores,
+    find_with_validation,
     found_threshold,
-    has_validation,
     held_out,
 )
 from aseg_bench.scoring.categories import SCORING, score_meeting
@@ -260,21 +260,22 @@ def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
     _check_names(plan, folder)
     live = [name for name in plan.methods if name not in plan.maps]
     splits = (["train"] if live else []) + ([] if plan.train_only else ["test"])
-    is_split = plan.threshold is not None and has_validation(plan.dataset)
-    reading = replace(plan.reading, splits=[*splits, VALIDATION] if is_split else splits)
-    found = find_samples(plan.dataset, plan.data_root, plan.categories, reading)
+    reading = replace(plan.reading, splits=splits)
+    find = find_samples if plan.threshold is None else find_with_validation
+    found = find(plan.dataset, plan.data_root, plan.categories, reading)
     samples = [sample for sample in found if sample.split != VALIDATION]
     check_known(samples, protocol)
     train, test = ([sample for sample in samples if sample.split == split] for split in ("train", "test"))
     normal = [sample for sample in found if sample.split == VALIDATION]
-    if plan.threshold is not None and not is_split:
+    is_held_out = plan.threshold is not None and not normal
+    if is_held_out:
         _check_held_out(plan)
         normal = held_out(train)
         train = [sample for sample in train if sample not in normal]
     with working("checking images and maps", plan.options.quiet):
         findings = check_images(found, plan.data_root, is_anomalous=own_rule(plan.mask_rule))
         data = data_facts(plan.data_root, samples, reading, findings)
-        conditions = _conditions(plan, data, 0.0 if is_split or plan.threshold is None else HELD_OUT)
+        conditions = _conditions(plan, data, HELD_OUT if is_held_out else 0.0)
     check_data(folder, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
     n_images = Counter(sample.category for sample in test)
     planned = {Case(name, plan.dataset, key): count for name in plan.methods for key, count in n_images.items()}

@@ -11,6 +11,7 @@ from PIL import Image
 
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.datasets import DATASETS
+from aseg_bench.datasets.mvtec_ad_2 import MVTEC_AD_2
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import written_whole
 from aseg_bench.images import image_size
@@ -27,7 +28,7 @@ from aseg_bench.runs.record import CaseRecord
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.submission_rules import CALLED, ENDINGS, N_IMAGES, SCORES, SPLITS, check_submission
 
-DATASET = "mvtec_ad_2"
+DATASET = MVTEC_AD_2.key
 N_VALUES = 0x7C00  # float16 values from 0 to the largest one: as integers, their bits count them
 _TOP = 0.05  # of the distinct scores get half of the values: the server's AUPRO ends at 5 % false positives
 _N_KNOTS = 2**20  # scores of a category that are looked at to spread the values

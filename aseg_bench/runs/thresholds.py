@@ -1,11 +1,14 @@
 """Thresholds of a run: on which normal images they are found, and what the record keeps of them."""
 
 from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
 from aseg_bench.analysis.scored_maps import by_category
-from aseg_bench.datasets import DATASETS
+from aseg_bench.datasets import DATASETS, Reading, find_samples
 from aseg_bench.errors import InputError
 from aseg_bench.metrics.thresholds import ThresholdRule
 from aseg_bench.predictions.store import MapStore
@@ -19,10 +22,20 @@ HELD_OUT = 0.1  # of the training images of each category, of data sets without 
 _SEED = 0  # of the choice of these, the same for every method and seed
 
 
-def has_validation(dataset: str) -> bool:
-    """Whether a data set has a split of normal images for thresholds."""
+def find_with_validation(
+    dataset: str, root: Path | None, categories: Sequence[str] | None, reading: Reading
+) -> list[Sample]:
+    """The samples of a data set, with those of its validation split where it has one.
+
+    Raises:
+        InputError: as `find_samples`, or the validation split of a layout that has one is not there.
+    """
+    both = replace(reading, splits=[*reading.splits, VALIDATION])
     layout = DATASETS[dataset].layout if dataset in DATASETS else None
-    return layout is not None and VALIDATION in layout.images
+    if layout is None:  # such as a list of files, which may name that split
+        with suppress(InputError):
+            return find_samples(dataset, root, categories, both)
+    return find_samples(dataset, root, categories, both if layout and VALIDATION in layout.images else reading)
 
 
 def held_out(train: Sequence[Sample]) -> list[Sample]:
