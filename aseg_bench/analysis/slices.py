@@ -1,4 +1,4 @@
-"""Slices of a category by kind and size of defect and by light, swept together with the whole: each pixel counts once."""
+"""Slices of a category by kind and size of defect and by light, swept together with the whole: no pixel twice."""
 
 from collections.abc import Sequence
 from math import isnan, nan

@@ -214,6 +214,26 @@ def test_the_report_has_them_beside_the_best_f1_and_says_how_they_were_found(cal
         assert text in said
 
 
+def test_the_report_has_the_seg_f1_of_each_light(call, installed, ad_2):
+    out = ad_2.parent / "out"
+    words = (*run_ad_2(ad_2, "--threshold", "quantile_0.95"), "--page")
+    assert call(*(word for word in words if word != "--no-page")).code == 0
+    kept = record_of(out, "near/mvtec_ad_2")["threshold"]["categories"]
+    f1 = {light: [] for light in LIGHTS}
+    for name, threshold in kept.items():
+        good, bad = (maps_in(out, "near", "mvtec_ad_2", name, f"test/{kind}") for kind in ("good", "bad"))
+        for stem, scores in bad.items():
+            mask = read_mask(ad_2 / name / "test_public/ground_truth/bad" / f"{stem}_mask.png") > 0
+            called, tp = scores > threshold, ((scores > threshold) & mask).sum()
+            fp = (called & ~mask).sum() + (good[stem] > threshold).sum()
+            f1[stem.partition("_")[2]].append(2 * tp / (tp + fp + mask.sum()))
+    tables = pd.read_csv(out / "report/tables.csv")
+    shown = tables[tables["table"] == "lights_mvtec_ad_2"]
+    found = {row.row: float(row.text) for row in shown.itertuples()}
+    assert found == pytest.approx({light: 100 * np.mean(values) for light, values in f1.items()}, abs=0.005)
+    assert list(found) == sorted(LIGHTS)
+
+
 def test_runs_with_other_rules_are_not_seeds_of_one_another(call, installed, ad_2):
     for seed, rule in enumerate(("max", "mean_3std")):
         words = run_ad_2(ad_2, "--threshold", rule, "--seed", seed, "--out", ad_2.parent / f"out{seed}")
@@ -226,3 +246,19 @@ def test_a_dry_run_says_on_which_images(call, installed, ad_2):
     outcome = call(*(word for word in run_ad_2(ad_2, "--threshold", "max", "--dry-run") if word != "--quiet"))
     assert "the threshold is found on 6 normal images of the validation split, by max" in outcome.out
     assert "maps 18 images" in outcome.out
+
+
+def test_a_list_of_files_may_name_a_validation_split(call, installed, ad_2, tmp_path):
+    lines = ["image,split,mask,category"]
+    for path in sorted(ad_2.glob("can/*/good/*.png")) + sorted(ad_2.glob("can/test_public/bad/*.png")):
+        split = path.relative_to(ad_2).parts[1].replace("test_public", "test")
+        mask = ad_2 / "can/test_public/ground_truth/bad" / f"{path.stem}_mask.png" if "bad" in path.parts else ""
+        lines.append(f"{path},{split},{mask},can")
+    for name, kept in (("with", lines), ("without", [line for line in lines if ",validation," not in line])):
+        (tmp_path / f"{name}.csv").write_text("\n".join(kept) + "\n")
+        words = ("--dataset", "manifest", "--data-root", tmp_path / f"{name}.csv", "--out", tmp_path / name)
+        run = ("run", "--methods", "near", "--quiet", "--no-page", "--threshold", "max", *words)
+        assert call(*run).code == 0
+    kept = {name: record_of(tmp_path / name, "near/manifest")["threshold"] for name in ("with", "without")}
+    assert (kept["with"]["split"], kept["with"]["n_images"]) == ("validation", 3)
+    assert (kept["without"]["split"], kept["without"]["n_images"]) == ("train", 1)
