@@ -262,3 +262,13 @@ def test_a_list_of_files_may_name_a_validation_split(call, installed, ad_2, tmp_
     kept = {name: record_of(tmp_path / name, "near/manifest")["threshold"] for name in ("with", "without")}
     assert (kept["with"]["split"], kept["with"]["n_images"]) == ("validation", 3)
     assert (kept["without"]["split"], kept["without"]["n_images"]) == ("train", 1)
+
+
+def test_a_damaged_threshold_in_the_record_is_one_error(call, installed, ad_2):
+    out = ad_2.parent / "out"
+    assert call(*run_ad_2(ad_2, "--threshold", "max")).code == 0
+    whole = json.loads((out / "run.json").read_text())
+    for damaged in ({"rule": "max"}, 0.5, {**whole["cases"]["near/mvtec_ad_2"]["threshold"], "value": "high"}):
+        whole["cases"]["near/mvtec_ad_2"]["threshold"] = damaged
+        (out / "run.json").write_text(json.dumps(whole))
+        assert "run.json is damaged" in call("report", out, "--no-page").error
