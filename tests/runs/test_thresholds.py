@@ -232,6 +232,9 @@ def test_the_report_has_the_seg_f1_of_each_light(call, installed, ad_2):
     found = {row.row: float(row.text) for row in shown.itertuples()}
     assert found == pytest.approx({light: 100 * np.mean(values) for light, values in f1.items()}, abs=0.005)
     assert list(found) == sorted(LIGHTS)
+    cost = tables[(tables["table"] == "cost") & (tables["column"] == "ms per image")]
+    seconds = record_of(out, "near/mvtec_ad_2")["seconds"]["predict"]
+    assert [float(text) for text in cost["text"]] == pytest.approx([1000 * seconds / 18], abs=0.05)  # 12 and 6 images
 
 
 def test_runs_with_other_rules_are_not_seeds_of_one_another(call, installed, ad_2):
