@@ -13,7 +13,7 @@ demo: .venv/models ## install, run UniAS, UniAD and PatchCore on the embedded da
 	$(BIN)/aseg-bench run --methods uni_as,uniad,patchcore --preset quick --dataset demo --out $(OUT)
 
 test: .venv/dev ## install and run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/dev ## check format, lint and types
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""Writes all that is in reports/: speed of metric core, models and reports; memory; intervals; the demo comparison."""
+"""Writes all that is in reports/: speed of metric core, models and reports; memory, scale; intervals; the demo run."""
 
 import shutil
 import subprocess
@@ -68,6 +68,24 @@ def memory(
     with tempfile.TemporaryDirectory() as work:
         write_report(out, Path(work), quick)
     print(f"wrote {out}/memory.md and .json")
+
+
+@app.command()
+def scale(
+    out: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("reports"),
+    only: Annotated[
+        list[str] | None, typer.Option(help="Measure this alone, of those that scale.md names; may be repeated.")
+    ] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="A handful of maps, to try this program.")] = False,
+) -> None:
+    """Measure time, memory and traffic of up to 151,050 maps, and bounds of a million; write scale.md and .json."""
+    from benchmarks.scale_report import FULL, QUICK, write_report
+
+    names = QUICK if quick else FULL
+    if unknown := [name for name in only or () if name not in names]:
+        raise typer.BadParameter(f"there is no {unknown[0]}; take {', '.join(names)}", param_hint="--only")
+    write_report(out, only or (), quick)
+    print(f"wrote {out}/scale.md and .json")
 
 
 @app.command()

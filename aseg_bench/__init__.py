@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from aseg_bench.methods import MethodFacts as MethodFacts
     from aseg_bench.methods import MethodOptions as MethodOptions
     from aseg_bench.metrics import METRICS as METRICS
+    from aseg_bench.metrics import BoundedStream as BoundedStream
     from aseg_bench.metrics import MetricStream as MetricStream
     from aseg_bench.metrics import evaluate_maps as evaluate_maps
     from aseg_bench.protocols import PROTOCOLS as PROTOCOLS
@@ -35,6 +36,7 @@ _ROOMS = {
     "PROTOCOLS": "protocols",
     "AnomalyMap": "records",
     "AsegBenchError": "errors",
+    "BoundedStream": "metrics",
     "MethodFacts": "methods",
     "MethodOptions": "methods",
     "MetricStream": "metrics",

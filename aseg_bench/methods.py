@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,31 @@ DISQUALIFYING = frozenset({NOT_LEARNED, CUT_SHORT})  # what is so found is neith
 ENTRY_POINTS = "aseg_bench.methods"
 
 
+class Logger(Protocol):
+    """Takes numbers while they are made, as the loggers of Lightning Fabric and of Lightning do."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Take the numbers of a step."""
+
+    def finalize(self, status: str) -> None:
+        """Write what is left: all is done (``success``), or has failed (``failed``)."""
+
+
+class Estimate(NamedTuple):
+    """About how many seconds a method will take for ``fit`` and ``predict``, and from what that is known."""
+
+    seconds: float
+    basis: str
+
+
 class Method(Protocol):
     """A method to benchmark. ``fit`` gets the normal training images of all categories at once (one-for-all).
 
     A method may also have ``about``, a mapping of plain values that the record of a run keeps after ``predict``; the
-    README lists the keys that Table "cost" shows (``aseg_bench.training.costs`` finds those of a torch module); and
-    ``moments``, which yields step, seconds and maps of some samples at earlier moments of its training.
+    README lists the keys that Table "cost" shows (``aseg_bench.training.costs`` finds those of a torch module);
+    ``moments``, which yields step, seconds and maps of some samples at earlier moments of its training; and
+    ``estimate``, which takes the samples of ``fit`` and those of ``predict`` in the place of both, times a little of
+    the work, and gives an ``Estimate``.
     """
 
     name: str
@@ -67,7 +86,7 @@ class MethodOptions:
         preset: name of the method's preset of settings.
         settings: single settings that replace the preset's, as the user typed them.
         folder: where checkpoints and training logs go, and from where a stopped training continues; None keeps nothing.
-        tensorboard: write losses for TensorBoard into ``folder`` as well.
+        loggers: take the losses of a training, where it has any.
         learning_curve: keep the weights of some moments of the training in ``folder``, for ``moments``.
         quiet: no progress bars.
     """
@@ -83,7 +102,7 @@ class MethodOptions:
     preset: str = "cpu"
     settings: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
-    tensorboard: bool = False
+    loggers: Sequence[Logger] = ()
     learning_curve: bool = False
     quiet: bool = False
 

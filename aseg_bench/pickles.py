@@ -333,13 +333,16 @@ def open_torch(path: Path) -> ZipFile:
     return open_archive(path, _MOST_MEMBERS, (ZIP_STORED,))
 
 
-def load_torch(path: Path, classes: Sequence[tuple[Any, str]] = (), *, mmap: bool = False) -> Any:
+def load_torch(
+    path: Path, classes: Sequence[tuple[Any, str]] = (), *, mmap: bool = False, most: int = _MOST_BYTES
+) -> Any:
     """What ``torch.save`` wrote, looked at before torch's own restricted unpickler builds anything of it.
 
     Args:
         path: the file, of either format.
         classes: harmless stand-ins for classes by their full name, besides tensors, arrays and plain containers.
         mmap: leave tensors in the file until they are looked at, where it is an archive.
+        most: bytes that what is built beside tensors may take.
 
     Raises:
         AskedForError: it asks for anything else.
@@ -348,12 +351,12 @@ def load_torch(path: Path, classes: Sequence[tuple[Any, str]] = (), *, mmap: boo
     """
     import torch  # the rest of this file needs none
 
-    is_archive = _check_torch(path, [name for _, name in classes])
+    is_archive = _check_torch(path, [name for _, name in classes], most)
     with torch.serialization.safe_globals([*NUMPY, *PATHS, *classes]):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap and is_archive)
 
 
-def _check_torch(path: Path, known: Sequence[str] = ()) -> bool:
+def _check_torch(path: Path, known: Sequence[str], most: int) -> bool:
     """Build nothing of a file, but look at all that torch would build; whether it is an archive, the newer format."""
     built = {**_BUILT, **dict.fromkeys(known, _InertMapping), **_TORCH}
     size, held, n_held, records = path.stat().st_size, dict[str, int](), 0, dict[str, int]()
@@ -375,7 +378,7 @@ def _check_torch(path: Path, known: Sequence[str] = ()) -> bool:
         is_archive = file.read(2) == b"PK"
         file.seek(0)
         for _ in range(0 if is_archive else _OLDER_PARTS):
-            _Plain(file, built, storage).load()
+            _Plain(file, built, storage, most).load()
     if is_archive:
         with open_torch(path) as archive:
             pickled = [name for name in archive.namelist() if name.endswith("/data.pkl")]
@@ -383,7 +386,7 @@ def _check_torch(path: Path, known: Sequence[str] = ()) -> bool:
                 raise InputError("it is an archive as torch writes none; torch.save it again")
             records |= {info.filename.rpartition("/data/")[2]: info.file_size for info in archive.infolist()}
             with archive.open(pickled[0]) as content:
-                _Plain(content, built, storage).load()
+                _Plain(content, built, storage, most).load()
     return is_archive
 
 

@@ -67,6 +67,13 @@ def progress_bar(quiet: bool = False) -> Progress:
     )
 
 
+def duration(seconds: float) -> str:
+    """Seconds as a reader takes them in: ``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
 @contextmanager
 def working(description: str, quiet: bool = False) -> Iterator[None]:
     """Show that something is under way whose length is unknown."""

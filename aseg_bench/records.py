@@ -166,7 +166,7 @@ class LazySequence(Sequence[T]):
         if place in self._kept:
             return self._kept[place]
         item = self._item(place)
-        size = _n_bytes(item)
+        size = _n_bytes(item) if self._room else 0
         if size and size <= self._room:
             self._room -= size
             self._kept[place] = item

@@ -1,3 +1,4 @@
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +15,9 @@ from aseg_bench.methods import MethodFacts, MethodOptions
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.records import AnomalyMap, Case, Sample
 from tests.categories import make_category
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as cores: one thread of torch and OpenMP for each
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 class Outcome(NamedTuple):

@@ -12,13 +12,15 @@ from scipy import stats
 
 from aseg_bench.analysis.resampling import Resampled
 from aseg_bench.errors import InputError
-from benchmarks import claims, differences
+from benchmarks import claims, differences, scale
 from benchmarks.browser import why_not
 from benchmarks.coverage import KINDS
 from benchmarks.coverage import write_report as write_coverage
 from benchmarks.memory import COMMANDS
 from benchmarks.memory import write_report as write_memory
 from benchmarks.peers import SCENES, TOOLS
+from benchmarks.scale_report import QUICK
+from benchmarks.scale_report import write_report as write_scale
 from benchmarks.speed import FULL, LONGEST, NOT_INSTALLED, Run, _left_out, installed_version
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,6 +59,27 @@ def test_a_quick_measurement_of_memory_has_few_maps_and_many(tmp_path, monkeypat
     assert [(row["command"], row["images"]) for row in rows] == [(title, 2), (title, 4)]
     assert all(row["peak (MB)"] > 50 for row in rows)
     assert "maps of 64 x 64 pixels" in (tmp_path / "memory.md").read_text()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
+def test_quick_measurements_of_scale_are_kept_and_add_up_to_a_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {name: run for name, run in QUICK.items() if not name.startswith("mvtec")}
+    write_scale(tmp_path, ["2000"], quick=True)
+    monkeypatch.setattr(
+        "benchmarks.scale_report.measured",
+        lambda run: getattr(scale, run.what)(str(run.n_images), *map(str, run.others)),  # in this process
+    )
+    for name in ("20000", "wire-2", "bounded-10000"):
+        write_scale(tmp_path, [name], quick=True)
+    rows = json.loads((tmp_path / "scale.json").read_text())["runs"]
+    assert {name: row["n_images"] for name, row in rows.items()} == {name: run.n_images for name, run in names.items()}
+    for key, (lower, upper) in rows["bounded-10000"]["bounds"].items():
+        assert lower <= rows["20000"]["values"][key] <= upper  # of the same 20 maps
+    text = (tmp_path / "scale.md").read_text()
+    titles = ("Claims", "Exact", "Bytes over the wire", "Bounded", "Extrapolated, not measured")
+    assert all(f"\n## {title}" in text for title in titles)
+    assert " nan" not in text
 
 
 def test_a_quick_simulation_of_intervals_has_every_kind_and_metric(tmp_path):

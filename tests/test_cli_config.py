@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.conftest import Call, Installed, run_on
+from aseg_bench.methods import Estimate
+from aseg_bench.records import Sample
+from tests.conftest import Call, Distance, Installed, run_on
 
 
 def test_the_file_that_a_run_leaves_repeats_it(call: Call, installed: Installed, tiny: Path) -> None:
@@ -87,7 +89,22 @@ def test_a_dry_run_says_what_is_there_and_due_and_does_nothing(call: Call, insta
     assert "notes.md" in outcome.out
     assert "near: it is trained and maps 10 images" in outcome.out
     assert "far: its maps are finished" in outcome.out
-    assert f"read: its maps are read from {maps}" in outcome.out
+    assert f"read: its maps of 10 images are read from {maps}" in outcome.out
+    assert "how long near will take is not known before" in outcome.out
     assert installed.diary == []
     assert {path: path.stat().st_mtime_ns for path in (tiny.parent / "out").rglob("*")} == before
     assert "no method neer" in call(*run_on(tiny, "--dry-run", methods="neer")).error
+
+
+def test_a_dry_run_says_about_how_long_it_will_take(
+    call: Call, installed: Installed, tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def estimate(method: Distance, train: list[Sample], test: list[Sample]) -> Estimate:
+        return Estimate(100.0 * len(train) + len(test), "7 steps timed here")
+
+    monkeypatch.setattr(Distance, "estimate", estimate, raising=False)
+    told = call(*run_on(tiny, "--dry-run", methods="near,far")).out
+    assert "near: it is trained and maps 10 images, in about 14 min (estimated from 7 steps timed here)" in told
+    assert f"all goes into {tiny.parent / 'out'}, in about 27 min; " in told
+    assert "on top" not in call(*run_on(tiny, "--dry-run", "--train-only")).out
+    assert not (tiny.parent / "out").exists()

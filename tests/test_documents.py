@@ -47,6 +47,15 @@ def test_the_readme_scores_maps_in_python(
     assert capsys.readouterr().out == "1.0 1.0 1.0\n"  # a perfect map
 
 
+def test_the_document_on_scale_bounds_a_stream_in_python(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(0)
+    masks = [rng.random((8, 8)) < 0.2 for _ in range(4)]
+    names = {"maps_and_masks": [(0.8 * mask + rng.random((8, 8)), mask) for mask in masks]}
+    exec(python_of("docs/scale.md"), names)
+    lower, upper = map(float, capsys.readouterr().out.split())
+    assert 0.9 < lower <= upper < 1
+
+
 def test_a_method_is_added_as_contributing_shows() -> None:
     names = {"MySettings": dict, "MyMethod": object}
     exec(python_of("CONTRIBUTING.md"), names)

@@ -88,8 +88,8 @@ WORKS = (
 ELSEWHERE = {
     ("run", "--devices"): "starts processes, which takes long: tests/training/test_engine.py",
     ("ablate", "--devices"): "starts processes, which takes long: tests/training/test_engine.py",
-    ("run", "--tensorboard"): "needs a package of its own: below",
-    ("ablate", "--tensorboard"): "needs a package of its own: below",
+    ("run", "--logger"): "needs a package of its own: below, and tests/runs/test_loggers.py",
+    ("ablate", "--logger"): "needs a package of its own: below, and tests/runs/test_loggers.py",
     ("ablate", "--resume"): "the default",
     ("eval", "--workers"): "starts processes: tests/runs/test_shards.py",
     **{
@@ -144,7 +144,7 @@ def test_the_exported_default_gives_the_maps_of_the_trained_model(place: Path, c
 def test_what_cannot_work_here_is_one_error_and_leaves_nothing(place: Path, call: Call) -> None:
     run = ("run", "--methods", "uni_as", "--out", "nothing", *shlex.split(f"{DATA} {ONE_STEP}"))
     if find_spec("tensorboard") is None:
-        assert "pip install tensorboard" in call(*run, "--tensorboard").error
+        assert "pip install tensorboard" in call(*run, "--logger", "tensorboard").error
     assert "no device tpu; did you mean cpu?" in call(*run, "--device", "tpu").error
     words = ("predict", "tiny", "--checkpoint", ONE_MAP, "--out", "nothing", "--levels", "--quiet")
     assert "one map per image, not one per level" in call(*words).error

@@ -32,6 +32,9 @@ from aseg_bench.records import Case, Finding, Sample, Score
 from aseg_bench.runs.folder import Ablation, RunFolder
 from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts, Record
 from aseg_bench.runs.scores import read_scores, write_scores
+from aseg_bench.runs.shard_files import merged, tally
+from aseg_bench.runs.shards import Plan
+from aseg_bench.runs.sources import Source
 
 torch = pytest.importorskip("torch")
 
@@ -220,6 +223,17 @@ def kinds(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> li
             lambda path: read(RunFolder(path.parent), path),
         )
 
+    np.savez(out / "own.npz", maps=scores, masks=np.array(masks))
+    source = Source(out / "own.npz")
+    plan = Plan.of(source, "near", 0, "exact", None)
+    for _ in ("looks", "counts"):
+        tally(source, plan, plan.shards[0], out / "shards", lambda: None)
+    rounds = sorted((out / "shards").iterdir())
+    of_shards = [
+        Kind(path.name, path.read_bytes(), lambda path, other=other: merged([path, other]))
+        for path, other in (rounds, rounds[::-1])
+    ]
+
     options = {key: SimpleNamespace(name=key, is_flag=False, multiple=False) for key in ("methods", "seed", "out")}
     run = [
         of_run("run.json", lambda run, _: run.record),
@@ -231,7 +245,7 @@ def kinds(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> li
         of_run("config.yaml", lambda _, path: read_config(path, options), b"methods: [a, b]\nseed: 1\nout: 'x'\n"),
         Kind("000.tiff", tiff(one), lambda path: MapStore(path.parent).read("near", samples[0])),
     ]
-    return [*dumps, *images, *run]
+    return [*dumps, *images, *run, *of_shards]
 
 
 def placed(kind: Kind, root: Path) -> Path:

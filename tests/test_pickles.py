@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from aseg_bench.errors import InputError
-from aseg_bench.pickles import PlainArray, load_torch, read_plain
+from aseg_bench.pickles import PlainArray, load_torch, open_torch, read_plain
 from aseg_bench.predictions.loading import read_texts
 from aseg_bench.predictions.records import Limits
 
@@ -92,6 +92,9 @@ BYTES = {
     "call_of_bytearray": b"\x80\x02c__builtin__\nbytearray\nJ" + struct.pack("<i", 2**31 - 1) + b"\x85R.",
     "tensor_of_a_size": b"\x80\x02ctorch\nFloatTensor\nJ" + struct.pack("<i", 2**30) + b"\x85R.",
     "attribute": b"\x80\x02cpathlib\nPurePosixPath\nN}X\x05\x00\x00\x00partsK\x01s\x86b.",
+    "many_dicts": b"\x80\x02](" + b"}" * 1_000_000 + b"e.",
+    "many_calls": b"\x80\x02](c__builtin__\nset\nq\x00" + b"h\x00)R" * 200_000 + b"e.",
+    "item_of_a_tensor": b"\x80\x02ctorch._utils\n_rebuild_parameter\n)R" + b"K\x01K\x02s.",
     "nothing": b"",
 }
 
@@ -186,6 +189,14 @@ def test_an_archive_whose_members_readers_could_tell_apart_is_refused(tmp_path: 
             archive.writestr(other, sound)
         with pytest.raises(InputError, match="an archive as torch writes none"):
             load_torch(path)
+
+
+def test_an_archive_with_a_second_directory_is_refused(tmp_path: Path) -> None:
+    sound = torch_file(tmp_path / "a.pt", pickle.dumps([], 2)).read_bytes()
+    for content in (sound + sound, b"before" + sound):
+        (tmp_path / "a.pt").write_bytes(content)
+        with pytest.raises(InputError, match=r"before or behind its directory|an archive as torch writes none"):
+            open_torch(tmp_path / "a.pt")
 
 
 def test_letters_that_unicode_does_not_have_never_become_a_text(tmp_path: Path) -> None:

@@ -32,7 +32,6 @@ N_THRESHOLDS = 4000
 _FEWEST_FREE = 3.0  # degrees of freedom
 _N_TOP = 200  # highest anomalous pixels, each a threshold of its own
 _FARTHEST = 3.0  # logits: a replicate whose odds differ twentyfold
-_BLOCK = 4096  # pixels looked up together: they stay in the processor's first-level cache
 _CHUNK = 64  # replicates at a time: their counts stay in the processor's cache
 
 Floats = NDArray[np.float64]
@@ -345,17 +344,16 @@ def _anomalous_and_top(scores: NDArray[Any], mask: NDArray[np.bool_]) -> tuple[N
 def _binned(
     scores: NDArray[Any], mask: NDArray[np.bool_], kind: KeyType, ladder: kernels.Ladder, n_thresholds: int
 ) -> tuple[Floats, Floats]:
-    bits, keys, places = kind.bits(scores), np.empty(scores.size, kind.integer), np.empty(_BLOCK, np.int64)
+    keys, anomalous = kind.keys(scores).clip(ladder.low, ladder.high), mask_bytes(mask)
 
-    def histogram(unwanted: NDArray[np.uint8]) -> Floats:
-        n = kernels.append(bits, unwanted, kind.flip, ladder.low, ladder.high, keys, 0)
+    def histogram(wanted: int) -> Floats:
+        chosen = keys[anomalous == wanted]
         counts = np.zeros(2 * n_thresholds + 2, dtype=np.uint32)
-        kernels.count(keys, n, ladder, counts[1:], places)
+        kernels.count(chosen, ladder, counts[1:], np.empty(len(chosen), dtype=np.int64))
         at_and_above: Floats = counts.reshape(-1, 2).sum(axis=1, dtype=np.float64)
         return at_and_above
 
-    anomalous = mask_bytes(mask)  # void pixels are 2, and so in neither histogram
-    return histogram(1 - anomalous), histogram(anomalous)
+    return histogram(1), histogram(0)
 
 
 def _at_or_above(counts: Floats) -> Floats:

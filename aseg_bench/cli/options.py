@@ -67,8 +67,11 @@ BackboneWeights = Annotated[Path | None, typer.Option(help="State dict of the ba
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
 Precision = Annotated[str, typer.Option(help="auto (bf16-mixed where CUDA has it), 32-true or bf16-mixed.")]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Processes of distributed training.")]
-Tensorboard = Annotated[
-    bool, typer.Option("--tensorboard", help="Losses for TensorBoard beside each checkpoint: pip install tensorboard.")
+LoggerKey = Annotated[
+    str | None,
+    typer.Option(
+        "--logger", help="Losses and scores also go to tensorboard, wandb, mlflow, trackio or module:function."
+    ),
 ]
 LearningCurve = Annotated[
     bool, typer.Option("--learning-curve", help="Also score a part of the test images at moments of each training.")

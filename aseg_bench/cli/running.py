@@ -19,6 +19,7 @@ from aseg_bench.cli.options import (
     Devices,
     ImageLevel,
     LearningCurve,
+    LoggerKey,
     MaskRuleText,
     MaxGib,
     MaxMinutes,
@@ -33,7 +34,6 @@ from aseg_bench.cli.options import (
     ProtocolKey,
     Quiet,
     Settings,
-    Tensorboard,
     limits_in,
     methods_in,
     names_in,
@@ -90,7 +90,7 @@ def run_command(
     train_only: Annotated[
         bool, typer.Option("--train-only", help="Stop when the methods are trained; no test images are needed.")
     ] = False,
-    tensorboard: Tensorboard = False,
+    logger: LoggerKey = None,
     learning_curve: LearningCurve = False,
     allow_pickle: AllowPickle = False,
     allow_clamped: AllowClamped = False,
@@ -104,7 +104,10 @@ def run_command(
     quiet: Quiet = False,
     config: Config = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Check everything, say what was found and would be done, and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything, say what was found, what would be done and how long it takes."
+        ),
     ] = False,
 ) -> None:
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
@@ -131,11 +134,11 @@ def run_command(
             backbone_weights=backbone_weights,
             max_minutes=max_minutes,
             preset=preset,
-            tensorboard=tensorboard,
             learning_curve=learning_curve,
             quiet=quiet or is_helper(),
         ),
         settings=settings_in(settings or ()),
+        logger=logger,
         protocol=protocol,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         train_only=train_only,
@@ -153,7 +156,9 @@ def run_command(
         threshold=threshold,
     )
     if dry_run:
-        print("\n".join(preview(plan)))
+        texts = preview(plan)
+        if not is_helper():
+            print("\n".join(texts))
         return
     with resumable(plan.out, overwrite):
         results = run(plan)
@@ -203,7 +208,7 @@ def ablate_command(
     n_devices: Devices = 1,
     protocol: ProtocolKey = "exact",
     mask_rule: MaskRuleText = ">0",
-    tensorboard: Tensorboard = False,
+    logger: LoggerKey = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
 ) -> None:
@@ -233,10 +238,10 @@ def ablate_command(
             backbone_weights=backbone_weights,
             max_minutes=max_minutes,
             preset=preset,
-            tensorboard=tensorboard,
             quiet=quiet or is_helper(),
         ),
         settings=settings_in(settings or ()),
+        logger=logger,
         protocol=protocol,
         reading=reading_in(normal_folder, bit_depth, image_level, max_pixels),
         mask_rule=mask_rule,

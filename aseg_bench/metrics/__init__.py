@@ -2,9 +2,10 @@
 
 `evaluate_maps` and `measure` take all maps of a category at once, an entry of METRICS measures when it is called,
 `aseg_bench.metrics.functions` holds the metrics with a parameter of their own, `MetricStream` takes maps that are seen
-once, and `FirstPass` and `SecondPass` merge across processes.
+once, `FirstPass` and `SecondPass` merge across processes, and `BoundedStream` bounds what is too much to be exact.
 """
 
+from aseg_bench.metrics.bounded import BoundedStream, Bounds
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import FirstPass, Needs, Ranking, SaturatedRegion
 from aseg_bench.metrics.measure import Measured, defined, evaluate_maps, finish, measure, needs_of
@@ -20,6 +21,8 @@ __all__ = [
     "DEFAULT_METRICS",
     "METRICS",
     "THRESHOLDS",
+    "BoundedStream",
+    "Bounds",
     "Curve",
     "FirstPass",
     "Measured",

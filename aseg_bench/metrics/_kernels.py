@@ -5,32 +5,55 @@ positive, else ``flip - bits`` with ``flip`` the lowest integer of the type. Key
 0.0, and the mapping is its own inverse. A mask holds 0 where a pixel is normal, 1 where it is anomalous, and 2 where it
 is void. All kernels release the interpreter's lock and write to private memory only.
 """
-# mypy: disable-error-code="no-untyped-def, assignment"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, call-arg, assignment"
 
 from math import inf, log
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit
+from numba.extending import intrinsic, overload
 from numpy.typing import NDArray
+
+ONE, WORD_SHIFT, LAST_BIT = np.uint64(1), np.uint64(6), np.uint64(63)
 
 
 class Ladder(NamedTuple):
-    """The distinct anomalous keys, and a table that finds a key among them.
+    """The distinct anomalous keys, and what finds a key among them.
 
-    The table has one entry per bucket of ``2**shift`` keys, the first bucket starting at ``base << shift``: how many
-    distinct keys lie below it. From there ``widest``, ``widest / 2``, ... 1 steps reach any key of the bucket.
+    Keys are cut into cells of ``2**shift``, the first one starting at ``base << shift``. A bit of ``words`` says
+    whether a distinct key lies in the cell, and ``sums`` how many bits are set in the words before, so that the bits
+    set before a cell count the cells below it that hold a distinct key (Jacobson, 1989). Where cells are
+    wider than a key, ``starts`` says how many distinct keys lie below each of those cells, and from there ``widest``,
+    ``widest / 2``, ... 1 steps reach any key of the cell; otherwise the cell is the key, and ``widest`` is 0.
     ``distinct`` ends in ``widest`` times the highest integer, so that no step leaves it; a key that is looked up must
     lie between ``low`` and ``high``, one beyond the lowest and highest distinct key.
     """
 
     distinct: NDArray[np.signedinteger]
-    table: NDArray[np.uint32]
+    words: NDArray[np.uint64]
+    sums: NDArray[np.uint32]
+    starts: NDArray[np.uint32]
     shift: int
     base: int
     widest: int
     low: int
     high: int
+
+
+def n_set(word):
+    """How many bits of a 64-bit word are set."""
+    return int(word).bit_count()
+
+
+@intrinsic
+def _n_set(typing_context, word):
+    return word(word), lambda context, builder, signature, arguments: builder.ctpop(arguments[0])
+
+
+@overload(n_set)
+def _compiled_n_set(word):
+    return lambda word: _n_set(word)
 
 
 @njit(cache=True, nogil=True)
@@ -86,12 +109,12 @@ def between(bits, mask, flip, wanted, low, high, out):
 
 
 @njit(cache=True, nogil=True)
-def tally(bits, mask, flip, shift, base, counts):
-    """Count normal pixels into buckets of 2**shift keys; bucket 0 starts at ``base << shift``."""
+def tally(bits, mask, flip, wanted, shift, base, counts):
+    """Count pixels whose mask is ``wanted`` into buckets of 2**shift keys; bucket 0 starts at ``base << shift``."""
     for i in range(bits.size):
         b = np.int64(bits[i])
         key = b if b >= 0 else flip - b
-        counts[(key >> shift) - base] += np.int64(mask[i] == 0)
+        counts[(key >> shift) - base] += np.int64(mask[i] == wanted)
 
 
 @njit(cache=True, nogil=True)
@@ -109,85 +132,110 @@ def squeeze(ordered, found):
 
 
 @njit(cache=True, nogil=True)
-def index(distinct, n_distinct, shift, base, table):
-    """Write for each bucket how many distinct keys lie below it; return the content of the fullest bucket."""
-    k = fullest = before = 0
-    for bucket in range(table.size):
-        edge = (base + bucket) << shift
-        while k < n_distinct and distinct[k] < edge:
-            k += 1
-        table[bucket] = k
-        fullest = max(fullest, k - before)
-        before = k
-    return max(fullest, n_distinct - before)  # no further edge closes the last bucket
+def index(distinct, n_distinct, shift, base, words, sums, starts):
+    """Write ``words``, ``sums`` and, if cells are wider than a key, ``starts``; return the keys of the fullest cell."""
+    n_cells = first = fullest = 0
+    last = -1
+    for k in range(n_distinct):
+        cell = (np.int64(distinct[k]) >> shift) - base
+        if cell != last:
+            words[cell >> 6] |= ONE << np.uint64(cell & 63)
+            if shift > 0:
+                starts[n_cells] = k
+            n_cells += 1
+            first, last = k, cell
+        fullest = max(fullest, k + 1 - first)
+    starts[n_cells if shift > 0 else 0] = n_distinct
+    before = 0
+    for w in range(words.size):
+        sums[w] = before
+        before += np.int64(n_set(words[w]))
+    return fullest
 
 
 @njit(cache=True, nogil=True)
-def append(bits, mask, flip, low, high, keys, n):
-    """Write the keys of normal pixels, cut to [low, high], after the first ``n`` of ``keys``; return the new ``n``."""
+def count_normal(bits, mask, flip, ladder, parts, coarser, waiting, n_waiting, counts, places):
+    """Let the normal pixels of an image wait with those of nearby keys, and count each part of them when it is full.
+
+    ``parts`` has the part of every ``2**coarser`` neighbouring cells. So the counting reads and writes little memory at
+    a time. ``waiting`` (n_parts, n) takes keys, cut to [low, high]; ``n_waiting`` says how many each part holds.
+    """
+    full = waiting.shape[1]
+    if n_waiting.size == 1:  # its number stays in a register: each addition would wait for the last one in memory
+        n = n_waiting[0]
+        for i in range(bits.size):
+            b = np.int64(bits[i])
+            key = b if b >= 0 else flip - b
+            waiting[0, n] = min(max(key, ladder.low), ladder.high)
+            n += np.uint32(mask[i] == 0)
+            if n == full:
+                count(waiting[0], ladder, counts, places)
+                n = np.uint32(0)
+        n_waiting[0] = n
+        return
+    coarser = np.uint64(coarser)
     for i in range(bits.size):
         b = np.int64(bits[i])
         key = b if b >= 0 else flip - b
-        keys[n] = min(max(key, low), high)
-        n += np.int64(mask[i] == 0)
-    return n
+        key = min(max(key, ladder.low), ladder.high)
+        part = parts[np.uint64((key >> ladder.shift) - ladder.base) >> coarser]
+        n = n_waiting[part]
+        waiting[part, n] = key
+        n += np.uint32(mask[i] == 0)
+        if n == full:
+            count(waiting[part], ladder, counts, places)
+            n = np.uint32(0)
+        n_waiting[part] = n
 
 
 @njit(cache=True, nogil=True)
-def part(keys, n, ladder, coarser, starts, parted):
-    """Write the first ``n`` keys into ``parted``, those of every ``2**coarser`` neighbouring buckets together."""
-    shift = ladder.shift
-    starts[:] = 0
-    for i in range(n):
-        starts[(((np.int64(keys[i]) >> shift) - ladder.base) >> coarser) + 1] += 1
-    for p in range(1, starts.size):
-        starts[p] += starts[p - 1]
-    for i in range(n):
-        p = ((np.int64(keys[i]) >> shift) - ladder.base) >> coarser
-        parted[starts[p]] = keys[i]
-        starts[p] += 1
+def count_rest(waiting, n_waiting, ladder, counts, places):
+    """Count all normal pixels that still wait."""
+    for part in range(n_waiting.size):
+        count(waiting[part, : n_waiting[part]], ladder, counts, places)
+        n_waiting[part] = 0
 
 
 @njit(cache=True, nogil=True)
-def count(keys, n, ladder, counts, places):
-    """Count the first ``n`` keys of normal pixels into the gaps between distinct anomalous keys and onto them.
+def count(keys, ladder, counts, places):
+    """Count keys of normal pixels into the gaps between distinct anomalous keys and onto them.
 
     ``counts[2 k]`` takes pixels strictly between ``distinct[k - 1]`` and ``distinct[k]``, ``counts[2 k + 1]`` those
-    equal to ``distinct[k]``. ``places`` is a buffer; a small one stays in the first-level cache.
+    equal to ``distinct[k]``. Keys lie between ``low`` and ``high``; ``places`` is a buffer of at least as many.
     """
-    for start in range(0, n, places.size):
-        block = keys[start : min(n, start + places.size)]
-        locate(block, block.size, ladder, places)
-        for i in range(block.size):
-            place = places[i]
-            counts[2 * place + np.int64(ladder.distinct[place] == block[i])] += 1
-
-
-@njit(cache=True, nogil=True, inline="always")
-def locate(keys, n, ladder, places):
-    """Write how many distinct keys lie strictly below each of the first ``n`` keys.
-
-    A block of pixels takes each step together: no branch that data can mislead, and no wait for memory.
-    """
-    distinct = ladder.distinct
-    for i in range(n):
-        places[i] = ladder.table[(np.int64(keys[i]) >> ladder.shift) - ladder.base]
-    step = ladder.widest
-    while step > 0:
-        for i in range(n):
-            place = places[i]
-            places[i] = place + step if distinct[place + step - 1] < keys[i] else place
-        step >>= 1
+    if ladder.widest == 0:
+        for i in range(keys.size):
+            cell = np.uint64(np.int64(keys[i]) - ladder.base)
+            word, bit = ladder.words[cell >> WORD_SHIFT], cell & LAST_BIT
+            rank = np.uint64(ladder.sums[cell >> WORD_SHIFT]) + np.uint64(n_set(word & ((ONE << bit) - ONE)))
+            counts[rank + rank + ((word >> bit) & ONE)] += np.uint32(1)
+        return
+    locate(keys, ladder, places)
+    for i in range(keys.size):
+        place = np.uint64(places[i])
+        counts[place + place + np.uint64(ladder.distinct[place] == keys[i])] += np.uint32(1)
 
 
 @njit(cache=True, nogil=True)
-def rank(keys, ladder, places, ranks):
-    """Write the rank of each anomalous key; ``places`` is a buffer."""
-    for start in range(0, keys.size, places.size):
-        n = min(places.size, keys.size - start)
-        locate(keys[start : start + n], n, ladder, places)
-        for i in range(n):
-            ranks[start + i] = places[i]
+def locate(keys, ladder, places):
+    """Write how many distinct keys lie strictly below each key, all of which lie between ``low`` and ``high``.
+
+    All keys take each step together: no branch that data can mislead, and no wait for memory.
+    """
+    for i in range(keys.size):
+        cell = np.uint64((np.int64(keys[i]) >> ladder.shift) - ladder.base)
+        before = ladder.words[cell >> WORD_SHIFT] & ((ONE << (cell & LAST_BIT)) - ONE)
+        places[i] = np.int64(ladder.sums[cell >> WORD_SHIFT]) + np.int64(n_set(before))
+    if ladder.widest > 0:
+        for i in range(keys.size):
+            places[i] = ladder.starts[np.uint64(places[i])]
+    step = ladder.widest
+    while step > 0:
+        for i in range(keys.size):
+            place = np.uint64(places[i])
+            is_below = ladder.distinct[place + np.uint64(step - 1)] < keys[i]
+            places[i] += step if is_below else 0
+        step >>= 1
 
 
 @njit(cache=True, nogil=True)

@@ -15,7 +15,8 @@ from aseg_bench.metrics.keys import FLOAT32, KEY_TYPES, Keys, KeyType, key_type
 from aseg_bench.metrics.tallies import UINT32_MAX, CoarseTally
 
 EIGHT_CONNECTED = np.ones((3, 3), dtype=np.bool_)
-N_TABLE_BITS = 18  # a table of 1 MB stays in the second-level cache
+N_CELLS = 2**26  # cells of keys that a ladder has at most, 12 MB of them,
+CELLS_PER_KEY = (64, 512)  # but at least and at most these times as many as distinct keys
 
 
 @dataclass(frozen=True)
@@ -243,9 +244,11 @@ class FirstPass:
 
         Raises:
             InputError: its scores are of another kind.
+            ValueError: the arrays do not fit one another; kernels would read beyond them.
         """
         if kind := str(arrays["kind"]):
             self._kind = same_kind(self._kind, KEY_TYPES[kind], "a merged part")
+        self._check(arrays)
         n_images, n_pixels = arrays["n"].tolist()
         self._n_images += n_images
         self._n_pixels_of_normal_images += n_pixels
@@ -254,6 +257,23 @@ class FirstPass:
         self._images += map(Groups, arrays["index"].tolist(), keys, sizes)
         shift, base = arrays["coarse_place"].tolist()
         self._coarse.merge(CoarseTally.of(shift, base, arrays["coarse"]))
+
+    def _check(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        keys, sizes, n_groups = arrays["keys"], arrays["sizes"], arrays["n_groups"]
+        shift, base = arrays["coarse_place"].tolist()
+        for parts, n_whole in ((sizes, len(keys)), (n_groups, len(sizes))):
+            fits = parts.dtype == np.int64 and parts.ndim == 1 and parts.size <= n_whole + 1
+            if not fits or parts.min(initial=1) < 1 or parts.max(initial=1) > max(n_whole, 1) or parts.sum() != n_whole:
+                raise ValueError("the sizes of its groups of pixels are not those of its scores")
+        named = KEY_TYPES.get(str(arrays["kind"]), FLOAT32)  # a part without a map names none
+        if keys.ndim != 1 or keys.dtype != named.integer:
+            raise ValueError("its scores are not of the type that it names")
+        n_buckets = len(arrays["coarse"])
+        if not 0 <= shift < 64 or abs(base) + n_buckets >= 2**63 >> shift:
+            raise ValueError("its buckets lie beyond all scores")
+        low, high = base << shift, (base + n_buckets) << shift
+        if self.needs.overlaps and len(keys) and not low <= int(keys.min()) <= int(keys.max()) < high:
+            raise ValueError("its buckets do not hold its scores")
 
     def compute(self) -> Ranking:
         """Rank the anomalous pixels of all images."""
@@ -337,14 +357,17 @@ def _saturating(
 
 def ladder_of(ordered: Keys, n_distinct: int, kind: KeyType) -> kernels.Ladder:
     """What finds a key among the first ``n_distinct``, which ascend."""
+    sums = starts = np.zeros(1, dtype=np.uint32)
     if not n_distinct:
-        return kernels.Ladder(ordered, np.zeros(1, dtype=np.uint32), 0, 0, 1, 0, 0)
+        return kernels.Ladder(ordered, np.zeros(1, dtype=np.uint64), sums, starts, 0, 0, 0, 0, 0)
     low, high = int(ordered[0]) - 1, int(ordered[n_distinct - 1]) + 1
-    shift = max((high - low).bit_length() - N_TABLE_BITS, 0)
+    least, most = (times * n_distinct for times in CELLS_PER_KEY)
+    shift = ((high - low) // max(least, min(most, N_CELLS))).bit_length()
     base = low >> shift
-    table = np.empty((high >> shift) - base + 1, dtype=np.uint32)
-    fullest = kernels.index(ordered, n_distinct, shift, base, table)
-    widest = 1 << (max(fullest, 1).bit_length() - 1)
+    words = np.zeros(((high >> shift) - base) // 64 + 1, dtype=np.uint64)
+    sums, starts = np.empty(len(words), dtype=np.uint32), np.empty(n_distinct + 1 if shift else 1, dtype=np.uint32)
+    fullest = kernels.index(ordered, n_distinct, shift, base, words, sums, starts)
+    widest = 1 << (fullest.bit_length() - 1) if shift else 0
     distinct = np.full(n_distinct + widest, np.iinfo(kind.integer).max, dtype=kind.integer)
     distinct[:n_distinct] = ordered[:n_distinct]
-    return kernels.Ladder(distinct, table, shift, base, widest, low, high)
+    return kernels.Ladder(distinct, words, sums, starts, shift, base, widest, low, high)

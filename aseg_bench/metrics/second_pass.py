@@ -16,10 +16,10 @@ from aseg_bench.metrics.keys import Keys, key_type
 from aseg_bench.metrics.sweep import Image, Sweep
 from aseg_bench.metrics.tallies import GapTally, TopTally
 
-N_BLOCK = 2048  # pixels searched together: their places stay in the first-level cache
-N_WAITING = (2**19, 2**21)  # normal pixels counted together, ordered roughly, so that memory is read in order
-N_PARTS = 2**10  # rough order
-N_CACHED = 2**15  # distinct scores that stay in the cache anyhow
+N_PARTS = 2**10  # parts of the range of scores, at most; what waits in one is counted together
+N_PER_PART = 2**7  # distinct scores that need no part of their own
+N_WAITING = 2**9  # pixels of each part that are counted together
+N_TOLD_APART = 2**14  # places of the table of parts, which stays in the first-level cache
 ImageScore = Callable[[NDArray[Any]], float]
 _GAPS = ("gaps", "full_gaps", "full_counts")  # what `GapTally.to_arrays` gives
 _CLASSES = ("anomalous", "normal")  # of pixels, as `_Image` names them
@@ -60,10 +60,10 @@ class SecondPass:
         self._images: list[_Image] = []
         of_anomalous = replace(ranking, needs=CURVE_ONLY, n_top=0)
         self._of_anomalous = SecondPass(of_anomalous) if ranking.needs.anomalous_images else None
-        n_waiting = min(max(ranking.n_distinct, N_WAITING[0]), N_WAITING[1])
-        self._waiting = np.empty(n_waiting, dtype=kind.integer)
-        self._parted = np.empty(n_waiting, dtype=kind.integer)
-        self._n_waiting = 0
+        self._coarser, self._parts = _parts(ranking.ladder, ranking.n_distinct)
+        self._waiting = np.empty((int(self._parts[-1]) + 1, N_WAITING), dtype=kind.integer)
+        self._n_waiting = np.zeros(len(self._waiting), dtype=np.uint32)
+        self._places = np.empty(N_WAITING, dtype=np.int64)
 
     def update(
         self,
@@ -198,26 +198,25 @@ class SecondPass:
         return Sweep(self.ranking, self._gaps.total(), self._tops.keys, self._tops.counts, self._finished, of_anomalous)
 
     def _await(self, bits: Keys, flat: NDArray[np.uint8], flip: int) -> None:
-        """Let the normal pixels of an image wait, and count whenever enough do."""
-        ladder, start = self.ranking.ladder, 0
-        while start < len(bits):
-            end = min(len(bits), start + len(self._waiting) - self._n_waiting)
-            self._n_waiting = kernels.append(
-                bits[start:end], flat[start:end], flip, ladder.low, ladder.high, self._waiting, self._n_waiting
-            )
-            start = end
-            if self._n_waiting == len(self._waiting):
-                self._count()
+        """Let the normal pixels of an image wait, and count those of a part whenever enough do."""
+        counts = self._gaps.room(len(bits) + int(self._n_waiting.sum()))
+        kernels.count_normal(
+            bits,
+            flat,
+            flip,
+            self.ranking.ladder,
+            self._parts,
+            self._coarser,
+            self._waiting,
+            self._n_waiting,
+            counts,
+            self._places,
+        )
 
     def _count(self) -> None:
         """Count the waiting pixels."""
-        ladder, n, keys = self.ranking.ladder, self._n_waiting, self._waiting
-        if self.ranking.n_distinct > N_CACHED:
-            coarser = max((len(ladder.table) - 1).bit_length() - (N_PARTS.bit_length() - 1), 0)
-            keys = self._parted
-            kernels.part(self._waiting, n, ladder, coarser, np.empty(N_PARTS + 1, dtype=np.int64), keys)
-        kernels.count(keys, n, ladder, self._gaps.room(n), np.empty(N_BLOCK, dtype=np.int64))
-        self._n_waiting = 0
+        counts = self._gaps.room(int(self._n_waiting.sum()))
+        kernels.count_rest(self._waiting, self._n_waiting, self.ranking.ladder, counts, self._places)
 
     def _finished(self, key: int) -> list[Image]:
         """All images in order, with their true and false positives at a threshold within the span."""
@@ -263,6 +262,18 @@ def _above(score_map: NDArray[Any], mask: NDArray[np.bool_], threshold: float | 
     called = (score_map > (math.floor(threshold) if is_integer else np.float64(threshold))) & ~np.ma.getmaskarray(mask)
     n_hits = int(np.count_nonzero(called & truth_of(mask)))
     return n_hits, int(np.count_nonzero(called)) - n_hits
+
+
+def _parts(ladder: kernels.Ladder, n_distinct: int) -> tuple[int, NDArray[np.uint16]]:
+    """Parts of the range of scores, ascending, of every ``2**coarser`` cells of a ladder: ``coarser``, and the parts.
+
+    None has much of the distinct scores, nor much of the cells, so that counting into one touches little memory.
+    """
+    coarser = max((len(ladder.words) - 1).bit_length() - (N_TOLD_APART - 1).bit_length(), 0)
+    before = ladder.sums[:: 2**coarser].astype(np.int64)
+    half = min(N_PARTS, n_distinct // N_PER_PART) // 2
+    parts = before * half // (n_distinct + 1) + np.arange(len(before)) * half // len(before)
+    return coarser + 6, parts.astype(np.uint16)
 
 
 def _between(bits: Keys, flat: NDArray[np.uint8], flip: int, wanted: int, span: tuple[int, int]) -> tuple[Keys, int]:

@@ -121,7 +121,7 @@ class Sweep:
         ranks: NDArray[np.integer[Any]] = np.empty(
             len(groups.keys), dtype=np.uint32 if self.ranking.n_distinct <= UINT32_MAX else np.int64
         )
-        kernels.rank(groups.keys, self.ranking.ladder, np.empty(1024, dtype=np.int64), ranks)
+        kernels.locate(groups.keys, self.ranking.ladder, ranks)
         return ranks
 
 

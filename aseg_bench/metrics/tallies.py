@@ -13,20 +13,25 @@ UINT8_MAX, UINT32_MAX = 2**8 - 1, 2**32 - 1
 
 
 class CoarseTally:
-    """All normal pixels in buckets of equally many keys, which widen as the range of scores grows.
+    """All pixels of a class in buckets of equally many keys, which widen as the range of scores grows.
 
-    It bounds the false positives at every threshold before they are counted exactly.
+    It bounds the pixels at or above every threshold before, or instead of, their being counted exactly.
+
+    Args:
+        wanted: what a mask's bytes are where pixels are counted: 0 for normal ones.
+        n_buckets: no more than these, at least 2.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int = 0, n_buckets: int = N_BUCKETS) -> None:
+        self._wanted, self._n_buckets = wanted, n_buckets
         self.shift = 0
         self.base = 0
         self.counts: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
     def update(self, bits: Keys, mask: NDArray[np.uint8], flip: int, lowest: int, highest: int) -> None:
-        """Count the normal pixels of an image whose keys lie from ``lowest`` to ``highest``."""
+        """Count the pixels of an image whose keys lie from ``lowest`` to ``highest``."""
         self._cover(lowest, highest, 0)
-        kernels.tally(bits, mask, flip, self.shift, self.base, self.counts)
+        kernels.tally(bits, mask, flip, self._wanted, self.shift, self.base, self.counts)
 
     def merge(self, other: Self) -> None:
         """Add the pixels of another tally."""
@@ -53,7 +58,7 @@ class CoarseTally:
             lowest = min(lowest, old.base << old.shift)
             highest = max(highest, ((old.base + len(old.counts)) << old.shift) - 1)
         self.shift = max(old.shift, shift)
-        while (highest >> self.shift) - (lowest >> self.shift) >= N_BUCKETS:
+        while (highest >> self.shift) - (lowest >> self.shift) >= self._n_buckets:
             self.shift += 1
         self.base = lowest >> self.shift
         n_buckets = (highest >> self.shift) - self.base + 1

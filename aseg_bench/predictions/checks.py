@@ -25,6 +25,7 @@ _INVERTED = 0.45  # AUROC below which a sign looks wrong
 _CLAMPED_SHARE = 0.001  # of pixels at exactly 0 or exactly 1
 _FEW_LEVELS = 256
 _KEPT = 2**24  # bytes of every fourth row and column, and of their truth, that are kept
+_MOST_TURNED = 500  # images of each class that are read again, beyond what is kept, to look for sign and orientation
 
 
 @dataclass(frozen=True)
@@ -72,18 +73,20 @@ def suspicions(
 
     Args:
         samples: its test images.
-        maps: one finite (height, width) array per sample; each is read once, in order.
+        maps: one finite (height, width) array per sample; each is read once, in order, and then some of `to_turn`.
         masks: masks that travelled with the maps, or None.
         mask_rule: which values of a mask mean anomalous or void, see `MaskRule`.
     """
     last_read = lru_cache(maxsize=1)(maps.__getitem__)
     truths = Meeting(samples, LazySequence(len(maps), last_read), masks, replace(EXACT, mask_rule=mask_rule)).truths
-    parts = LazySequence(len(maps), lambda index: thinned(last_read(index)), _KEPT)
-    truth_parts = LazySequence(len(maps), lambda index: thinned(truths[index]), _KEPT)
-    look = MapsLook()
+    places = to_turn(samples)
+    parts = LazySequence(len(places), lambda number: thinned(last_read(places[number])), _KEPT)
+    truth_parts = LazySequence(len(places), lambda number: thinned(truths[places[number]]), _KEPT)
+    look, number_at = MapsLook(), {place: number for number, place in enumerate(places)}
     for index in range(len(maps)):
-        part, _ = parts[index], truth_parts[index]  # what is kept of them is not read again
-        look.update(last_read(index), truths[index], part)
+        if (number := number_at.get(index)) is not None:
+            _ = parts[number], truth_parts[number]  # what is kept of them is not read again
+        look.update(last_read(index), truths[index], thinned(last_read(index)))
     turned = LazySequence(len(parts), lambda index: parts[index].T)
     return look.suspicions(
         [sample.name for sample in samples],
@@ -95,6 +98,15 @@ def suspicions(
 def thinned(values: NDArray[Any]) -> NDArray[Any]:
     """Every fourth row and column, which is enough to see an orientation."""
     return values[::_STEP, ::_STEP].copy()
+
+
+def to_turn(samples: Sequence[Sample]) -> list[int]:
+    """Places of the images by which sign and orientation are looked for: as many of each class as are enough."""
+    places: list[int] = []
+    for is_anomalous in (False, True):
+        of_class = [place for place, sample in enumerate(samples) if sample.is_anomalous == is_anomalous]
+        places += of_class[:: max(len(of_class) - 1, 0) // _MOST_TURNED + 1]
+    return sorted(places)
 
 
 @dataclass

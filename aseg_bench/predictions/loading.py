@@ -291,7 +291,7 @@ def read_torch(path: Path, limits: Limits, classes: Sequence[tuple[type, str]] =
     with reading(path):
         check_size(path, path.stat().st_size, limits)
         try:
-            return load_torch(path, classes, mmap=True)
+            return load_torch(path, classes, mmap=True, most=limits.max_bytes)
         except AskedForError as error:
             raise InputError(
                 f"{path} asks for {error.name}, which is neither a tensor nor an array nor a plain container, so it"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -31,6 +32,7 @@ class MaskRule:
     ignored: tuple[float, ...] = ()
 
     @classmethod
+    @lru_cache  # it is asked for at every mask
     def parse(cls, text: str) -> "MaskRule":
         """The rule of a text: ``>N`` or ``=V1,V2`` (``>0`` if neither is there), and ``ignore=V1,V2``, in any order.
 

@@ -1,7 +1,7 @@
 """From finished runs to what is printed and written: tables, diagnosis, figures, the page, and comparisons."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from hashlib import sha256
@@ -39,7 +39,7 @@ from aseg_bench.runs.findings import findings_of, marked, shown_methods
 from aseg_bench.runs.lock import held
 from aseg_bench.runs.publishing import without_places
 from aseg_bench.runs.results import Results, read_results
-from aseg_bench.runs.scores import merge_runs, merged_scores
+from aseg_bench.runs.scores import Key, Result, json_of, merge_runs, merged_scores
 
 CATEGORIES = "categories"
 FINDINGS = "findings.txt"
@@ -58,6 +58,7 @@ class Report:
         findings: what is odd about scores and maps, and the diagnosis in words.
         beside: measured with published numbers, from ``beside_published``; None where nothing is measured.
         bibtex: entries of the papers of the methods.
+        results: what is measured, in full precision, merged over the runs.
         paths: files and folders written.
     """
 
@@ -65,6 +66,7 @@ class Report:
     findings: Sequence[str] = ()
     beside: pd.DataFrame | None = None
     bibtex: str = ""
+    results: Mapping[Key, Result] = field(default_factory=dict)
     paths: Sequence[Path] = field(default=())
 
     def to_frame(self) -> pd.DataFrame:
@@ -256,7 +258,7 @@ def _made(
     bibtex = "\n".join(
         dict.fromkeys(methods[name].bibtex for name in names if name in methods and methods[name].bibtex)
     )
-    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside, bibtex)
+    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside, bibtex, results)
 
 
 def _other_images(scores: Iterable[Score]) -> list[str]:
@@ -338,6 +340,7 @@ def write_report(out: Path, made: Report, formats: Sequence[str] = tuple(FORMATS
         FINDINGS: "".join(f"{without_places(text)}\n" for text in made.findings),
         "references.bib": made.bibtex,
         "published.csv": published_csv(made.beside) if made.beside is not None and len(made.beside) else "",
+        "scores.json": json_of(made.results) if made.results else "",
     }
     for name, text in texts.items():
         if text:

@@ -158,7 +158,7 @@ class RunFolder:
 
     def write_record(self, record: Record) -> None:
         """Replace ``run.json``."""
-        content = content_of(record)
+        content = content_of(record, self.out)
         _write_json(self.record_file, content)
         self.content, self.record = json.loads(json.dumps(content, default=sorted)), record
 

@@ -14,6 +14,7 @@ from aseg_bench.errors import InputError, first_few
 from aseg_bench.files import files_below, open_archive, reading, written_whole
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holder
+from aseg_bench.runs.record import FROM_RUN
 from aseg_bench.runs.results import Results
 
 CHECKSUMS = "checksums.json"
@@ -32,7 +33,8 @@ def without_places(text: str) -> str:
 def publishable(value: Any) -> Any:
     """Conditions as in ``run.json`` without commands and without the folders of this machine."""
     if isinstance(value, Mapping):
-        return {without_places(str(key)): publishable(one) for key, one in value.items() if key != "command"}
+        said = {key: one for key, one in value.items() if key != "command" and not str(key).endswith(FROM_RUN)}
+        return {without_places(str(key)): publishable(one) for key, one in said.items()}
     if isinstance(value, list | tuple):
         return [publishable(one) for one in value]
     if not isinstance(value, str):

@@ -1,5 +1,6 @@
 """What ``run.json`` says: a typed record of data sets and cases, read from what this version or an older one wrote."""
 
+import os.path
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
@@ -15,6 +16,7 @@ from aseg_bench.runs.provenance import machine, made_by, versions
 from aseg_bench.scoring.categories import SCORING
 
 RECORD_VERSION = 3  # of run.json; raised when its meaning changes
+FROM_RUN = "_from_run"  # ends the key of a place as it is seen from the folder of the run
 FAILED = "failed"  # finding on a method that has come to nothing
 MEND_RECORD = "move it away, or run again with another --out"
 _OLDEST = 1  # what 0.1.0 wrote, without a number
@@ -24,6 +26,11 @@ _OF_CASE: Mapping[str, Any] = {  # what a case has in ``run.json`` where it has 
     "scored": dict[str, dict[str, str]],
     "kept_checksum": str,
     "weights_checksum": str,
+}
+_CHECKSUM_OF = {
+    "backbone_weights": "backbone_checksum",
+    "checkpoint": "checkpoint_checksum",
+    "maps": "maps_checksum",
 }
 _OF_EVALUATED = frozenset({"data", "seed", "maps", "maps_checksum"})  # the conditions that evaluated maps have
 Facts = TypeVar("Facts")
@@ -104,13 +111,21 @@ class Conditions:
     def differences(self, other: Self, ignored: Sequence[str] = ()) -> list[tuple[str, Any, Any]]:
         """Name, own and other value of each condition in which the two differ.
 
-        A checksum that one of them lacks says nothing: an older version did not take it, or what it is of differs.
+        A checksum that one of them lacks says nothing: an older version did not take it, or what it is of differs. A
+        file of the same checksum is the same wherever it lies.
         """
+        moved = {
+            name
+            for name, checksum in _CHECKSUM_OF.items()
+            if getattr(self, name) and getattr(self, checksum) == getattr(other, checksum) is not None
+        }
         pairs = [(item.name, getattr(self, item.name), getattr(other, item.name)) for item in fields(self)]
         return [
             (name, own, others)
             for name, own, others in pairs
-            if own != others and name not in ignored and not (name.endswith("_checksum") and None in (own, others))
+            if own != others
+            and name not in {*ignored, *moved}
+            and not (name.endswith("_checksum") and None in (own, others))
         ]
 
 
@@ -256,11 +271,15 @@ def record_of(content: Mapping[str, Any], path: Path) -> Record:
                 f"{path} is of version {written_by}, written by aseg-bench {content.get('aseg_bench')}; this is "
                 f"aseg-bench {version('aseg-bench')}, which reads up to version {RECORD_VERSION}: install the newer one"
             )
-        datasets = {key: _data(flat, f"datasets.{key}", key) for key, flat in content["datasets"].items()}
+        datasets = {
+            key: _data(_placed(flat, "root", path.parent), f"datasets.{key}", key)
+            for key, flat in content["datasets"].items()
+        }
         cases = {}
         for key, flat in content["cases"].items():
             method, dataset = _key(key)
-            cases[method, dataset] = _case(flat, f"cases.{key}", Case(method, dataset, ""))
+            placed = _placed(flat, "maps", path.parent)
+            cases[method, dataset] = _case(placed, f"cases.{key}", Case(method, dataset, ""))
         for found in content.get("evaluated", ()):  # up to version 2, of evaluated maps alone, which were no cases
             case = Case(found["method"], found["dataset"], found["category"])
             key = case.method, case.dataset
@@ -274,17 +293,37 @@ def record_of(content: Mapping[str, Any], path: Path) -> Record:
         return Record(datasets, cases, planned)
 
 
-def content_of(record: Record) -> dict[str, Any]:
-    """The content of ``run.json``: the record, nested, behind what wrote it."""
+def content_of(record: Record, out: Path) -> dict[str, Any]:
+    """The content of the ``run.json`` of a folder: the record, nested, behind what wrote it."""
     return {
         "version": RECORD_VERSION,
         **{name: text for name, text in made_by().items() if name != "date"},
         "machine": machine(),
         "versions": versions(),
         "planned": ["/".join(key) for key in record.planned],
-        "datasets": {key: _flat_data(facts) for key, facts in record.datasets.items()},
-        "cases": {"/".join(key): _flat(case) for key, case in record.cases.items()},
+        "datasets": {key: _seen_from(out, _flat_data(facts), "root") for key, facts in record.datasets.items()},
+        "cases": {"/".join(key): _seen_from(out, _flat(case), "maps") for key, case in record.cases.items()},
     }
+
+
+def _seen_from(out: Path, flat: dict[str, Any], key: str) -> dict[str, Any]:
+    """A part of the record with a place also as seen from the folder, since both may be moved together."""
+    if not flat.get(key):
+        return flat
+    try:
+        return {**flat, f"{key}{FROM_RUN}": os.path.relpath(Path(flat[key]).absolute(), out.absolute())}
+    except ValueError:  # on Windows, of another drive
+        return flat
+
+
+def _placed(flat: Mapping[str, Any], key: str, out: Path) -> Mapping[str, Any]:
+    """A part of the record with a place where it is now: as seen from the folder, if it is not where it was."""
+    was, seen = flat.get(key), flat.get(f"{key}{FROM_RUN}")
+    if not (was and isinstance(was, str) and isinstance(seen, str)):
+        return flat
+    place, moved = Path(was), Path(os.path.normpath(out.absolute() / seen))
+    is_there = place.exists() and (place.is_absolute() or not moved.exists() or place.samefile(moved))
+    return flat if is_there or not moved.exists() else {**flat, key: str(moved)}
 
 
 def _key(text: str) -> tuple[str, str]:
@@ -306,7 +345,18 @@ def _flat_data(facts: DataFacts) -> dict[str, Any]:
 def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     known = {item.name for item in fields(Conditions)}
     conditions = checked(Conditions, {key: value for key, value in flat.items() if key in known}, where)
-    own = {*known, "seconds", "findings", "scoring", "of_maps", "scored_at", "evaluated", "threshold", *_OF_CASE}
+    own = {
+        *known,
+        "seconds",
+        "findings",
+        "scoring",
+        "of_maps",
+        "scored_at",
+        "evaluated",
+        "threshold",
+        f"maps{FROM_RUN}",
+        *_OF_CASE,
+    }
     about = {key: value for key, value in flat.items() if key not in own}
     findings, of_maps = (
         [_finding(found, replace(case, category=_text(found["category"]))) for found in flat.get(key, ())]

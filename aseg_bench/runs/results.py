@@ -116,7 +116,11 @@ class Results:
         if facts is None or dataset not in DATASETS:
             raise InputError(f"{self.folder.record_file} does not say where the images of {dataset} lie; run it again")
         root = Path(facts.root) if facts.root else None
-        samples = DATASETS[dataset].find(root, facts.categories, facts.reading)
+        try:
+            samples = DATASETS[dataset].find(root, facts.categories, facts.reading)
+        except InputError as error:
+            mend = "if the images lie elsewhere now, give the same command again with --data-root"
+            raise InputError(f"{error}; {mend}" if root and not root.exists() else str(error)) from None
         if checksum(samples) != facts.checksum:
             raise InputError(
                 f"the images of {dataset} below {root} have changed since {self.folder.out} was scored; put them back, "

@@ -5,7 +5,7 @@ import shutil
 import time
 import traceback
 import warnings
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -20,14 +20,14 @@ from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import AsegBenchError, InputError, near_matches
 from aseg_bench.files import folder_name, to_disk, written_whole
 from aseg_bench.images import image_size
-from aseg_bench.methods import Method, MethodOptions, find_method
+from aseg_bench.methods import Estimate, Logger, Method, MethodOptions, find_method
 from aseg_bench.metrics import AT_THRESHOLD, DEFAULT_METRICS, METRICS
 from aseg_bench.metrics.checks import check_keys
 from aseg_bench.metrics.thresholds import find_rule
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
-from aseg_bench.progress import track, working
+from aseg_bench.progress import duration, track, working
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.protocols.frame import resized_map
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
@@ -37,6 +37,7 @@ from aseg_bench.runs.admission import check_data, check_tables, data_facts
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.learning import write_curve
 from aseg_bench.runs.lock import held, is_helper
+from aseg_bench.runs.loggers import log_scores, make_logger
 from aseg_bench.runs.memory import peak_bytes, restart_peak
 from aseg_bench.runs.provenance import machine, made_by, versions
 from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts
@@ -84,6 +85,7 @@ class RunPlan:
         keep_going: a method that fails is noted with its reason, and the others go on.
         threshold: key of ``THRESHOLDS``, the rule by which normal images that are not trained on give the threshold at
             which pixels are called anomalous; None finds none.
+        logger: takes the losses and scores of each method, see `make_logger`; None for none.
         config: what the folder keeps as ``config.yaml``, to repeat the run from; empty keeps none.
     """
 
@@ -109,6 +111,7 @@ class RunPlan:
     allow_clamped: bool = False
     keep_going: bool = False
     threshold: str | None = None
+    logger: str | None = None
     config: str = ""
 
 
@@ -131,8 +134,10 @@ def run(plan: RunPlan) -> Results:
         folder = RunFolder(plan.out)
         ready = _ready(plan, folder)
         if is_helper():
-            for method in ready.due.values():
+            for name, method in ready.due.items():
                 method.fit(ready.train)
+                if name not in plan.maps and not plan.train_only:
+                    deque(method.predict(ready.mapped), maxlen=0)  # its share of the maps goes to the first process
             return Results(folder, [])
         return _run(plan, folder, ready)
 
@@ -148,7 +153,7 @@ def _run(plan: RunPlan, folder: RunFolder, ready: "_Ready") -> Results:
     if record != folder.record:
         folder.write_record(record)
     if plan.train_only:
-        _each(plan, folder, list(ready.due), lambda name: _train(plan, folder, ready, name))
+        _each(plan, folder, ready, list(ready.due), lambda name: _train(plan, folder, ready, name))
         return Results(folder, [])
     _drop_scores(
         folder,
@@ -163,18 +168,25 @@ def _run(plan: RunPlan, folder: RunFolder, ready: "_Ready") -> Results:
         if name in ready.due:
             _make_maps(plan, folder, ready, name)
         _find_threshold(plan, folder, ready, name)
-        _score(plan, folder, ready, name)
+        if _score(plan, folder, ready, name) and name in ready.loggers:
+            scores = [one for one in folder.scores if (one.case.method, one.case.dataset) == (name, plan.dataset)]
+            steps = folder.record.cases[name, plan.dataset].about.get("training", {}).get("steps", 0)
+            log_scores(ready.loggers[name], scores, steps)
 
-    _each(plan, folder, plan.methods, finish)
+    _each(plan, folder, ready, plan.methods, finish)
     _order_scores(plan, folder, ready)
     return Results.of(folder) if folder.has_scores else Results(folder, [])
 
 
-def _each(plan: RunPlan, folder: RunFolder, names: Sequence[str], work: Callable[[str], object]) -> None:
+def _each(
+    plan: RunPlan, folder: RunFolder, ready: "_Ready", names: Sequence[str], work: Callable[[str], object]
+) -> None:
     """Do some work for each method; why one has failed is noted, and the others go on if the plan says so."""
     for name in names:
+        status = "failed"
         try:
             work(name)
+            status = "success"
         except Exception as error:
             reason = str(error) if isinstance(error, AsegBenchError) else f"{type(error).__name__}: {error}"
             with suppress(OSError):  # of a full disk, say, which is then the error itself
@@ -183,14 +195,20 @@ def _each(plan: RunPlan, folder: RunFolder, names: Sequence[str], work: Callable
                 raise
             if not isinstance(error, AsegBenchError):
                 traceback.print_exc()  # a bug of the method's, which its author will want to see
+        finally:
+            if name in ready.loggers:
+                ready.loggers[name].finalize(status)
 
 
 def preview(plan: RunPlan) -> list[str]:
-    """What ``run`` has found and would do, in sentences; it checks all that ``run`` checks before any work.
+    """What ``run`` has found and would do, and about how long it would take, in sentences.
+
+    It checks all that ``run`` checks before any work; methods that can time a little of their work do it here.
 
     Raises:
         InputError: as ``run``.
         MissingWeightsError: as ``run``.
+        TrainingError: the steps that are timed show that the training cannot go on.
     """
     folder = RunFolder(plan.out)
     ready = _ready(plan, folder)
@@ -203,15 +221,32 @@ def preview(plan: RunPlan) -> list[str]:
     if ready.normal:
         where = "of the validation split" if ready.normal[0].split == VALIDATION else "held out of the training"
         texts.append(f"the threshold is found on {len(ready.normal)} normal images {where}, by {plan.threshold}")
+    seconds, unknown = 0.0, []
     for name in plan.methods:
-        if name in plan.maps:
-            todo = f"its maps are read from {plan.maps[name]}"
+        if name not in ready.due:
+            texts.append(f"{name}: its maps are finished")
+        elif name in plan.maps:
+            texts.append(f"{name}: its maps of {len(ready.mapped)} images are read from {plan.maps[name]}")
         else:
             has_begun = folder.training(name, plan.dataset).exists() and not plan.overwrite
             todo = f"it goes on from {folder.training(name, plan.dataset)}" if has_begun else "it is trained"
             todo += " and nothing else" if plan.train_only else f" and maps {len(ready.mapped)} images"
-        texts.append(f"{name}: {todo if name in ready.due else 'its maps are finished'}")
-    return [*texts, f"all goes into {plan.out}; how long it takes is not known before"]
+            with working(f"timing a little of {name}", plan.options.quiet):
+                found = _estimate(ready.due[name], ready.train, ready.mapped)
+            if found is None:
+                unknown.append(name)
+            else:
+                seconds += found.seconds
+                todo += f", in about {duration(found.seconds)} (estimated from {found.basis})"
+            texts.append(f"{name}: {todo}")
+    left_out = "" if plan.train_only else "; reading maps, scoring and the report come on top"
+    total = f", in about {duration(seconds)}{left_out}" if seconds and not unknown else ""
+    known_later = f"; how long {', '.join(unknown)} will take is not known before" if unknown else ""
+    return [*texts, f"all goes into {plan.out}{total}{known_later}"]
+
+
+def _estimate(method: Method, train: Sequence[Sample], test: Sequence[Sample]) -> Estimate | None:
+    return method.estimate(train, test) if getattr_static(method, "estimate", None) else None  # type: ignore[attr-defined]
 
 
 def check(plan: RunPlan) -> None:
@@ -235,6 +270,7 @@ class _Ready(NamedTuple):
         data: what the record says of the images.
         conditions: by method.
         due: methods to be made.
+        loggers: of the methods that have one.
     """
 
     protocol: Protocol
@@ -244,6 +280,7 @@ class _Ready(NamedTuple):
     data: DataFacts
     conditions: Mapping[str, Conditions]
     due: dict[str, Method]
+    loggers: Mapping[str, Logger]
 
     @property
     def mapped(self) -> list[Sample]:
@@ -282,8 +319,13 @@ def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
     check_tables(folder, planned, protocol, mixed=plan.mixed)
     mapped = _mapped(test, normal)
     due = [name for name in plan.methods if _is_due(plan, folder, name, conditions[name], mapped)]
-    built = {name: _build(plan, folder, name, mapped) for name in due}
-    return _Ready(protocol, train, test, normal, data, conditions, built)
+    loggers = {
+        name: make_logger(plan.logger, folder.training(name, plan.dataset), f"{name}/{plan.dataset}")
+        for name in plan.methods
+        if plan.logger and not is_helper()
+    }
+    methods = {name: _build(plan, folder, name, mapped, loggers.get(name)) for name in due}
+    return _Ready(protocol, train, test, normal, data, conditions, methods, loggers)
 
 
 def _check_held_out(plan: RunPlan) -> None:
@@ -404,7 +446,7 @@ def _changed_numbers(plan: RunPlan, name: str, done: CaseRecord) -> Iterator[tup
             yield key, before, f"{value}, to which the preset {plan.options.preset} has changed it"
 
 
-def _build(plan: RunPlan, folder: RunFolder, name: str, mapped: Sequence[Sample]) -> Method:
+def _build(plan: RunPlan, folder: RunFolder, name: str, mapped: Sequence[Sample], logger: Logger | None) -> Method:
     if name in plan.maps:
         path, own = plan.maps[name], folder.store.folder(name, plan.dataset)
         if _overlap(path, own):
@@ -417,7 +459,8 @@ def _build(plan: RunPlan, folder: RunFolder, name: str, mapped: Sequence[Sample]
     facts = find_method(name)
     assert facts.build is not None, "_check_names has seen to it"
     training, settings = folder.training(name, plan.dataset), plan.settings.get(name, {})
-    options = replace(plan.options, folder=training, settings=settings, checkpoint=plan.checkpoints.get(name))
+    checkpoint, loggers = plan.checkpoints.get(name), [logger] if logger else []
+    options = replace(plan.options, folder=training, settings=settings, checkpoint=checkpoint, loggers=loggers)
     return facts.build(options)
 
 
@@ -516,8 +559,8 @@ def _of_image_size(anomaly_map: AnomalyMap) -> AnomalyMap:
     return replace(anomaly_map, scores=resized_map(scores, image_size(anomaly_map.sample.image_path)))
 
 
-def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
-    """Score the categories whose maps have no scores yet, and count their pixels for the reports."""
+def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> bool:
+    """Score the categories whose maps have no scores yet, and count their pixels; whether there were any."""
     cases = {Case(name, *place): samples for place, samples in by_category(ready.test).items()}
     due = [case for case, samples in cases.items() if not _is_scored(plan, folder, case, samples, ready.protocol)]
     at = folder.record.cases[name, plan.dataset].threshold
@@ -533,6 +576,7 @@ def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
         scored = score_meeting(case, maps.meeting, metrics=metrics, threshold=threshold)
         folder.keep(case, scored)
         _ = maps.counts  # last: they stand for finished scores
+    return bool(due)
 
 
 def _is_scored(plan: RunPlan, folder: RunFolder, case: Case, samples: Sequence[Sample], protocol: Protocol) -> bool:

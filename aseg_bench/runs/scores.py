@@ -1,6 +1,7 @@
 """Scores on disk (``scores.csv``) and the merging of several runs into one result per cell."""
 
 import csv
+import json
 import math
 import re
 from collections import defaultdict
@@ -106,6 +107,22 @@ def frame_of(scores: Iterable[Score]) -> pd.DataFrame:
         for score in _with_means(scores)
     ]
     return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"value": "float64"})
+
+
+def json_of(results: Mapping[Key, Result]) -> str:
+    """Merged results as JSON, one object per cell: `Key`, value, deviation, value by run, and what casts doubt."""
+    rows = [
+        {
+            **key._asdict(),
+            "value": result.value,
+            "deviation": result.deviation,
+            "by_run": result.by_run,
+            "notes": [text for text in (result.note, *result.marks) if text],
+            "is_disqualified": result.is_disqualified,
+        }
+        for key, result in results.items()
+    ]
+    return f"{json.dumps(rows, indent=1, ensure_ascii=False)}\n"
 
 
 def beside(old: Iterable[Score], new: Sequence[Score]) -> list[Score]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 from zipfile import ZipFile
 
 from aseg_bench.errors import InputError, first_few
@@ -19,7 +19,7 @@ from aseg_bench.runs.shards import VERSION, Facts, Job, Plan, dump_of, facts_of
 from aseg_bench.runs.sources import Source
 from aseg_bench.scoring.categories import SCORING
 from aseg_bench.scoring.dumps import ScoredDump
-from aseg_bench.scoring.shards import Shard, fingerprint, thresholds
+from aseg_bench.scoring.shards import Shard, fingerprint, thresholds, unpacked
 
 _ROUNDS = ("looks", "counts")
 _AGAIN = "remove it, and give the command of its shard again"
@@ -106,7 +106,16 @@ def merged(paths: Sequence[Path]) -> Merged:
             f"of {plan.n_shards} shards these files are missing: {first_few(missing)}; give their command "
             "again, which does what is left, and then merge all"
         )
-    looks, counts = ([held[kind][shard.number] for shard in plan.shards] for kind in _ROUNDS)
+    with _reading(first_few(list(map(str, files))), "{} are not files of shards, or one is damaged"):
+        return _added_up(plan, *([held[kind][shard.number] for shard in plan.shards] for kind in _ROUNDS))
+
+
+def _added_up(plan: Plan, looks: Sequence["Part"], counts: Sequence["Part"]) -> Merged:
+    """What both rounds of all shards add up to.
+
+    Raises:
+        InputError: they do not belong together.
+    """
     for index, name in enumerate(plan.categories):
         digest = fingerprint(thresholds(name, [part.tallies(index) for part in looks], plan.rules))
         stale = [str(part.path) for part in counts if part.against.get(name) != digest]
@@ -116,9 +125,7 @@ def merged(paths: Sequence[Path]) -> Merged:
                 "these shards again"
             )
     members = ([_Members(part, plan) for part in of] for of in (looks, counts))
-    return Merged(
-        plan, facts_of(plan, [json.loads(part.member("files.json")) for part in looks]), dump_of(plan, *members)
-    )
+    return Merged(plan, facts_of(plan, [part.account for part in looks]), dump_of(plan, *members))
 
 
 @dataclass(frozen=True)
@@ -165,20 +172,27 @@ class Part:
         Raises:
             InputError: the file is damaged.
         """
-        return self.member(f"{index}.npz")
+        with _reading(self.path), ZipFile(self.path) as archive:
+            data = archive.read(f"{index}.npz")
+            unpacked(data)  # damage is seen here, where the file is known
+            return data
 
-    def member(self, name: str) -> bytes:
-        """A member of the file.
+    @property
+    def account(self) -> dict[str, Any]:
+        """What the shard says of its files, in the first round.
 
         Raises:
             InputError: the file is damaged.
         """
         with _reading(self.path), ZipFile(self.path) as archive:
-            return archive.read(name)
+            content: dict[str, Any] = json.loads(archive.read("files.json"))
+            return content
 
 
-def _reading(path: Path) -> AbstractContextManager[None]:
-    return reading(path, _AGAIN, "{} is not a file of a shard, or is damaged")
+def _reading(
+    where: Path | str, said: str = "{} is not a file of a shard, or is damaged"
+) -> AbstractContextManager[None]:
+    return reading(where, _AGAIN, said)
 
 
 class _Members(Mapping[str, bytes]):

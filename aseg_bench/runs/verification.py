@@ -7,7 +7,7 @@ from pathlib import Path
 from aseg_bench.analysis.scored_maps import by_category, stored_maps
 from aseg_bench.datasets import DATASETS, checksum
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.imported import import_maps
+from aseg_bench.predictions.imported import ImportedMaps, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import track
@@ -135,17 +135,19 @@ def _kept(folder: RunFolder, scores: Sequence[Score], test: Sequence[Sample]) ->
 def _evaluated(
     case: CaseRecord, scores: Sequence[Score], test: Sequence[Sample], limits: Limits | None
 ) -> Iterator[list[Score]]:
+    by_rule: dict[str, ImportedMaps] = {}
     for (place, stamp), metrics in _places(scores).items():
         protocol = protocol_stamped(stamp)
-        imported = import_maps(
+        imported = by_rule.get(protocol.mask_rule) or import_maps(
             Path(case.conditions.maps or ""),
             test or None,
-            categories=[place.category],
+            categories=list(dict.fromkeys(score.case.category for score in scores)),
             reader=str(case.about.get("reader", "auto")),
             limits=limits,
             allow_clamped=True,  # whoever made the scores has allowed it
             mask_rule=protocol.mask_rule,
         )
+        by_rule[protocol.mask_rule] = imported
         if place.category not in imported.found:
             raise InputError(imported.problem_text or f"there are no maps of {place.category}")
         category = imported.read(place.category, protocol.mask_rule)

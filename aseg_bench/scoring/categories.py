@@ -154,11 +154,11 @@ def mean_of(scores: Sequence[Score]) -> tuple[float | None, str]:
 def _extreme(case: Case, measured: Measured) -> list[Finding]:
     """The sum of precision and recall is about one at both ends of the scores: see docs/metrics.md."""
     curve = measured.curve
-    place = curve.pr_rank
-    share = (curve.tp[place] + curve.fp[place]) / (curve.n_anomalous + curve.n_normal)
+    tp, fp = curve.at_pr_threshold
+    share = (tp + fp) / (curve.n_anomalous + curve.n_normal)
     if share > _MOST:
         kind, what = DEGENERATE, "calls more than half of all pixels anomalous"
-    elif curve.tp[place] < _LEAST * curve.n_anomalous:
+    elif tp < _LEAST * curve.n_anomalous:
         kind, what = FAINT, f"finds less than {100 * _LEAST:.0f} % of the anomalous pixels"
     else:
         return []

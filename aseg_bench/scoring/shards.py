@@ -22,7 +22,7 @@ from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.images import image_size
 from aseg_bench.metrics import FirstPass, Needs, Ranking, SecondPass, Sweep, finish, needs_of
 from aseg_bench.metrics.first_pass import CURVE_ONLY
-from aseg_bench.predictions.checks import MapsLook, Seen, Suspicion, thinned
+from aseg_bench.predictions.checks import MapsLook, Seen, Suspicion, thinned, to_turn
 from aseg_bench.predictions.imported import (
     Category,
     ImportedMaps,
@@ -132,8 +132,8 @@ def look(imported: ImportedMaps, category: str, shard: Shard, rules: Rules) -> b
         views = list(reading.views(index))
         for name, view, truth in views:
             passes[name].update(view, truth, index=place, name=sample.name)
-        seen.update(scores, reading.plain.truths[index], views[1][1])
-        is_square = is_square and len(views) == len(passes)
+        seen.update(scores, reading.plain.truths[index], thinned(scores))
+        is_square = is_square and len(views) != len(passes) - 1
         if part.masks is not None:
             own.append(look_at_own(part.masks[index], sample, rules.protocol.mask_rule))
     if faults:
@@ -289,12 +289,14 @@ class _Reading(NamedTuple):
         category: their samples, maps and masks.
         meeting: maps and truths under the protocol.
         plain: truths at the size of the maps, by which oddities are looked for.
+        turned: places by which sign and orientation are.
     """
 
     places: range
     category: Category
     meeting: Meeting
     plain: Meeting
+    turned: frozenset[int]
 
     @classmethod
     def of(cls, imported: ImportedMaps, category: str, shard: Shard, rules: Rules) -> "_Reading":
@@ -302,7 +304,8 @@ class _Reading(NamedTuple):
         meeting = Meeting(part.samples, part.maps, part.masks, rules.protocol, 0)
         exact = replace(EXACT, mask_rule=rules.protocol.mask_rule)
         plain = meeting if rules.protocol == exact else Meeting(part.samples, part.maps, part.masks, exact, 0)
-        return cls(range(len(imported.found[category]))[shard.some], part, meeting, plain)
+        samples = [sample for sample, _ in imported.found[category]]
+        return cls(range(len(samples))[shard.some], part, meeting, plain, frozenset(to_turn(samples)))
 
     def note(self, index: int, read: Any) -> None:
         """Add the map and the truth of an image to a digest of what was read."""
@@ -313,6 +316,8 @@ class _Reading(NamedTuple):
     def views(self, index: int) -> Iterator[View]:
         """What each pass takes of an image."""
         yield "pixels", self.meeting.scores[index], self.meeting.truths[index]
+        if self.places[index] not in self.turned:
+            return
         scores, truth = thinned(self.category.maps[index]), thinned(self.plain.truths[index])
         yield "thinned", scores, truth
         if scores.shape[0] == scores.shape[1]:

@@ -20,6 +20,7 @@ from aseg_bench.training.tiles import Tiling
 
 MEMORY_LIMIT = 4 << 30  # bytes of images kept in memory; more go to a memory map on disk
 FEATURE_LIMIT = 6 << 30  # bytes of features kept in memory; more are computed again in every step
+N_SCALED = 512  # images that tell mean and deviation of features
 FEATURE_BATCH = 16  # images whose features are extracted at a time
 _TILT, _TILT_FILL = 5.0, (114, 114, 114)  # degrees and colour of the official code of DeSTSeg
 
@@ -166,6 +167,7 @@ class FeatureSource:
         images: (images, 3, H, W) uint8.
         augmentation: changes of the images in training; None for none.
         quiet: no progress bar.
+        n_all: of how many images these are a few, which are kept only if all could be; 0 where they are all.
     """
 
     def __init__(
@@ -175,11 +177,13 @@ class FeatureSource:
         images: NDArray[np.uint8],
         augmentation: Augmentation | None = None,
         quiet: bool = False,
+        n_all: int = 0,
     ) -> None:
         self._backbone, self._images, self._quiet = backbone, images, quiet
         self.categories = tuple(categories)
         self._changed = ImageSource(backbone.mean.device, categories, images, augmentation) if augmentation else None
         self._kept: list[Tensor] | None = None
+        self._n_all = n_all or len(images)
 
     def __len__(self) -> int:
         return len(self.categories)
@@ -199,7 +203,15 @@ class FeatureSource:
             return self._extract(torch.from_numpy(self._images[list(indices)]))
         return [level[list(indices)].to(device).float() for level in self._kept]  # half the bytes on their way
 
-    def unchanged(self, most: int = 512) -> Iterator[list[Tensor]]:
+    @property
+    def is_kept(self) -> bool:
+        """Whether features are computed once, for all steps."""
+        if self._changed is not None:
+            return False
+        sample = self._extract(torch.from_numpy(self._images[:1]))
+        return sum(level.numel() for level in sample) * 2 * self._n_all <= FEATURE_LIMIT
+
+    def unchanged(self, most: int = N_SCALED) -> Iterator[list[Tensor]]:
         """Features of up to ``most`` evenly spaced images without augmentation, in batches."""
         indices = np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int))
         for start in range(0, len(indices), FEATURE_BATCH):
@@ -209,9 +221,9 @@ class FeatureSource:
         return [level.float() for level in self._backbone(images.to(self._backbone.mean.device))]
 
     def _keep(self) -> list[Tensor]:
-        sample = self._extract(torch.from_numpy(self._images[:1]))
-        if sum(level.numel() for level in sample) * 2 * len(self) > FEATURE_LIMIT:
+        if not self.is_kept:
             return []
+        sample = self._extract(torch.from_numpy(self._images[:1]))
         kept = [torch.empty((len(self), *level.shape[1:]), dtype=torch.float16) for level in sample]
         starts: Iterable[int] = range(0, len(self), FEATURE_BATCH)
         for start in track(starts, "features", -(-len(self) // FEATURE_BATCH), self._quiet):

@@ -11,13 +11,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 
@@ -28,7 +26,6 @@ from aseg_bench.training.checkpoints import MOMENTS, TrainingJob, TrainingState,
 from aseg_bench.training.data import Source
 from aseg_bench.training.network import Network
 
-BOARD = "tensorboard"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "32-true", "bf16-mixed")
 _TALKERS = ("lightning_fabric", "lightning.pytorch")  # the latter where anomalib was used before in this process
@@ -45,7 +42,7 @@ def make_fabric(options: MethodOptions, learns_in_turns: bool = False) -> Fabric
     wait for the gradients of all parts, unless they are told that a model ``learns_in_turns``.
 
     Raises:
-        InputError: an unknown device or precision, or TensorBoard is asked for and not installed.
+        InputError: an unknown device or precision.
         TrainingError: there is no such device, or there are too few.
     """
     for name in _TALKERS:
@@ -60,7 +57,6 @@ def make_fabric(options: MethodOptions, learns_in_turns: bool = False) -> Fabric
         is_native = on_cuda and torch.cuda.is_bf16_supported(including_emulation=False)  # older cards emulate, slowly
         precision = "bf16-mixed" if is_native else "32-true"
     joins = torch.distributed.is_torchelastic_launched()
-    loggers: list[Any] = [_board(options.folder)] if options.tensorboard and options.folder else []
     try:
         return Fabric(
             accelerator=options.device,
@@ -70,17 +66,10 @@ def make_fabric(options: MethodOptions, learns_in_turns: bool = False) -> Fabric
             if joins or options.n_devices > 1
             else "auto",
             precision=cast(Any, precision),
-            loggers=loggers,
+            loggers=cast(Any, list(options.loggers)),
         )
     except Exception as error:  # Fabric raises many kinds, each with a clear text
         raise TrainingError(f"cannot use {options.n_devices} x {options.device}: {error}") from error
-
-
-def _board(folder: Path) -> TensorBoardLogger:
-    try:
-        return TensorBoardLogger(folder, name="", version=BOARD)
-    except ModuleNotFoundError as error:
-        raise InputError("--tensorboard needs a package of its own: pip install tensorboard") from error
 
 
 def train(model: Network, source: Source, job: TrainingJob, fabric: Fabric) -> TrainingState:
@@ -151,7 +140,8 @@ def train(model: Network, source: Source, job: TrainingJob, fabric: Fabric) -> T
                 if is_last or state.step % _STEPS_PER_LOG_ROW == 0:
                     row = {name: float(cast(Tensor, fabric.all_reduce(value))) for name, value in terms.items()}
                     state.log.append({"step": state.step, "seconds": state.seconds, "learning_rate": rate, **row})
-                    fabric.log_dict({"learning_rate": rate, **row}, state.step)
+                    if fabric.global_rank == 0:
+                        fabric.log_dict({"learning_rate": rate, **row}, state.step)
                     bar.update(task, note=_note(row))
                 bar.advance(task)
                 if time.monotonic() - saved > _SECONDS_BETWEEN_CHECKPOINTS:
@@ -163,9 +153,6 @@ def train(model: Network, source: Source, job: TrainingJob, fabric: Fabric) -> T
             if is_whole:  # else the weights may be ahead of the step
                 save()
             raise
-        finally:
-            for board in fabric.loggers:
-                board.finalize("")
     return state
 
 

@@ -289,7 +289,7 @@ class AnomalibMethod:
         length: dict[str, Any] = {} if fixed else {"max_epochs": settings.epochs(n_batches)}
         if self.model.automatic_optimization and not fixed:
             length["max_steps"] = n_steps  # for schedules; else Lightning counts the steps of each optimiser
-        diary = _Diary(conditions, n_steps, has_loss=not fixed, quiet=options.quiet)
+        diary = _Diary(conditions, n_steps, has_loss=not fixed, options=options)
         with TemporaryDirectory() as folder, self._explained(TrainingError, "cannot be trained"):
             engine = Engine(
                 callbacks=[ModelCheckpoint(dirpath=folder, save_top_k=0), diary],
@@ -358,8 +358,6 @@ def _refuse(name: str, reason: str, options: MethodOptions) -> None:
         raise InputError(f"{name} trains in one process; leave --devices and torchrun out")
     if options.checkpoint:
         raise InputError(f"{name} takes no checkpoint; leave =checkpoint: out")
-    if options.tensorboard:
-        raise InputError(f"{name} writes no TensorBoard files, only log.csv; leave --tensorboard out")
 
 
 def _forwarded(names: Sequence[str]) -> dict[str, str]:
@@ -412,10 +410,11 @@ class _NormalImages(LightningDataModule):
 class _Diary(Callback):
     """Counts the steps, notes the losses, and writes what a training was into its checkpoint."""
 
-    def __init__(self, conditions: Mapping[str, Any], n_steps: int, *, has_loss: bool, quiet: bool) -> None:
+    def __init__(self, conditions: Mapping[str, Any], n_steps: int, *, has_loss: bool, options: MethodOptions) -> None:
         self.rows: list[dict[str, float]] = []
         self._conditions, self._step, self._started, self._seconds = dict(conditions), 0, 0.0, 0.0
-        self._bar, self._n_steps, self._has_loss = progress_bar(quiet), n_steps, has_loss
+        self._bar, self._n_steps, self._has_loss = progress_bar(options.quiet), n_steps, has_loss
+        self._loggers = options.loggers
 
     @property
     def progress(self) -> dict[str, Any]:
@@ -441,6 +440,8 @@ class _Diary(Callback):
         if self._has_loss and isinstance(loss, torch.Tensor) and self._step % _STEPS_PER_LOG_ROW == 0:
             value = float(loss.detach())
             self.rows.append({"step": self._step, "seconds": self._seconds, "loss": value})
+            for logger in self._loggers:
+                logger.log_metrics(metrics={"loss": value}, step=self._step)
             self._bar.update(self._task, note=f"loss {value:.3f}")
 
     def on_train_end(self, trainer: Any, pl_module: Any) -> None:

@@ -9,16 +9,24 @@ import torch
 from torch import Tensor
 
 from aseg_bench.errors import InputError
-from aseg_bench.methods import MethodOptions
+from aseg_bench.methods import Estimate, MethodOptions
 from aseg_bench.progress import track
 from aseg_bench.records import AnomalyMap, Finding, Sample
-from aseg_bench.training.checkpoints import TrainingJob, TrainingState, restore, write_checkpoint
+from aseg_bench.training.checkpoints import (
+    TrainingJob,
+    TrainingState,
+    load_weights_into,
+    read_checkpoint,
+    restore,
+    write_checkpoint,
+)
 from aseg_bench.training.costs import costs_of, restart_peak
-from aseg_bench.training.data import FEATURE_BATCH, FeatureSource, load_images
+from aseg_bench.training.data import FEATURE_BATCH, N_SCALED, FeatureSource, load_images
 from aseg_bench.training.engine import make_fabric
 from aseg_bench.training.method import maps_of
 from aseg_bench.training.official import load_checkpoint, loaded
 from aseg_bench.training.settings import plain, settings_for
+from aseg_bench.training.timing import N_TIMED, TIMED_SECONDS, spread, timed
 from baselines.patchcore.coreset import greedy_coreset
 from baselines.patchcore.memory import MemoryBank, build_patchcore
 from baselines.patchcore.settings import PRESETS, PatchCoreSettings
@@ -43,8 +51,6 @@ class PatchCore:
     def __init__(self, settings: PatchCoreSettings, options: MethodOptions) -> None:
         if options.n_devices > 1 or torch.distributed.is_torchelastic_launched():
             raise InputError(f"{NAME} fills its bank in one process; run it without --devices and torchrun")
-        if options.tensorboard:
-            raise InputError(f"{NAME} has no losses for TensorBoard; run it without --tensorboard")
         self._settings, self._options = settings, options
         self._fabric = make_fabric(options)
         self.model = build_patchcore(settings, options.backbone_weights, pretrained=options.checkpoint is None)
@@ -78,10 +84,7 @@ class PatchCore:
             TrainingError: a checkpoint does not fit or cannot be written.
         """
         settings, options, tiling = self._settings, self._options, self._settings.tiling
-        if not train_samples:
-            raise InputError(f"{NAME} needs training images and there are none; look into <category>/train/good")
-        n_patches = len(train_samples) * tiling.n_tiles * math.prod(self._memory.grid)
-        self._check_memory(n_patches)
+        n_patches = self._n_patches(train_samples)
         restart_peak(self._fabric.device)
         images = load_images(train_samples, tiling, options.quiet)
         job = TrainingJob(NAME, settings, options, f"{crc32(images.data):08x}")
@@ -99,6 +102,49 @@ class PatchCore:
                 self.model.scaler.fit(source.unchanged())
             self._memory.fill(self._banks(source, n_patches))
         write_checkpoint(job, 1, self.model, None, TrainingState(finished=True))
+
+    def estimate(self, train_samples: Sequence[Sample], test_samples: Sequence[Sample]) -> Estimate:
+        """About how long ``fit`` and ``predict`` will take, from a few images and choices timed here.
+
+        It stands in the place of ``fit``; where there is no bank yet, maps are timed with a random one of its size.
+
+        Raises:
+            InputError: there are no training images, or one is unreadable.
+            TrainingError: the checkpoint to go on from does not fit.
+        """
+        settings, options, device = self._settings, self._options, self._fabric.device
+        n_patches, some = self._n_patches(train_samples), spread(train_samples)
+        images, seconds = timed(lambda: load_images(some, settings.tiling, quiet=True))
+        seconds *= len(train_samples) / len(some)
+        self.model.to(device)
+        basis = [f"{len(some)} images"]
+        file = TrainingJob(NAME, settings, options).file
+        if file and file.exists() and not options.checkpoint:
+            load_weights_into(self.model, read_checkpoint(file), file)
+        elif not options.checkpoint:
+            size = settings.entries(n_patches)
+            source = FeatureSource(self.model.backbone, [""] * len(images), images, quiet=True)
+            with torch.no_grad(), self._fabric.autocast():
+                list(source.unchanged(1))  # warms up
+                made, of_patches = timed(lambda: [self._memory.patches(each) for each in source.unchanged()])
+            n_scaled = min(N_SCALED, len(train_samples)) if settings.feature_scaling == "z_score" else 0
+            seconds += of_patches * (len(train_samples) + n_scaled) / len(some)
+            if settings.coreset == "greedy":
+                for width in (part.shape[1] for part in made[0]):
+                    patches = torch.randn(n_patches, min(settings.projection or width, width), device=device)
+                    chosen, of_choice = timed(
+                        lambda patches=patches: greedy_coreset(patches, size, options.seed, seconds=TIMED_SECONDS)  # type: ignore[misc]
+                    )
+                    budget = options.max_minutes * 60 / len(made[0]) if options.max_minutes else math.inf
+                    seconds += min(of_choice * size / len(chosen), budget)
+                    basis.append(f"{len(chosen)} choices")
+            self._memory.fill([torch.randn(size, part.shape[1], device=device) for part in made[0]])
+        if test_samples:
+            list(self.predict(test_samples[:1]))  # warms up
+            own = test_samples[:N_TIMED]
+            seconds += timed(lambda: list(self.predict(own)))[1] * len(test_samples) / len(own)
+            basis.append(f"{len(own)} maps")
+        return Estimate(seconds, f"{', '.join(basis)} timed here")
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
         """Yield one map per sample, in order, of the setting ``image_size``, or of the size of all tiles together."""
@@ -129,8 +175,11 @@ class PatchCore:
             part[greedy_coreset(part, size, options.seed, settings.projection, seconds, options.quiet)] for part in kept
         ]
 
-    def _check_memory(self, n_patches: int) -> None:
-        """Refuse a bank that needs more memory than allowed, before any image is read."""
+    def _n_patches(self, train_samples: Sequence[Sample]) -> int:
+        """Patches of the training images; without any, or beyond the memory allowed, refused before they are read."""
+        if not train_samples:
+            raise InputError(f"{NAME} needs training images and there are none; look into <category>/train/good")
+        n_patches = len(train_samples) * self._settings.tiling.n_tiles * math.prod(self._memory.grid)
         settings, size = self._settings, self._settings.entries(n_patches)
         is_greedy = settings.coreset == "greedy"
         widths = [bank.shape[1] for bank in self._memory.banks]
@@ -145,6 +194,7 @@ class PatchCore:
                 f"{settings.memory_gib:g}; allow more with --set {NAME}.memory_gib={math.ceil(gib)}, or take a "
                 f"smaller {less}"
             )
+        return n_patches
 
 
 def make_method(options: MethodOptions) -> PatchCore:

@@ -286,7 +286,6 @@ def test_what_a_model_cannot_take_is_told_before_the_training(name, changes, sai
     ("options", "said"),
     [
         ({"n_devices": 2}, "trains in one process"),
-        ({"tensorboard": True}, "writes no TensorBoard files"),
         ({"checkpoint": Path("x.ckpt")}, "takes no checkpoint"),
         ({"device": "cudda"}, "there is no device cudda"),
         ({"preset": "big"}, "no preset big; known: cpu, quick, paper"),

@@ -258,8 +258,6 @@ def test_settings_that_cannot_be_are_refused_by_name(options, settings, said):
 
 
 def test_options_that_mean_nothing_to_a_bank_are_refused(options):
-    with pytest.raises(InputError, match="without --tensorboard"):
-        make_method(replace(options, tensorboard=True))
     with pytest.raises(InputError, match="without --devices"):
         make_method(replace(options, n_devices=2))
 

@@ -81,13 +81,15 @@ def test_streamed_and_merged_maps_have_the_true_values(crowd, dtype, seed):
 
 
 @contextmanager
-def narrow(n_table_bits, n_buckets, n_waiting, n_cached):
+def narrow(n_cells, n_buckets, n_waiting, n_parts):
     """Tables, buckets and buffers as small as they are for millions of pixels, beside a few hundred."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(first_pass, "N_TABLE_BITS", n_table_bits)
+        patch.setattr(first_pass, "N_CELLS", n_cells)
+        patch.setattr(first_pass, "CELLS_PER_KEY", (0, 512))
         patch.setattr(tallies, "N_BUCKETS", n_buckets)
-        patch.setattr(second_pass, "N_WAITING", (n_waiting, n_waiting))
-        patch.setattr(second_pass, "N_CACHED", n_cached)
+        patch.setattr(second_pass, "N_WAITING", n_waiting)
+        patch.setattr(second_pass, "N_PARTS", n_parts)
+        patch.setattr(second_pass, "N_PER_PART", 1)
         yield
 
 
@@ -96,16 +98,14 @@ def narrow(n_table_bits, n_buckets, n_waiting, n_cached):
 @given(
     dtype=st.sampled_from(DTYPES),
     seed=SEEDS,
-    n_table_bits=st.integers(1, 8),
+    n_cells=st.sampled_from([4, 40, 300, 2**26]),
     n_buckets=st.integers(2, 40),
     n_waiting=st.integers(1, 99),
-    n_cached=st.sampled_from([0, 10**9]),
+    n_parts=st.sampled_from([1, 8, 1024]),
 )
-def test_however_coarse_the_tables_are_the_values_are_true(
-    crowd, dtype, seed, n_table_bits, n_buckets, n_waiting, n_cached
-):
+def test_however_coarse_the_tables_are_the_values_are_true(crowd, dtype, seed, n_cells, n_buckets, n_waiting, n_parts):
     scores, masks = crowded(crowd, dtype, seed)
-    with narrow(n_table_bits, n_buckets, n_waiting, n_cached):
+    with narrow(n_cells, n_buckets, n_waiting, n_parts):
         assert_true(measure(scores, masks, metrics=ALONE).values, scores, masks)
 
 
@@ -114,16 +114,20 @@ def test_however_coarse_the_tables_are_the_values_are_true(
     kind=st.sampled_from(list(KEY_TYPES.values())),
     distinct=st.lists(st.integers(-(2**30), 2**30) | st.integers(-40, 40), min_size=1, unique=True),
     others=st.lists(st.integers(-(2**30), 2**30) | st.integers(-50, 50), min_size=1),
-    n_table_bits=st.integers(1, 18),
+    n_cells=st.integers(4, 2**18),
 )
-def test_the_ladder_finds_how_many_keys_lie_below(kind, distinct, others, n_table_bits):
+def test_the_ladder_finds_and_counts_how_many_keys_lie_below(kind, distinct, others, n_cells):
     ordered = np.sort(np.array(distinct, dtype=kind.integer))
     keys = np.array([*others, *distinct], dtype=kind.integer)
-    with narrow(n_table_bits, 2, 1, 0):
+    with narrow(n_cells, 2, 1, 1):
         ladder = first_pass.ladder_of(ordered, len(ordered), kind)
-    places = np.empty(len(keys), dtype=np.int64)
-    kernels.locate(np.clip(keys, ladder.low, ladder.high).astype(kind.integer), len(keys), ladder, places)
-    np.testing.assert_array_equal(places, np.searchsorted(ordered, keys))
+    places, counts = np.empty(len(keys), dtype=np.int64), np.zeros(2 * len(ordered) + 1, dtype=np.uint32)
+    cut = np.clip(keys, ladder.low, ladder.high).astype(kind.integer)
+    kernels.locate(cut, ladder, places)
+    kernels.count(cut, ladder, counts, np.empty_like(places))
+    below, not_above = np.searchsorted(ordered, keys), np.searchsorted(ordered, keys, side="right")
+    np.testing.assert_array_equal(places, below)
+    np.testing.assert_array_equal(counts, np.bincount(below + not_above, minlength=len(counts)))
 
 
 @every_crowd

@@ -128,12 +128,13 @@ def test_counts_beyond_32_bits_are_kept(monkeypatch):
 
 
 @pytest.mark.parametrize("n_waiting", [1, 7, 3000])
-@pytest.mark.parametrize("n_cached", [0, 10**9])
-def test_pixels_may_wait_in_any_number_to_be_counted_in_any_order(n_waiting, n_cached, monkeypatch):
+@pytest.mark.parametrize("n_parts", [1, 7, 1000])
+def test_pixels_may_wait_in_any_number_to_be_counted_in_any_order(n_waiting, n_parts, monkeypatch):
     scores, masks = smooth(n_images=3)
     expected = measure(scores, masks).values
-    monkeypatch.setattr(second_pass, "N_WAITING", (n_waiting, n_waiting))
-    monkeypatch.setattr(second_pass, "N_CACHED", n_cached)
+    monkeypatch.setattr(second_pass, "N_WAITING", n_waiting)
+    monkeypatch.setattr(second_pass, "N_PARTS", n_parts)
+    monkeypatch.setattr(second_pass, "N_PER_PART", 1)
     assert measure(scores, masks).values == expected
 
 
@@ -151,6 +152,42 @@ def test_gap_tallies_merge_to_the_sum(monkeypatch):
     parts[0].merge(parts[1])
     np.testing.assert_array_equal(parts[0].total(), total)
     np.testing.assert_array_equal(elsewhere.total(), total)
+
+
+def test_gaps_of_more_pixels_than_a_byte_or_32_bits_hold_cross_processes():
+    counts = {0: 255, 1: 256, 2: 2**32 - 1, 3: 2**32, 4: 5 * 2**32 + 7}
+    here, elsewhere = GapTally(2), GapTally(2)
+    for place, n in counts.items():
+        for start in range(0, n, 2**32 - 1):
+            n_now = min(n - start, 2**32 - 1)
+            here.room(n_now)[place] += np.uint32(n_now)
+    few, places, many = here.to_arrays()
+    assert (few.dtype, few.tolist()) == (np.uint8, [255, 0, 0, 0, 0])
+    assert dict(zip(places.tolist(), many.tolist(), strict=True)) == {k: n for k, n in counts.items() if n > 255}
+    for n_times in (1, 2, 3):
+        elsewhere.add(few, places, many)
+        assert elsewhere.total().tolist() == [n_times * n for n in counts.values()]
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("sizes", [2**62] * 4),
+        ("sizes", [3, -1, 1]),
+        ("n_groups", [7]),
+        ("coarse_place", [0, 2**40]),
+        ("coarse_place", [2**40, 0]),
+        ("coarse", []),
+        ("keys", [0.5, 0.25, 0.5]),
+    ],
+)
+def test_arrays_of_a_stranger_that_do_not_fit_are_refused_before_a_kernel_sees_them(name, values):
+    first = FirstPass(Needs(overlaps=True))
+    first.update(np.array([[1.0, 2.0, 3.0, 4.0]]), np.array([[False, True, True, True]]))
+    arrays = first.to_arrays()
+    FirstPass(first.needs).take(arrays)
+    with pytest.raises(ValueError, match=r"its (scores|buckets)|the sizes"):
+        FirstPass(first.needs).take(arrays | {name: np.array(values)})
 
 
 def test_coarse_tallies_widen_and_merge_to_the_same_counts():

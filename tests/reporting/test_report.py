@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from aseg_bench.reporting.figures import FORMATS
@@ -56,7 +57,15 @@ def test_nothing_of_an_older_report_stays_beside_a_new_one_and_nothing_else_is_t
     assert {"report.html", "tables.tex", "inflation.csv"} <= {path.name for path in before}
     assert call("report", folder, "--quiet", "--no-page", "--format", "md").code == 0
     after = {path.name for path in (folder / "report").rglob("*") if path.is_file()}
-    assert after == {"tables.md", "findings.txt", ".written", own.name, "inflation.csv", "inflation_summary.csv"}
+    assert after == {
+        "tables.md",
+        "scores.json",
+        "findings.txt",
+        ".written",
+        own.name,
+        "inflation.csv",
+        "inflation_summary.csv",
+    }
 
 
 def test_the_papers_of_the_methods_lie_beside_the_tables_each_once(
@@ -78,6 +87,13 @@ def test_seeds_are_merged_into_mean_and_deviation(run: Callable[..., Path], call
     outcome = call("report", first, second, "--tables", "1", "--out", tmp_path / "both", "--format", "md", "--no-page")
     assert outcome.code == 0
     assert re.search(r"\d ± 1\.41", (tmp_path / "both" / "tables.md").read_text())
+    told = json.loads((tmp_path / "both" / "scores.json").read_text())
+    (mean,) = (
+        row for row in told if (row["method"], row["category"], row["metric"]) == ("near", "mean", "pixel_auroc")
+    )
+    assert list(mean["by_run"]) == ["1", "2"]
+    assert mean["value"] == pytest.approx(np.mean(list(mean["by_run"].values())))
+    assert mean["deviation"] == pytest.approx(0.02 / np.sqrt(2))
     assert not (tmp_path / "both" / "tables.tex").exists()
     beside = first.parent / "report"
     assert str(beside / "tables.md") in call("report", first, second, "--no-page", "--format", "md").out

@@ -109,12 +109,32 @@ def test_no_result_outlives_an_overwriting_that_was_stopped(call, words, tiny, t
         np.testing.assert_allclose(np.prod(levels, axis=0), scores, rtol=1e-4, atol=1e-7)
 
 
-def test_of_the_processes_of_torchrun_all_train_and_one_writes(words, tmp_path):
+_NOTING = """
+import os
+from pathlib import Path
+from aseg_bench import cli
+from aseg_bench.training import method
+
+real, method._PREDICT_BATCH = method.predict_maps, 3
+
+def noting(model, images, category):
+    with (Path(__file__).parent / f"mapped_by_{os.environ['RANK']}.txt").open("a") as file:
+        print(len(images), file=file)
+    return real(model, images, category)
+
+method.predict_maps = noting
+cli.main()
+"""  # the command line, in batches of three images that each process notes
+
+
+def test_of_the_processes_of_torchrun_all_train_and_map_and_one_writes(call, words, tmp_path, monkeypatch):
+    from aseg_bench.training import method
     from aseg_bench.training.checkpoints import read_checkpoint
 
-    torchrun, ours = (Path(sys.executable).with_name(name) for name in ("torchrun", "aseg-bench"))
-    launch = (torchrun, "--standalone", "--nproc-per-node", "2", "--no-python", ours)
-    command = [*map(str, (*launch, "ablate", "levels", *words, "--levels", "2;2,1", "--out", tmp_path / "out"))]
+    (tmp_path / "noting.py").write_text(_NOTING)
+    launch = (Path(sys.executable).with_name("torchrun"), "--standalone", "--nproc-per-node", "2")
+    own = ("ablate", "levels", *words, "--levels", "2;2,1", "--out", tmp_path / "out")
+    command = [*map(str, (*launch, tmp_path / "noting.py", *own))]
     threads = {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=os.environ | threads, timeout=400)
     assert done.returncode == 0, done.stderr
@@ -122,6 +142,15 @@ def test_of_the_processes_of_torchrun_all_train_and_one_writes(words, tmp_path):
     run = tmp_path / "out" / "seed0"
     assert read_checkpoint(run / "training/uni_as/mvtec_ad/checkpoint.pt")["conditions"]["processes"] == 2
     assert {score.case.method for score in read_scores(tmp_path / "out" / "scores.csv")} == {"{2}", "{2,1}"}
+    n_maps = len(list((run / "maps").rglob("*.tiff")))
+    mapped = [list(map(int, (tmp_path / f"mapped_by_{rank}.txt").read_text().split())) for rank in (0, 1)]
+    assert sum(map(sum, mapped)) == n_maps
+    assert abs(len(mapped[0]) - len(mapped[1])) <= 1
+    monkeypatch.setattr(method, "_PREDICT_BATCH", 3)
+    weights = f"uni_as=checkpoint:{run}/training/uni_as/mvtec_ad/checkpoint.pt"
+    alone = call("run", "--methods", weights, *words, "--out", tmp_path / "alone", "--quiet", "--no-page")
+    assert alone.code == 0, alone.err
+    assert read_scores(tmp_path / "alone/scores.csv") == read_scores(run / "scores.csv")
 
 
 def test_component_lines_are_trained_apart_and_averaged_over_seeds(call, words, tmp_path):

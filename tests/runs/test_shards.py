@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 import tifffile
 
+from aseg_bench.images import read_mask
 from aseg_bench.metrics import METRICS
 from aseg_bench.runs.engines import Engine
-from tests.conftest import Call, write_category
+from tests.conftest import Call, save, write_category
 
 PLACE = ("--dataset", "mvtec_ad", "--data-root", "data", "--name", "mine", "--quiet")
 
@@ -34,6 +35,30 @@ def dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         tifffile.imwrite(file, rng.integers(0, 90, (24, 32)).astype(np.float32))
     tifffile.imwrite(Path("dump/nut/test/good/000.tiff"), np.zeros((24, 32), np.float32))
+    return tmp_path
+
+
+@pytest.fixture
+def odd_dump(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Square maps, transposed and half as large as their pictures; masks with void pixels and a defect to lose."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for index in range(14):
+        truth = np.zeros((48, 48), np.uint8)
+        if index % 2:
+            truth[4 * (index % 3) : 4 * (index % 3) + 8, 24:44] = 200
+            truth[40:44, index : index + 20] = 77  # void
+        if index == 5:
+            truth[:] = 0
+            truth[8, 8] = 200  # between the pixels of the map
+        place = f"{'hole' if index % 2 else 'good'}/{index:03}"
+        save(Path("data/bolt/test", f"{place}.png"), rng.integers(0, 255, (48, 48, 3)))
+        if index % 2:
+            save(Path("data/bolt/ground_truth", f"{place}_mask.png"), truth)
+        file = Path("dump/bolt/test", f"{place}.tiff")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tifffile.imwrite(file, (rng.random((24, 24)) + (truth[::2, ::2] == 200)).T.astype(np.float32))
+    save(Path("data/bolt/train/good/000.png"), rng.integers(0, 255, (48, 48, 3)))
     return tmp_path
 
 
@@ -63,6 +88,33 @@ def test_files_of_shards_add_up_to_one_process(dump: Path, call: Call, words: tu
     assert call("merge", *files, "--out", "merged", "--quiet").code == 0
     assert content("merged") == content("one")
     assert "constant" in content("one")[1]["cases"]["mine/mvtec_ad"]["findings"].__repr__()
+
+
+@pytest.mark.parametrize("n_shards", [2, 5])
+def test_what_is_odd_about_maps_and_masks_adds_up_too(odd_dump: Path, call: Call, n_shards: int) -> None:
+    words = ("--mask-rule", "=200 ignore=77", "--metrics", ",".join(METRICS))
+    assert call("eval", "dump", *PLACE, *words, "--out", "one").code == 0
+    tally(call, n_shards, *words)
+    assert call("merge", "parts", "--out", "merged", "--quiet").code == 0
+    assert content("merged") == content("one")
+    findings = str(content("one")[1]["cases"]["mine/mvtec_ad"]["findings"])
+    assert "swap rows and columns" in findings
+    assert "the defect of 1 of 7 pictures vanishes" in findings
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_shards_look_for_sign_and_orientation_by_the_images_of_one_process(
+    dump: Path, call: Call, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("aseg_bench.predictions.checks._MOST_TURNED", most)
+    for file in Path("dump").rglob("*.tiff"):
+        truth = Path("data", *file.parts[1:2], "ground_truth", *file.parts[3:4], f"{file.stem}_mask.png")
+        tifffile.imwrite(file, tifffile.imread(file) - (50 * read_mask(truth) if truth.exists() else 0))
+    assert call("eval", "dump", *PLACE, "--out", "one").code == 0
+    tally(call, 2)
+    assert call("merge", "parts", "--out", "merged", "--quiet").code == 0
+    assert content("merged") == content("one")
+    assert "inverted" in str(content("one")[1]["cases"]["mine/mvtec_ad"]["findings"])
 
 
 def test_masks_that_travel_with_maps_are_shared_out_too(dump: Path, call: Call) -> None:

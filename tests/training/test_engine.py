@@ -1,5 +1,6 @@
 import csv
 import logging
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from torch.multiprocessing.spawn import ProcessExitedException
 
 from aseg_bench.errors import InputError, TrainingError
 from aseg_bench.methods import CUT_SHORT, MethodOptions
+from aseg_bench.runs.loggers import make_logger
 from aseg_bench.training import checkpoints, engine
 from aseg_bench.training.checkpoints import CHECKPOINT, read_checkpoint
 from aseg_bench.training.data import FeatureSource
@@ -329,10 +331,12 @@ def test_bfloat16_is_chosen_only_where_the_card_computes_in_it(monkeypatch):
 
 
 def test_losses_reach_tensorboard(make, samples, options):
-    pytest.importorskip("tensorboard", reason="--tensorboard needs a package of its own")
+    pytest.importorskip("tensorboard", reason="it is a package of its own")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    make({"n_steps": "10"}, tensorboard=True).fit(samples)
+    logger = make_logger("tensorboard", options.folder, "tiny")
+    make({"n_steps": "10"}, loggers=[logger]).fit(samples)
+    logger.finalize("success")
     board = EventAccumulator(str(options.folder / "tensorboard")).Reload()
     (row,) = content(options)["state"]["log"]
     for name in ("level_1", "level_4", "learning_rate"):
@@ -340,11 +344,14 @@ def test_losses_reach_tensorboard(make, samples, options):
         assert (event.step, event.value) == (10, pytest.approx(row[name]))
 
 
-def test_without_tensorboard_the_flag_is_refused_before_any_work(make, monkeypatch):
-    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARD_AVAILABLE", False)
-    monkeypatch.setattr("lightning_fabric.loggers.tensorboard._TENSORBOARDX_AVAILABLE", False)
-    with pytest.raises(InputError, match="pip install tensorboard"):
-        make(tensorboard=True)
+def test_a_logger_gets_the_losses_by_step_and_none_of_an_estimate(make, samples, options):
+    heard = []
+    logger = SimpleNamespace(log_metrics=lambda metrics, step: heard.append((step, metrics)))
+    make({"n_steps": "12"}, loggers=[logger]).estimate(samples, [])
+    assert heard == []
+    make({"n_steps": "12"}, loggers=[logger]).fit(samples)
+    rows = content(options)["state"]["log"]
+    assert heard == [(row["step"], {key: row[key] for key in row if key not in {"step", "seconds"}}) for row in rows]
 
 
 def test_no_training_images_is_an_error(make):
