@@ -32,7 +32,7 @@ WORKS = (
     "status both",
     "verify both",
     f"run --methods uni_as {DATA} {ONE_STEP} --out trained --train-only",
-    f"run --methods uni_as {DATA} {ONE_STEP} --out of_camera {READ} --learning-curve --no-page",
+    f"run --methods uni_as {DATA} {ONE_STEP} --out of_camera {READ} --learning-curve --no-page --threshold max",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --preset cpu --seed 1 --max-minutes 5 --precision bf16-mixed"
     " --half --mask-rule >127 --metrics recall --no-page --keep-going --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --overwrite --device cpu --categories bolt --map-size image"
@@ -81,7 +81,7 @@ WORKS = (
     "datasets --show mpdd --json",
     *(
         f"{name}{json}"
-        for name in ("metrics", "backbones", "datasets", "readers", "protocols")
+        for name in ("metrics", "thresholds", "backbones", "datasets", "readers", "protocols")
         for json in ("", " --json")
     ),
 )
@@ -92,6 +92,10 @@ ELSEWHERE = {
     ("ablate", "--logger"): "needs a package of its own: below, and tests/runs/test_loggers.py",
     ("ablate", "--resume"): "the default",
     ("eval", "--workers"): "starts processes: tests/runs/test_shards.py",
+    **{
+        ("submit", option): "needs MVTec AD 2: tests/runs/test_submission.py"
+        for option in ("--out", "--method", "--check", "--device", "--quiet")
+    },
     ("eval", "--dask"): "needs a cluster: tests/runs/test_shards.py",
 }
 

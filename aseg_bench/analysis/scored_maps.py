@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -57,11 +57,12 @@ class LevelCounts:
 
     Attributes:
         threshold: the score that maximises precision + recall, one of the levels; None where a class is missing.
-        slices: the anomalous images by kind and by size of their defect, with the exact AP of each.
+        slices: the anomalous images by kind and size of their defect and by light, with the exact AP of each.
         levels: distinct thresholds, ascending, at most 255, float64 in the unit of the scores.
         normal: normal pixels, (images, len(levels) + 1) int64.
         anomalous: anomalous pixels, same shape.
         regions: pixels of each connected region (8 neighbours) of the truth, (regions, len(levels) + 1) int64.
+        found: the level from which on scores are above the threshold that was found on normal images; None without one.
     """
 
     threshold: float | None
@@ -70,10 +71,11 @@ class LevelCounts:
     normal: NDArray[np.int64]
     anomalous: NDArray[np.int64]
     regions: NDArray[np.int64]
+    found: float | None = field(default=None, kw_only=True)
 
     def save(self, path: Path, key: str) -> None:
         """Write the counts whole, as npz, with the key of the maps that they are of."""
-        facts = {"key": key, "threshold": self.threshold, "slices": self.slices}
+        facts = {"key": key, "threshold": self.threshold, "slices": self.slices, "found": self.found}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
@@ -85,7 +87,8 @@ class LevelCounts:
             facts = json.loads(str(read_npz(path, ["facts"], _OF_FACTS)[0]))
             if facts["key"] == key:  # who does not have these maps does not know it
                 slices = [Slice(*values) for values in facts["slices"]]
-                return cls(facts["threshold"], slices, *read_npz(path, _ARRAYS, Limits()))
+                arrays = read_npz(path, _ARRAYS, Limits())
+                return cls(facts["threshold"], slices, *arrays, found=facts.get("found"))
         return None
 
     def code(self, threshold: float) -> int:
@@ -125,6 +128,7 @@ class ScoredMaps:
         counts_file: where the counts are kept; None keeps none.
         key: of the maps that the counts are of.
         meeting: of maps and truth, where these are stored.
+        found: threshold that was found on normal images; None without one.
     """
 
     case: Case
@@ -135,6 +139,7 @@ class ScoredMaps:
     counts_file: Path | None = None
     key: str = ""
     meeting: Meeting | None = None
+    found: float | None = None
 
     @property
     def threshold(self) -> float | None:
@@ -167,7 +172,8 @@ class ScoredMaps:
 
     def _counted(self) -> LevelCounts:
         threshold, slices = sliced(self.samples, self.scores, self.masks)
-        levels = _levels(self, threshold)
+        above = None if self.found is None else float(np.nextafter(self.found, np.inf))
+        levels = _levels(self, threshold, above)
         shape = (len(self.samples), len(levels) + 1)
         normal, anomalous = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
         regions = [np.zeros((0, shape[1]), np.int64)]
@@ -184,7 +190,7 @@ class ScoredMaps:
             background, *found = joint.reshape(n_regions + 1, shape[1])
             normal[index], anomalous[index] = background, np.sum(found, axis=0)
             regions.append(np.array(found))
-        return LevelCounts(threshold, slices, levels, normal, anomalous, np.concatenate(regions))
+        return LevelCounts(threshold, slices, levels, normal, anomalous, np.concatenate(regions), found=above)
 
     def picture(self, index: int) -> NDArray[np.uint8]:
         """The image of a sample in the frame of its map, (height, width, 3) uint8 RGB."""
@@ -200,7 +206,12 @@ class ScoredMaps:
 
 
 def stored_maps(
-    store: MapStore, case: Case, samples: Sequence[Sample], protocol: Protocol = EXACT, counts_file: Path | None = None
+    store: MapStore,
+    case: Case,
+    samples: Sequence[Sample],
+    protocol: Protocol = EXACT,
+    counts_file: Path | None = None,
+    found: float | None = None,
 ) -> ScoredMaps:
     """The stored maps of a method on a category; nothing is read yet.
 
@@ -210,11 +221,12 @@ def stored_maps(
         samples: the test images of the category.
         protocol: how maps and truth are compared.
         counts_file: where their counts are kept.
+        found: threshold that was found on normal images; None without one.
     """
-    key = "" if counts_file is None else _key(store, case.method, samples, protocol)
+    key = "" if counts_file is None else _key(store, case.method, samples, protocol, found)
     n_bytes_kept = 0 if counts_file is not None and counts_file.is_file() else None  # then few are looked at, once
     meeting = Meeting(samples, store.maps(case.method, samples), None, protocol, n_bytes_kept)
-    return ScoredMaps(case, samples, meeting.scores, meeting.truths, protocol, counts_file, key, meeting)
+    return ScoredMaps(case, samples, meeting.scores, meeting.truths, protocol, counts_file, key, meeting, found)
 
 
 def by_category(samples: Sequence[Sample]) -> dict[tuple[str, str], list[Sample]]:
@@ -244,14 +256,15 @@ def _counted(category: Sequence[ScoredMaps]) -> list[ScoredMaps]:
     return list(category)
 
 
-def _key(store: MapStore, method: str, samples: Sequence[Sample], protocol: Protocol) -> str:
-    """What changes whenever a map, a mask or the protocol does: names, sizes and times of the files."""
+def _key(store: MapStore, method: str, samples: Sequence[Sample], protocol: Protocol, found: float | None) -> str:
+    """What changes whenever a map, a mask, the protocol or a found threshold does: names, sizes and times of files."""
     key = hashlib.sha256(json.dumps(protocol.settings, sort_keys=True).encode())
     for sample in samples:
         masks = [] if sample.mask_path is None else mask_files(sample.mask_path)
         for path in (store.path(method, sample), *masks):
             facts = path.stat()
             key.update(f"{sample.name}\0{facts.st_size}\0{facts.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    key.update(b"" if found is None else repr(found).encode())
     return key.hexdigest()
 
 
@@ -275,20 +288,20 @@ def small(picture: NDArray[Any], edge: int = EDGE) -> NDArray[Any]:
     return np.asarray(picture[rows[:, None], columns])
 
 
-def _levels(maps: ScoredMaps, threshold: float | None) -> NDArray[np.float64]:
+def _levels(maps: ScoredMaps, threshold: float | None, found: float | None) -> NDArray[np.float64]:
     """Levels that show something: quantiles of anomalous pixels, of all pixels and of their upper tail.
 
-    The quantiles are those of a few images, evenly spread; the threshold is always among the levels.
+    The quantiles are those of a few images, evenly spread; the thresholds are always among the levels.
     """
     by_kind = [[i for i, sample in enumerate(maps.samples) if sample.is_anomalous is kind] for kind in (True, False)]
     chosen = [kind[:: max(1, -(-len(kind) // _N_LOOKED_AT))] for kind in by_kind]
     everything = np.concatenate([maps.scores[i].ravel() for kind in chosen for i in kind])
     anomalous = np.concatenate([everything[:0], *(maps.scores[i][truth_of(maps.masks[i])] for i in chosen[0])])
-    shares = np.concatenate([np.linspace(0, 1, 96), 1 - np.geomspace(1e-5, 0.01, 62)])
+    n_shares = 96 if found is None else 95  # levels are 255 at most
+    shares = np.concatenate([np.linspace(0, 1, n_shares), 1 - np.geomspace(1e-5, 0.01, 62)])
     thinned = everything[:: 1 + everything.size // _N_QUANTILED]
     quantiles = [np.quantile(thinned, shares, method="lower")]
     if len(anomalous):
         quantiles.append(np.quantile(anomalous, np.linspace(0, 1, 96), method="lower"))
-    if threshold is not None:
-        quantiles.append(np.array([threshold]))
+    quantiles += [np.array([one]) for one in (threshold, found) if one is not None]
     return np.unique(np.concatenate(quantiles).astype(np.float64))

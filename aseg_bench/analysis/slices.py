@@ -1,4 +1,4 @@
-"""Slices of a category by kind and by size of defect, swept together with the whole: every pixel is counted once."""
+"""Slices of a category by kind and size of defect and by light, swept together with the whole: no pixel twice."""
 
 from collections.abc import Sequence
 from math import isnan, nan
@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from aseg_bench.datasets.mvtec_ad_2 import light_of
 from aseg_bench.metrics import Curve, FirstPass, Needs, SecondPass
 from aseg_bench.metrics.checks import n_valid, truth_of
 from aseg_bench.records import Sample
@@ -19,7 +20,7 @@ class Slice(NamedTuple):
 
     Attributes:
         name: what they share.
-        by: whether they share the ``kind`` or the ``size`` of their defect.
+        by: whether they share the ``kind`` or the ``size`` of their defect, or the ``light``.
         positions: where they stand among the samples.
         pixel_ap: AP among these and all normal images; None where no pixel is anomalous or none is normal.
     """
@@ -85,18 +86,25 @@ def sliced(
 
 
 def slices(samples: Sequence[Sample], shares: Sequence[float]) -> list[Slice]:
-    """The anomalous images by kind of defect, then in thirds by the anomalous share of their pixels, not yet rated.
+    """The anomalous images by kind of defect, by light, and in thirds by the anomalous share of their pixels.
 
-    Images all of whose pixels are void have no share, nan, and are in no slice.
+    They are not yet rated. Images all of whose pixels are void have no share, nan, and are in no slice; only those of
+    MVTec AD 2 have a light.
     """
     by_kind: dict[str, list[int]] = {}
+    by_light: dict[str, list[int]] = {}
     for position, sample in enumerate(samples):
         if sample.is_anomalous and not isnan(shares[position]):
             by_kind.setdefault(sample.defect, []).append(position)
+            by_light.setdefault(light_of(sample), []).append(position)
     order = sorted((i for kind in by_kind.values() for i in kind), key=lambda i: (shares[i], samples[i].name))
     thirds = [third.tolist() for third in np.array_split(np.array(order, dtype=int), len(SIZES)) if len(third)]
     named = [
         Slice(f"{name}: {100 * shares[third[0]]:.2g}–{100 * shares[third[-1]]:.2g} % of the image", "size", third)
         for name, third in zip(SIZES, thirds, strict=False)
     ]
-    return [*(Slice(kind, "kind", by_kind[kind]) for kind in sorted(by_kind)), *named]
+    return [
+        *(Slice(kind, "kind", by_kind[kind]) for kind in sorted(by_kind)),
+        *(Slice(light, "light", by_light[light]) for light in sorted(by_light) if light),
+        *named,
+    ]

@@ -21,11 +21,12 @@ from aseg_bench.cli.lists import (
     metrics_command,
     protocols_command,
     readers_command,
+    thresholds_command,
 )
 from aseg_bench.cli.results import compare_command, published_command, report_command
 from aseg_bench.cli.running import ablate_command, run_command
 from aseg_bench.cli.scoring import audit_command, eval_command, merge_command
-from aseg_bench.cli.sharing import leaderboard_command, pack_command
+from aseg_bench.cli.sharing import leaderboard_command, pack_command, submit_command
 from aseg_bench.cli.standing import status_command, verify_command
 from aseg_bench.cli.stopping import stoppable
 from aseg_bench.cli.trained import export_command, predict_command
@@ -40,6 +41,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     compare_command: "compare runs/demo --methods uni_as,uniad",
     pack_command: "pack runs/demo",
     leaderboard_command: "leaderboard runs --out site",
+    submit_command: "submit mvtec_ad_2 runs/ad_2 --out submission",
     status_command: "status runs/demo",
     verify_command: "verify runs/demo",
     published_command: "published --method uniad --dataset mvtec --metric pixel_ap",
@@ -48,6 +50,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     export_command: "export --checkpoint checkpoint.pt --out model.onnx",
     methods_command: "methods --show uni_as",
     metrics_command: "metrics",
+    thresholds_command: "thresholds",
     backbones_command: "backbones",
     datasets_command: "datasets",
     readers_command: "readers",

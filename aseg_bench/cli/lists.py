@@ -93,6 +93,17 @@ def metrics_command(as_json: AsJson = False) -> None:
     _list(rows, as_json, usual, widths={"metric": 20, "what it is": 44, "source": 48})
 
 
+def thresholds_command(as_json: AsJson = False) -> None:
+    """List the rules by which `run --threshold` finds a threshold on normal images."""
+    from aseg_bench.metrics import THRESHOLDS
+
+    rows = [
+        {"rule": rule.key, "threshold": rule.label, "what it is": rule.summary, "source": rule.source}
+        for rule in THRESHOLDS.values()
+    ]
+    _list(rows, as_json, widths={"what it is": 44, "source": 48})
+
+
 def backbones_command(as_json: AsJson = False) -> None:
     """List the frozen feature extractors of the presets, and whether their weights are here."""
     from huggingface_hub.constants import HF_HUB_CACHE

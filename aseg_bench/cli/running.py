@@ -77,6 +77,12 @@ def run_command(
     protocol: ProtocolKey = "exact",
     mask_rule: MaskRuleText = ">0",
     metrics: MetricKeys = None,
+    threshold: Annotated[
+        str | None,
+        typer.Option(
+            help="Rule from `aseg-bench thresholds`: finds on normal images not trained on the threshold of SegF1."
+        ),
+    ] = None,
     half: Annotated[bool, typer.Option("--half", help="Keep maps as float16.")] = False,
     map_size: Annotated[
         str, typer.Option(help="Size of the maps: the model's, or the image's, as MVTec's evaluation code needs it.")
@@ -147,6 +153,7 @@ def run_command(
         limits=limits_in(max_gib, allow_pickle),
         allow_clamped=allow_clamped,
         keep_going=keep_going,
+        threshold=threshold,
     )
     if dry_run:
         texts = preview(plan)

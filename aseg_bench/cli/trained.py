@@ -17,7 +17,11 @@ def predict_command(
         float | None, typer.Option(help="Write masks and regions of the pixels that score above this.")
     ] = None,
     threshold_from: Annotated[
-        str | None, typer.Option(help="normal:0.999 takes this quantile of the scores of normal pictures.")
+        str | None,
+        typer.Option(
+            help="run or run:CATEGORY, what the run has found (the default where it has); normal:RULE or normal:0.999, "
+            "a rule or quantile of the scores of normal pictures."
+        ),
     ] = None,
     normal: Annotated[
         list[Path] | None,

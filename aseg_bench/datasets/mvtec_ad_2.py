@@ -4,6 +4,9 @@ from functools import partial
 
 from aseg_bench.datasets.layout import find_in_layout
 from aseg_bench.datasets.records import Dataset, Layout
+from aseg_bench.records import Sample
+
+_KEY = "mvtec_ad_2"
 
 _LAYOUT = Layout(
     images={
@@ -18,12 +21,12 @@ _LAYOUT = Layout(
 )
 
 MVTEC_AD_2 = Dataset(
-    key="mvtec_ad_2",
+    key=_KEY,
     label="MVTec AD 2",
     summary="Eight objects under several lights. Scored are the 1,084 public test images; validation, test_private and "
     "test_private_mixed, whose truth only the server has, are splits of their own.",
     needs_root=True,
-    find=partial(find_in_layout, "mvtec_ad_2", layout=_LAYOUT),
+    find=partial(find_in_layout, _KEY, layout=_LAYOUT),
     homepage="https://www.mvtec.com/company/research/datasets/mvtec-ad-2",
     licence="CC BY-NC-SA 4.0",
     citation="Heckler-Kram et al., The MVTec AD 2 Dataset: Advanced Scenarios for Unsupervised Anomaly Detection, "
@@ -31,3 +34,8 @@ MVTEC_AD_2 = Dataset(
     layout=_LAYOUT,
     marks=("*/test_public",),
 )
+
+
+def light_of(sample: Sample) -> str:
+    """The light of an image of MVTec AD 2, ``overexposed`` of ``012_overexposed``; empty for other data sets."""
+    return sample.stem.partition("_")[2] if sample.dataset == _KEY else ""

@@ -12,12 +12,15 @@ from aseg_bench.metrics.measure import Measured, defined, evaluate_maps, finish,
 from aseg_bench.metrics.second_pass import SecondPass
 from aseg_bench.metrics.stream import MetricStream
 from aseg_bench.metrics.sweep import Sweep
-from aseg_bench.metrics.table import AT_PR_THRESHOLD, DEFAULT_METRICS, METRICS, Metric
+from aseg_bench.metrics.table import AT_PR_THRESHOLD, AT_THRESHOLD, DEFAULT_METRICS, METRICS, Metric
+from aseg_bench.metrics.thresholds import THRESHOLDS, ThresholdRule, threshold_of
 
 __all__ = [
     "AT_PR_THRESHOLD",
+    "AT_THRESHOLD",
     "DEFAULT_METRICS",
     "METRICS",
+    "THRESHOLDS",
     "BoundedStream",
     "Bounds",
     "Curve",
@@ -30,9 +33,11 @@ __all__ = [
     "SaturatedRegion",
     "SecondPass",
     "Sweep",
+    "ThresholdRule",
     "defined",
     "evaluate_maps",
     "finish",
     "measure",
     "needs_of",
+    "threshold_of",
 ]

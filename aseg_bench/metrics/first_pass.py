@@ -30,6 +30,7 @@ class Needs:
         images: a score and a label per image.
         anomalous_images: the normal pixels of images with an anomalous one counted by themselves too.
         normal_fpr: false-positive rate on normal images down to which their pixels must be ranked; 0 for none.
+        threshold: count the pixels of each image that score above it; None counts none.
     """
 
     curve: bool = True
@@ -38,6 +39,7 @@ class Needs:
     images: bool = False
     anomalous_images: bool = False
     normal_fpr: float = 0.0
+    threshold: float | None = None
 
     def __or__(self, other: "Needs") -> "Needs":
         """What either of them needs."""
@@ -48,6 +50,7 @@ class Needs:
             self.images or other.images,
             self.anomalous_images or other.anomalous_images,
             max(self.normal_fpr, other.normal_fpr),
+            other.threshold if self.threshold is None else self.threshold,
         )
 
 

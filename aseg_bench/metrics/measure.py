@@ -1,14 +1,15 @@
 """measure and evaluate_maps: all metrics of a category in one call, from two passes over its maps."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from aseg_bench.errors import UndefinedMetricError
+from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import measures
 from aseg_bench.metrics.checks import BoolMasks, ScoreMaps, check_keys
 from aseg_bench.metrics.curve import Curve
@@ -43,6 +44,7 @@ def evaluate_maps(
     *,
     metrics: Sequence[str] | None = None,
     image_scores: ArrayLike | ImageScore | None = None,
+    threshold: float | None = None,
     n_threads: int | None = None,
 ) -> dict[str, float]:
     """Every metric of the maps of one category, exactly.
@@ -58,6 +60,8 @@ def evaluate_maps(
         metrics: keys of ``METRICS``; only what these need is computed. None computes all that are defined.
         image_scores: one score per image, (images,), or a function from a map to it; None takes the highest pixel,
             void or not.
+        threshold: for the metrics at a threshold that was found without the masks: a pixel is called anomalous where
+            its score is above it. None leaves them undefined.
         n_threads: threads to use; None takes the machine's. The result never depends on it.
 
     Returns:
@@ -73,7 +77,8 @@ def evaluate_maps(
     {'pixel_auroc': 1.0, 'dsc': 1.0, 'anomaly_rate': 0.125}
     """
     keys = chosen(metrics)
-    sweep = sweep_maps(scores, masks, needs_of(keys), image_scores=image_scores, n_threads=n_threads)
+    needs = needs_of(keys) | at(threshold)
+    sweep = sweep_maps(scores, masks, needs, image_scores=image_scores, n_threads=n_threads)
     return defined(sweep, keys, named=metrics is not None)
 
 
@@ -86,6 +91,7 @@ def measure(
     image_labels: ArrayLike | None = None,
     regions: Sequence[Sequence[SaturatedRegion]] | None = None,
     names: Sequence[str] | None = None,
+    threshold: float | None = None,
     n_threads: int | None = None,
 ) -> Measured:
     """As `evaluate_maps`, with the reasons of undefined metrics, the curve and the values per image.
@@ -99,6 +105,7 @@ def measure(
             has no anomalous pixel is not among the normal images of any metric, and has no Dice.
         regions: the saturated regions of each image, for sPRO.
         names: name of each image, for messages.
+        threshold: as in `evaluate_maps`.
         n_threads: as in `evaluate_maps`.
 
     Raises:
@@ -108,7 +115,7 @@ def measure(
     sweep = sweep_maps(
         scores,
         masks,
-        needs_of(keys) | CURVE_ONLY,
+        needs_of(keys) | CURVE_ONLY | at(threshold),
         image_scores=image_scores,
         image_labels=image_labels,
         regions=regions,
@@ -121,6 +128,17 @@ def measure(
 def needs_of(keys: Sequence[str]) -> Needs:
     """What the metrics of these keys need of a sweep."""
     return reduce(or_, (METRICS[key].needs for key in keys), NOTHING)
+
+
+def at(threshold: float | None) -> Needs:
+    """What metrics at a threshold need of a sweep; nothing for None.
+
+    Raises:
+        InputError: the threshold is not finite.
+    """
+    if threshold is not None and not math.isfinite(threshold):
+        raise InputError(f"the threshold is {threshold}; give a finite score")
+    return replace(NOTHING, threshold=threshold)
 
 
 def defined(sweep: Sweep, keys: Sequence[str], *, named: bool) -> dict[str, float]:

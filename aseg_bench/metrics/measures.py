@@ -7,13 +7,17 @@ distinct score serves all regions.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import isnan, nan
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import UndefinedMetricError
 from aseg_bench.metrics.sweep import Image, Sweep, group_means, mean
+
+NO_THRESHOLD = "no threshold was found on normal images"
 
 
 def pixel_auroc(sweep: Sweep) -> float:
@@ -122,6 +126,70 @@ def fp_pixels(sweep: Sweep) -> float:
     return sum(positives) / len(positives)
 
 
+class Called(NamedTuple):
+    """Pixels of all images together when those above a given threshold are called anomalous.
+
+    Attributes:
+        tp: anomalous pixels called anomalous.
+        fp: normal pixels called anomalous.
+        n_anomalous: anomalous pixels.
+        n_normal: normal pixels.
+    """
+
+    tp: int
+    fp: int
+    n_anomalous: int
+    n_normal: int
+
+
+def seg_f1(sweep: Sweep) -> float:
+    """F1 of all pixels above the given threshold."""
+    called = _called(sweep)
+    return _f1(called.n_anomalous, called.tp, called.fp)
+
+
+def iou_at_threshold(sweep: Sweep) -> float:
+    """Intersection over union of all pixels above the given threshold."""
+    called = _called(sweep)
+    return _iou(called.n_anomalous, called.tp, called.fp)
+
+
+def precision_at_threshold(sweep: Sweep) -> float:
+    """Precision of all pixels above the given threshold."""
+    called = _called(sweep)
+    if not called.tp + called.fp:
+        raise UndefinedMetricError("no pixel scores above the threshold")
+    return called.tp / (called.tp + called.fp)
+
+
+def recall_at_threshold(sweep: Sweep) -> float:
+    """Recall of all pixels above the given threshold."""
+    called = _called(sweep)
+    return called.tp / called.n_anomalous
+
+
+def fpr_at_threshold(sweep: Sweep) -> float:
+    """Share of the normal pixels above the given threshold."""
+    called = _called(sweep)
+    return called.fp / called.n_normal
+
+
+def dsc_at_threshold(sweep: Sweep) -> float:
+    """Mean Dice of all images at the given threshold, by the rules of `dsc_of_images`."""
+    _called(sweep)
+    images = [replace(image, tp=image.tp_above, fp=image.fp_above) for image in sweep.images]
+    return _mean_of_some([_overlap(image, _f1) for image in images])
+
+
+def fp_pixels_at_threshold(sweep: Sweep) -> float:
+    """False-positive pixels per normal image at the given threshold."""
+    _called(sweep)
+    positives = [image.fp_above for image in sweep.images if image.is_normal]
+    if not positives:
+        raise UndefinedMetricError("no image is normal")
+    return sum(positives) / len(positives)
+
+
 def anomaly_rate(sweep: Sweep) -> float:
     """Share of anomalous pixels over all images."""
     n_pixels = sweep.curve.n_anomalous + sweep.curve.n_normal
@@ -190,6 +258,18 @@ def image_f1_max(sweep: Sweep) -> float:
     curve = sweep.image_curve
     tp, fp = curve.at_f1_threshold
     return 2 * tp / (curve.n_anomalous + tp + fp)
+
+
+def _called(sweep: Sweep) -> Called:
+    if sweep.ranking.needs.threshold is None:
+        raise UndefinedMetricError(NO_THRESHOLD)
+    images = sweep.images
+    tp, fp = sum(image.tp_above for image in images), sum(image.fp_above for image in images)
+    n_anomalous = sum(image.n_anomalous for image in images)
+    n_normal = sum(image.n_pixels for image in images) - n_anomalous
+    if not n_anomalous or not n_normal:
+        raise UndefinedMetricError(f"no pixel is {'normal' if n_anomalous else 'anomalous'}")
+    return Called(tp, fp, n_anomalous, n_normal)
 
 
 def _thresholded(sweep: Sweep) -> list[Image]:

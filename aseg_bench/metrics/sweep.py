@@ -18,7 +18,7 @@ from aseg_bench.metrics.tallies import UINT32_MAX
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """Counts of one image; true and false positives are those at the precision + recall threshold.
+    """Counts of one image; ``tp`` and ``fp`` are true and false positives at the precision + recall threshold.
 
     Attributes:
         index: place of the image in the results.
@@ -28,6 +28,8 @@ class Image:
         fp: normal pixels at or above the threshold.
         score: the image's score.
         label: whether the image is anomalous.
+        tp_above: anomalous pixels above the threshold that was given; 0 without one.
+        fp_above: normal pixels above it.
     """
 
     index: int
@@ -37,6 +39,8 @@ class Image:
     fp: int
     score: float
     label: bool
+    tp_above: int
+    fp_above: int
 
     @property
     def is_normal(self) -> bool:

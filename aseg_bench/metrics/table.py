@@ -1,7 +1,7 @@
 """METRICS, the one table of metric facts: tables, command line, laws and the sweep all read it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -34,6 +34,7 @@ class Metric:
         unit: ``fraction`` is printed in per cent, ``ratio`` and ``pixels`` as they are.
         is_of_protocols: a sweep never has a value, as its thresholds follow the range of the scores; the protocols
             that define it do.
+        needs_threshold: it is taken at a threshold that was found on normal images, and undefined without one.
     """
 
     key: str
@@ -46,12 +47,19 @@ class Metric:
     needs: Needs = CURVE_ONLY
     unit: Unit = "fraction"
     is_of_protocols: bool = False
+    needs_threshold: bool = False
 
     def __call__(
-        self, scores: ScoreMaps, masks: BoolMasks, *, image_scores: ArrayLike | ImageScore | None = None
+        self,
+        scores: ScoreMaps,
+        masks: BoolMasks,
+        *,
+        image_scores: ArrayLike | ImageScore | None = None,
+        threshold: float | None = None,
     ) -> float:
         """The metric of the maps of one category; arguments and errors are those of `evaluate_maps`."""
-        return float(self.function(sweep_maps(scores, masks, self.needs, image_scores=image_scores)))
+        needs = replace(self.needs, threshold=threshold)
+        return float(self.function(sweep_maps(scores, masks, needs, image_scores=image_scores)))
 
 
 AUPIMO_RANGE = (1e-5, 1e-4)
@@ -68,6 +76,7 @@ _PATCHCORE = "Roth et al. (2022), https://doi.org/10.1109/CVPR52688.2022.01392, 
 _DESTSEG = "Zhang et al. (2023), https://arxiv.org/abs/2211.11317"
 _ADER = "zhangzjn/ADer, util/metric.py"
 _AT = "at the threshold that maximises precision + recall"
+_AD_2 = "Heckler-Kram et al., MVTec AD 2 (2025), https://arxiv.org/abs/2503.21622"
 
 _OVERLAPS = Needs(overlaps=True)
 _REGIONS = Needs(regions=True)
@@ -76,6 +85,22 @@ _OF_ANOMALOUS = Needs(curve=False, anomalous_images=True)
 _TOPS = Needs(curve=False, regions=True, normal_fpr=AUPIMO_RANGE[1])  # regions: the same bits as beside AUPRO
 
 _BY_ADER = partial(measures.of_protocols, names="ader and ader_adeval50")
+
+
+def _above(
+    key: str,
+    label: str,
+    higher_is_better: bool | None,
+    function: Callable[[Sweep], float],
+    words: str,
+    source: str,
+    unit: Unit = "fraction",
+) -> Metric:
+    """A metric at the threshold that was found on normal images."""
+    summary = f"{words} above the threshold found on normal images"
+    needs = Needs(curve=False)
+    return Metric(key, label, "pixel", higher_is_better, function, summary, source, needs, unit, needs_threshold=True)
+
 
 METRICS: dict[str, Metric] = {
     metric.key: metric
@@ -119,6 +144,19 @@ METRICS: dict[str, Metric] = {
                f"recall of all pixels {_AT}", _UNIAS),
         Metric("fp_pixels", "False-positive pixels", "pixel", False, measures.fp_pixels,
                f"false-positive pixels per normal image {_AT}", _UNIAS, _OVERLAPS, "pixels"),
+        _above("seg_f1", "SegF1", True, measures.seg_f1, "F1 of all pixels", _AD_2),
+        _above("iou_at_threshold", "IoU at threshold", True, measures.iou_at_threshold,
+               "intersection over union of all pixels", _VAN_RIJSBERGEN),
+        _above("dsc_at_threshold", "DSC at threshold", True, measures.dsc_at_threshold,
+               "Dice, mean over all images,", _UNIAS),
+        _above("precision_at_threshold", "Precision at threshold", None, measures.precision_at_threshold,
+               "precision of all pixels", _VAN_RIJSBERGEN),
+        _above("recall_at_threshold", "Recall at threshold", None, measures.recall_at_threshold,
+               "recall of all pixels", _VAN_RIJSBERGEN),
+        _above("fpr_at_threshold", "FPR at threshold", False, measures.fpr_at_threshold,
+               "share of normal pixels", _FAWCETT),
+        _above("fp_pixels_at_threshold", "False-positive pixels at threshold", False, measures.fp_pixels_at_threshold,
+               "pixels per normal image", _FAWCETT, "pixels"),
         Metric("aupro_0.3", "AUPRO", "region", True, partial(measures.aupro, limit=0.3),
                "mean found share of the 8-connected regions, up to 30 % false positives", _MVTEC, _REGIONS),
         Metric("aupro_0.05", "AUPRO (5 %)", "region", True, partial(measures.aupro, limit=0.05),
@@ -148,6 +186,7 @@ METRICS: dict[str, Metric] = {
 }  # fmt: skip
 
 AT_PR_THRESHOLD = frozenset(key for key, metric in METRICS.items() if _AT in metric.summary)
+AT_THRESHOLD = tuple(key for key, metric in METRICS.items() if metric.needs_threshold)
 DEFAULT_METRICS: tuple[str, ...] = (
     "pixel_auroc",
     "pixel_ap",

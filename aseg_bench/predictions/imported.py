@@ -260,6 +260,8 @@ class MapsMethod:
         for where, texts in imported.problems.items():
             if where:
                 raise InputError(f"{self.name}, {where}: {texts[0]}")
+        if lacking := sorted({sample.category for sample in samples} - imported.found.keys()):
+            raise InputError(f"{self.name}: {self._path} has no map of {lacking[0]}; {imported.problem_text}")
         odd = {"": [*imported.suspicions[""], *(Suspicion("not_used", text) for text in imported.problems.get("", ()))]}
         category: Category | None = None
         places: dict[Sample, int] = {}

@@ -123,7 +123,7 @@ class MapStore:
         return [sample for sample in samples if not self.path(method, sample).is_file()]
 
     def left_over(self, method: str, dataset: str, samples: Sequence[Sample]) -> list[Path]:
-        """TIFF files that belong to none of the samples, in the folders of the samples' categories, sorted.
+        """TIFF files that belong to none of the samples, in the folders of the samples' categories and splits, sorted.
 
         They come from other data of the same name. Nothing here reads them; other tools would.
         """
@@ -131,8 +131,8 @@ class MapStore:
         expected = {self.path(method, sample) for sample in samples}
         return sorted(
             path
-            for category in {sample.category for sample in samples}
-            for path in (folder / category).rglob("*.tif*")
+            for place in {Path(sample.category, sample.split) for sample in samples}
+            for path in (folder / place).rglob("*.tif*")
             if path not in expected and path.is_file() and not is_left_by_others(path.parent)
         )
 

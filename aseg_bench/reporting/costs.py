@@ -40,6 +40,7 @@ def cost_table(
         for key, case in record.cases.items():
             if case.conditions.maps is None:
                 n_images = record.datasets[key[1]].n_test if key[1] in record.datasets else 0
+                n_images += case.threshold.n_images if case.threshold else 0  # which were mapped, too
                 live.setdefault(key, []).append((case, n_images))
     if not live:
         return None
@@ -65,7 +66,7 @@ def cost_table(
         blocks = [("", blocks[0][1])]
     caption = (
         "Costs of the live methods beside their scores: minutes of training, steps done of those planned, time per "
-        "test image (reading it and writing its map included), parameters in millions, peak of resident memory, bytes "
+        "image (reading it and writing its map included), parameters in millions, peak of resident memory, bytes "
         "of all weights and banks; sizes are the largest of several runs."
     )
     caption = told_seeds(caption, results.values())

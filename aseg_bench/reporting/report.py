@@ -33,6 +33,7 @@ from aseg_bench.reporting.tables import (
     method_tables,
     paper_tables,
 )
+from aseg_bench.reporting.thresholds import THRESHOLD, light_tables, threshold_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.runs.findings import findings_of, marked, shown_methods
 from aseg_bench.runs.lock import held
@@ -45,7 +46,7 @@ FINDINGS = "findings.txt"
 PAGE = "report.html"
 WRITTEN = ".written"  # in the folder of a report: of what it was made, and the files that it wrote
 _N_SHOWN = 3  # categories named in a sentence
-TABLES = (*map(str, PAPER_TABLES), COST, CATEGORIES)
+TABLES = (*map(str, PAPER_TABLES), THRESHOLD, COST, CATEGORIES)
 
 
 @dataclass(frozen=True)
@@ -132,14 +133,14 @@ def _written(
     key = _key(read, names, tables, formats, page, mixed, title)
     if not again and (there := _there(place, key)):
         texts = (place / FINDINGS).read_text(encoding="utf-8").splitlines() if place / FINDINGS in there else []
-        return replace(_made(read, tables, mixed, None), findings=texts, paths=there)
+        return replace(_made(read, tables, mixed, ()), findings=texts, paths=there)
     with working("writing the report", quiet):
         maps, notes = _shown_maps(read) if page and not mixed else ([], [])
         for note in notes:
             if note.kind == "warning":
                 warnings.warn(note.text, stacklevel=2)
         maps = counted(maps)
-        made = _made(read, tables, mixed, false_alarms(maps) if maps and len(read) == 1 else None)
+        made = _made(read, tables, mixed, maps if len(read) == 1 else ())
         paths = write_report(place, made, formats)
         if page and not mixed:
             paths += _write_page(place, read, made, maps, notes, title)
@@ -227,9 +228,9 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
 
 
 def _made(
-    runs: Sequence[Results], tables: Sequence[str] | None, mixed: bool, alarms: Mapping[Case, float] | None
+    runs: Sequence[Results], tables: Sequence[str] | None, mixed: bool, maps: Sequence[Sequence[ScoredMaps]]
 ) -> Report:
-    """Tables, published numbers and diagnosis of one or several runs."""
+    """Tables, published numbers and diagnosis of one or several runs, of a single one also what its maps say."""
     if {"4", "5"} & set(tables or ()):
         raise InputError("Tables 4 and 5 are of ablations; report on the folder that `aseg-bench ablate` has written")
     wanted = known_names(tables, TABLES)
@@ -243,11 +244,13 @@ def _made(
     others = [*(paper_tables(results, methods, datasets) if several else ())]
     others += published_tables(beside, results, methods, datasets)
     chosen += [table for table in others if table.key.removeprefix("table")[0] in wanted]
+    if THRESHOLD in wanted:
+        chosen += threshold_tables(results, runs, methods, datasets) + light_tables(maps, methods, datasets)
     if COST in wanted:
         chosen += filter(None, [cost_table(results, runs, methods, datasets)])
     if CATEGORIES in wanted:
         chosen += category_tables(results, methods, datasets)
-    diagnoses = [] if mixed else diagnose(results, methods, datasets, alarms)
+    diagnoses = [] if mixed else diagnose(results, methods, datasets, false_alarms(maps) if maps else None)
     findings = findings_of(runs)
     findings += [text for diagnosis in diagnoses for text in diagnosis.findings]
     findings += _other_images(chain.from_iterable(run.scores for run in runs))

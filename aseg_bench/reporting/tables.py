@@ -1,6 +1,6 @@
 """Tables as data: what stands in which cell, which is best, and which footnote it carries. Renderers print them."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from statistics import fmean
@@ -14,7 +14,8 @@ from aseg_bench.runs.scores import Key, Result
 
 DASH = "–"
 PAPER_TABLES = {1: "pixel_auroc", 2: "pixel_ap", 3: "dsc"}  # Ma et al. (WACV 2025), Tables 1-3
-BESIDE = {"dsc": ("pixel_f1_max", "aupro_0.3")}  # the DSC's threshold is unstable: docs/metrics.md
+FOUND = "seg_f1"  # at a threshold that was found on normal images, beside those that were chosen on the test images
+BESIDE = {"dsc": ("pixel_f1_max", FOUND, "aupro_0.3")}  # the DSC's threshold is unstable: docs/metrics.md
 RANKED = tuple(PAPER_TABLES.values())  # metrics by which the diagnosis and the figures rank methods
 RATE = "anomaly_rate"
 BY_NUMBER = {  # what the main table of a single data set has of each of Tables 1-3
@@ -22,6 +23,8 @@ BY_NUMBER = {  # what the main table of a single data set has of each of Tables 
     2: ("pixel_ap", "aupro_0.3"),
     3: ("dsc", "pixel_f1_max"),
 }
+_OF_DSC = 3  # among them
+_CHOSEN = ("is chosen on the test images", "are chosen on the test images")
 MAIN = tuple(chain.from_iterable(BY_NUMBER.values()))
 
 
@@ -136,7 +139,7 @@ def paper_tables(
         if metric not in shown:
             continue
         names = enumerated([heading(each) for each in shown])
-        caption = f"{names} by data set, each the mean over its categories."
+        caption = f"{names} by data set, each the mean over its categories.{told_oracles(shown)}"
         columns = {**places, **({MEAN: "Mean"} if len(places) > 1 else {})}
         if metric == PAPER_TABLES[1]:
             rates = _rates(results, lambda key: key.dataset if key.category == MEAN else None)
@@ -166,18 +169,56 @@ def main_table(
         The table; nothing where none of its metrics was scored.
     """
     dataset = next(iter(results)).dataset
-    metrics = [each for number in numbers for each in BY_NUMBER[number]]
+    rate = _rates(results, _dataset_of_mean).get(dataset)
+    of_rate = (
+        ""
+        if rate is None
+        else (f" The Anomaly Rate (AR), the share of anomalous pixels, is {result_text(rate, RATE)} %.")
+    )
+    metrics = [each for number in numbers for each in (*BY_NUMBER[number], *((FOUND,) if number == _OF_DSC else ()))]
+    table = mean_table("table", of_rate, results, methods, datasets, metrics)
+    return [] if table is None else [table]
+
+
+def mean_table(
+    key: str,
+    said: str,
+    results: Mapping[Key, Result],
+    methods: Mapping[str, MethodFacts],
+    datasets: Mapping[str, str],
+    metrics: Sequence[str],
+) -> Table | None:
+    """Methods by metrics on a single data set, each the mean over its categories.
+
+    Args:
+        key: name of the table.
+        said: the end of its caption.
+        results: from ``merge_runs``, of one data set.
+        methods: as in `main_table`.
+        datasets: as in `main_table`.
+        metrics: keys in the order of the columns; one that was not scored has none.
+
+    Returns:
+        The table; None where none of its metrics was scored.
+    """
+    dataset = next(iter(results)).dataset
     found = {metric: _entries(results, methods, metric, _dataset_of_mean) for metric in metrics}
     shown = {metric: entries for metric, entries in found.items() if entries}
     if not shown:
-        return []
+        return None
     label, n_categories = datasets.get(dataset, dataset), len({key.category for key in results} - {MEAN})
-    rate = _rates(results, _dataset_of_mean).get(dataset)
     of = f"means over {n_categories} categories" if n_categories > 1 else "one category"
-    caption = f"{label}: {of}, in per cent."
-    if rate is not None:
-        caption += f" The Anomaly Rate (AR), the share of anomalous pixels, is {result_text(rate, RATE)} %."
-    return [_by_method("table", caption, shown, {dataset: label}, {dataset: _marks_of_data(results, dataset)})]
+    caption = f"{label}: {of}, in per cent.{said}{told_oracles(shown)}"
+    return _by_method(key, caption, shown, {dataset: label}, {dataset: _marks_of_data(results, dataset)})
+
+
+def told_oracles(metrics: Collection[str]) -> str:
+    """A sentence that says of which metrics in a table the threshold is chosen on the test images themselves."""
+    chosen = [METRICS[key].label for key in ("dsc", "pixel_f1_max") if key in metrics]
+    if not chosen:
+        return ""
+    told = f" The threshold{'s' if len(chosen) > 1 else ''} of {enumerated(chosen)} {_CHOSEN[len(chosen) > 1]}"
+    return f"{told}{f'; that of {METRICS[FOUND].label} is found on normal images' if FOUND in metrics else ''}."
 
 
 def _dataset_of_mean(key: Key) -> str | None:
@@ -214,7 +255,9 @@ def method_tables(
     for of in dict.fromkeys((key.dataset, key.method, key.protocol) for key in results):
         here = {key: result for key, result in results.items() if (key.dataset, key.method, key.protocol) == of}
         dataset, method, protocol = of
-        shown = [metric for metric in (RATE, *metrics) if any(key.metric == metric for key in here)]
+        shown = [
+            metric for metric in dict.fromkeys((RATE, *metrics, FOUND)) if any(key.metric == metric for key in here)
+        ]
         places = {**{key.category: key.category for key in here if key.category != MEAN}, MEAN: "Mean"}
         notes, by_place = Footnotes(), {(key.category, key.metric): result for key, result in here.items()}
         rows = []

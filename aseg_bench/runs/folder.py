@@ -95,7 +95,9 @@ class RunFolder:
 
     def maps(self, case: Case, samples: Sequence[Sample], protocol: Protocol) -> ScoredMaps:
         """The maps of a method on the test images of a category, whose counts are kept beside them."""
-        return stored_maps(self.store, case, samples, protocol, self.counts_file(case))
+        made = self.record.cases.get((case.method, case.dataset))
+        found = made.threshold.at(case.category, protocol.stamp) if made and made.threshold else None
+        return stored_maps(self.store, case, samples, protocol, self.counts_file(case), found)
 
     def seed_file(self, seed: int) -> Path:
         """Where an ablation keeps the scores of one seed."""

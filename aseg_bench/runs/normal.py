@@ -2,35 +2,59 @@
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from aseg_bench.datasets import find_samples
-from aseg_bench.errors import InputError, first_few
+from aseg_bench.errors import InputError, first_few, near_matches
 from aseg_bench.images import MAX_BIT_DEPTH
+from aseg_bench.metrics.thresholds import Quantile, ThresholdRule, find_rule
 from aseg_bench.records import Sample
 from aseg_bench.runs.folder import RunFolder
-from aseg_bench.runs.record import DataFacts
+from aseg_bench.runs.record import DataFacts, FoundThreshold
 
 _MEND = "give normal pictures that the model was not trained on with --normal FOLDER"
 
 
-def quantile_named(text: str) -> float:
-    """The quantile in a text like ``normal:0.999``.
+def rule_named(text: str) -> ThresholdRule:
+    """The rule in a text like ``normal:0.999``, a quantile, or ``normal:mean_3std``, an entry of ``THRESHOLDS``.
 
     Raises:
         InputError: the text is another, or the number is not above 0 and at most 1.
     """
-    kind, _, number = text.partition(":")
+    kind, _, name = text.partition(":")
     try:
-        share = float(number)
+        share = float(name)
     except ValueError:
         share = math.nan
+        if kind == "normal" and name:
+            return find_rule(name)
     if kind != "normal" or not 0 < share <= 1:
-        raise InputError(f"--threshold-from {text} is not normal:QUANTILE, above 0 and at most 1: try normal:0.999")
-    return share
+        raise InputError(
+            f"--threshold-from {text} is not normal:QUANTILE, above 0 and at most 1, normal:RULE, run or run:CATEGORY: "
+            "try normal:0.999"
+        )
+    return ThresholdRule(f"quantile_{name}", f"{name} quantile", "", "", partial(Quantile, share=share))
+
+
+def kept_threshold(checkpoint: Path, category: str = "") -> float | None:
+    """The threshold that the run of a checkpoint has found: of all categories together, or of one.
+
+    Returns:
+        It; None where the run has none, or the checkpoint does not lie in a run.
+
+    Raises:
+        InputError: the run has one, and knows no such category.
+    """
+    found = _found_threshold(checkpoint)
+    if found is None:
+        return None
+    if not category:
+        return found.value
+    if category not in found.categories:
+        known = near_matches(category, sorted(found.categories))
+        raise InputError(f"the run of {checkpoint} has no category {category}; {known}")
+    return found.categories[category]
 
 
 def normal_images(checkpoint: Path) -> list[Path]:
@@ -67,27 +91,6 @@ def check_not_trained_on(checkpoint: Path, pictures: Iterable[Path]) -> None:
         )
 
 
-def quantile_of(maps: Iterable[NDArray[np.float32]], n_scores: int, share: float) -> float:
-    """Quantile of all scores of some maps: the one at place ``ceil(share * (n - 1))``, counted from 0 in rising order.
-
-    That is ``numpy.quantile(scores, share, method="higher")`` in double precision: at most ``1 - share`` of the scores
-    are higher. Only scores from the quantile upwards are kept in memory.
-
-    Args:
-        maps: anomaly scores.
-        n_scores: of all maps together.
-        share: in (0, 1].
-    """
-    n_kept = n_scores - math.ceil(share * (n_scores - 1))
-    kept = np.empty(0, np.float32)
-    for scores in maps:
-        kept = np.concatenate([kept, scores.ravel()])
-        n_lower = len(kept) - n_kept
-        if n_lower > 0:
-            kept = np.partition(kept, n_lower)[n_lower:]
-    return float(kept.min())
-
-
 def bit_depth_of(checkpoint: Path) -> int:
     """Bits of the camera whose pictures a checkpoint was trained on, as its run tells; else all 16."""
     try:
@@ -103,9 +106,24 @@ def _samples_of(checkpoint: Path) -> list[Sample]:
 
 def _data_of(checkpoint: Path) -> tuple[str, DataFacts]:
     """The data set on which a checkpoint was trained, and what its run says of it."""
-    folders = checkpoint.resolve().parents
-    is_inside = len(folders) > 3 and folders[2].name == "training"
-    dataset, known = folders[0].name, RunFolder(folders[3]).record.datasets if is_inside else {}
+    dataset, run = _run_of(checkpoint)
+    known = run.record.datasets if run else {}
     if dataset not in known:
         raise InputError(f"{checkpoint} does not lie in a run, RUN/training/METHOD/DATASET/checkpoint.pt")
     return dataset, known[dataset]
+
+
+def _found_threshold(checkpoint: Path) -> FoundThreshold | None:
+    dataset, run = _run_of(checkpoint)
+    cases = run.record.cases.items() if run else ()
+    place = checkpoint.resolve()
+    own = [case.threshold for (name, of), case in cases
+           if of == dataset and run and run.checkpoint_file(name, of).resolve() == place]  # fmt: skip
+    return own[0] if own else None
+
+
+def _run_of(checkpoint: Path) -> tuple[str, RunFolder | None]:
+    """The data set in the path of a checkpoint, and the folder of its run if it lies in one."""
+    folders = checkpoint.resolve().parents
+    is_inside = len(folders) > 3 and folders[2].name == "training"
+    return folders[0].name, RunFolder(folders[3]) if is_inside else None

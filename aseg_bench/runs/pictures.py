@@ -30,9 +30,10 @@ from aseg_bench.errors import InputError
 from aseg_bench.files import files_below, is_utf8, written_whole
 from aseg_bench.images import HEAT, IMAGE_SUFFIXES, check_complete, image_size, read_image
 from aseg_bench.methods import Segmenter
+from aseg_bench.metrics.thresholds import ThresholdRule, threshold_of
 from aseg_bench.progress import track
 from aseg_bench.runs.lock import holding
-from aseg_bench.runs.normal import bit_depth_of, check_not_trained_on, normal_images, quantile_named, quantile_of
+from aseg_bench.runs.normal import bit_depth_of, check_not_trained_on, kept_threshold, normal_images, rule_named
 from aseg_bench.runs.regions import Region, coco, regions_of
 
 PASSED_OVER = "passed_over"  # in the attrs of the table
@@ -106,7 +107,10 @@ def predict(
         images: pictures, or folders of them.
         out: folder of the results.
         threshold: of the scores.
-        threshold_from: ``normal:0.999`` takes this quantile of all scores of normal pictures.
+        threshold_from: ``run`` takes the threshold that the checkpoint's run has found for all categories together, as
+            nobody says what a picture shows, ``run:CATEGORY`` that of one; ``normal:RULE``, with a key of
+            ``THRESHOLDS``, or ``normal:0.999``, this quantile, finds it on normal pictures. None takes that of the
+            run where it has one.
         normal: these, or folders of them, none of which the model was trained on; without any, the normal test images
             of the run in which the checkpoint lies.
         bit_depth: of the camera, where pictures of 16 bits hold fewer; None takes that of the checkpoint's run.
@@ -127,18 +131,18 @@ def predict(
     """
     from aseg_bench.training.trained import TrainedModel  # torch loads when a model is used
 
-    share = _checked_share(threshold, threshold_from, normal)
+    rule, threshold = _chosen(checkpoint, threshold, threshold_from, normal)
     model: Segmenter = TrainedModel.from_checkpoint(checkpoint, device)
     pictures, others = find_pictures(images, out)
-    known = [*find_pictures(normal)[0].values()] if normal else normal_images(checkpoint) if share is not None else []
+    known = [*find_pictures(normal)[0].values()] if normal else normal_images(checkpoint) if rule is not None else []
     if normal:
         check_not_trained_on(checkpoint, known)
     _check([*pictures.values(), *known])
     depth = bit_depth_of(checkpoint) if bit_depth is None else bit_depth
-    if share is not None:
+    if rule is not None:
         maps = (model.predict([read_image(path, depth)])[0] for path in known)
         n_scores = sum(math.prod(image_size(path)) for path in known)
-        threshold = quantile_of(track(maps, "normal pictures", len(known), quiet), n_scores, share)
+        threshold = threshold_of(track(maps, "normal pictures", len(known), quiet), n_scores, rule)
     rows: list[dict[str, Any]] = []
     regions: dict[str, tuple[tuple[int, int], list[Region]]] = {}
     problems = []
@@ -169,15 +173,28 @@ def predict(
     return table
 
 
-def _checked_share(threshold: float | None, threshold_from: str | None, normal: Sequence[Path]) -> float | None:
-    """The quantile that is the threshold, if one is."""
+def _chosen(
+    checkpoint: Path, threshold: float | None, threshold_from: str | None, normal: Sequence[Path]
+) -> tuple[ThresholdRule | None, float | None]:
+    """The rule by which normal pictures will give the threshold, or the threshold; neither where there is none."""
     if threshold is not None and threshold_from is not None:
         raise InputError(f"--threshold {threshold} and --threshold-from {threshold_from} exclude each other; give one")
     if threshold is not None and not math.isfinite(threshold):
         raise InputError(f"--threshold {threshold} is not a score; give a finite number")
-    if normal and threshold_from is None:
+    kind, _, category = (threshold_from or "run").partition(":")
+    if normal and (threshold_from is None or kind == "run"):
         raise InputError("--normal is for --threshold-from; give --threshold-from normal:0.999, too, or leave it out")
-    return None if threshold_from is None else quantile_named(threshold_from)
+    if threshold is not None:
+        return None, threshold
+    if threshold_from is not None and kind != "run":
+        return rule_named(threshold_from), None
+    kept = kept_threshold(checkpoint, category)
+    if kept is None and threshold_from is not None:
+        raise InputError(
+            f"the run of {checkpoint} has found no threshold: run it again with --threshold RULE, or give normal "
+            "pictures with --threshold-from normal:RULE --normal FOLDER"
+        )
+    return None, kept
 
 
 def _check(paths: Sequence[Path]) -> None:

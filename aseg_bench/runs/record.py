@@ -85,6 +85,7 @@ class Conditions:
         precision: as asked for.
         half: whether maps are kept as float16.
         map_size: ``model``, or ``image`` where maps were resized to their images.
+        held_out: share of the training images that were held out of the training, for a threshold.
         settings: that replace the preset's, as typed; None where the maps were read.
         maps: where other code's maps were read from; None where they were made here.
         maps_checksum: of these, which may change and are then taken again; or of the maps that were made here.
@@ -102,6 +103,7 @@ class Conditions:
     precision: str = "auto"
     half: bool = False
     map_size: str = "model"
+    held_out: float = 0.0
     settings: dict[str, str] | None = None
     maps: str | None = None
     maps_checksum: str | None = None
@@ -128,6 +130,31 @@ class Conditions:
 
 
 @dataclass(frozen=True)
+class FoundThreshold:
+    """A threshold that was found on normal images alone; a pixel that scores above it is called anomalous.
+
+    Attributes:
+        rule: key of ``THRESHOLDS``.
+        split: of the images: ``validation``, or ``train`` where they were held out of the training.
+        n_images: normal images, of all categories.
+        protocol: stamp of the protocol under which maps came to the size at which pixels are scored.
+        value: of all categories together, for a picture of which nobody says what it shows.
+        categories: of each category by itself.
+    """
+
+    rule: str
+    split: str
+    n_images: int
+    protocol: str
+    value: float
+    categories: dict[str, float]
+
+    def at(self, category: str, protocol: str) -> float | None:
+        """The threshold of a category under a protocol; None where it was found under another one."""
+        return self.categories.get(category) if self.protocol == protocol else None
+
+
+@dataclass(frozen=True)
 class CaseRecord:
     """How the maps of a method on a data set came about.
 
@@ -146,6 +173,7 @@ class CaseRecord:
         scored: by which version and command and when its pixels were scored, by category.
         kept_checksum: of the maps as the folder keeps them, without those that were evaluated where they lie.
         weights_checksum: of the checkpoint of its training.
+        threshold: found on normal images, where a run was asked for it.
     """
 
     conditions: Conditions
@@ -161,6 +189,7 @@ class CaseRecord:
     scored: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     kept_checksum: str | None = None
     weights_checksum: str | None = None
+    threshold: FoundThreshold | None = None
 
 
 @dataclass(frozen=True)
@@ -316,7 +345,18 @@ def _flat_data(facts: DataFacts) -> dict[str, Any]:
 def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     known = {item.name for item in fields(Conditions)}
     conditions = checked(Conditions, {key: value for key, value in flat.items() if key in known}, where)
-    own = {*known, "seconds", "findings", "scoring", "of_maps", "scored_at", "evaluated", f"maps{FROM_RUN}", *_OF_CASE}
+    own = {
+        *known,
+        "seconds",
+        "findings",
+        "scoring",
+        "of_maps",
+        "scored_at",
+        "evaluated",
+        "threshold",
+        f"maps{FROM_RUN}",
+        *_OF_CASE,
+    }
     about = {key: value for key, value in flat.items() if key not in own}
     findings, of_maps = (
         [_finding(found, replace(case, category=_text(found["category"]))) for found in flat.get(key, ())]
@@ -329,6 +369,8 @@ def _case(flat: Mapping[str, Any], where: str, case: Case) -> CaseRecord:
     for name, value in others.items():
         if not _is_of(value, _OF_CASE[name]):
             raise ValueError(f"{where}.{name} is {value!r}")
+    if "threshold" in flat:
+        others["threshold"] = checked(FoundThreshold, flat["threshold"], f"{where}.threshold")
     scoring, seconds = flat.get("scoring", 1), flat.get("seconds")
     if not _is_of(scoring, int) or not (seconds is None or _is_of(seconds, dict[str, float])):
         raise ValueError(f"{where}.scoring is {scoring!r}, seconds {seconds!r}")
@@ -355,6 +397,8 @@ def _flat(case: CaseRecord) -> dict[str, Any]:
     if case.is_evaluated:
         flat["evaluated"] = True
     flat |= {name: getattr(case, name) for name in _OF_CASE if getattr(case, name)}
+    if case.threshold is not None:
+        flat["threshold"] = vars(case.threshold)
     if case.seconds is not None:
         flat["seconds"] = dict(case.seconds)
     for key, findings in (("findings", case.findings), ("of_maps", case.of_maps)):

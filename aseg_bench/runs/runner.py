@@ -21,8 +21,9 @@ from aseg_bench.errors import AsegBenchError, InputError, near_matches
 from aseg_bench.files import folder_name, to_disk, written_whole
 from aseg_bench.images import image_size
 from aseg_bench.methods import Estimate, Logger, Method, MethodOptions, find_method
-from aseg_bench.metrics import DEFAULT_METRICS, METRICS
+from aseg_bench.metrics import AT_THRESHOLD, DEFAULT_METRICS, METRICS
 from aseg_bench.metrics.checks import check_keys
+from aseg_bench.metrics.thresholds import find_rule
 from aseg_bench.predictions.imported import MapsMethod, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
@@ -41,6 +42,14 @@ from aseg_bench.runs.memory import peak_bytes, restart_peak
 from aseg_bench.runs.provenance import machine, made_by, versions
 from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts
 from aseg_bench.runs.results import Results
+from aseg_bench.runs.thresholds import (
+    HELD_OUT,
+    VALIDATION,
+    check_leaves_scores,
+    find_with_validation,
+    found_threshold,
+    held_out,
+)
 from aseg_bench.scoring.categories import SCORING, score_meeting
 
 MAP_SIZES = ("model", "image")
@@ -74,6 +83,8 @@ class RunPlan:
         limits: how much a file of these may ask for, and whether pickles are read.
         allow_clamped: take clamped maps of layouts that usually clamp them.
         keep_going: a method that fails is noted with its reason, and the others go on.
+        threshold: key of ``THRESHOLDS``, the rule by which normal images that are not trained on give the threshold at
+            which pixels are called anomalous; None finds none.
         logger: takes the losses and scores of each method, see `make_logger`; None for none.
         config: what the folder keeps as ``config.yaml``, to repeat the run from; empty keeps none.
     """
@@ -99,6 +110,7 @@ class RunPlan:
     limits: Limits = field(default_factory=Limits)
     allow_clamped: bool = False
     keep_going: bool = False
+    threshold: str | None = None
     logger: str | None = None
     config: str = ""
 
@@ -123,9 +135,9 @@ def run(plan: RunPlan) -> Results:
         ready = _ready(plan, folder)
         if is_helper():
             for name, method in ready.due.items():
-                method.fit([sample for sample in ready.samples if sample.split == "train"])
+                method.fit(ready.train)
                 if name not in plan.maps and not plan.train_only:
-                    deque(method.predict(ready.test), maxlen=0)  # its share of the maps goes to the first process
+                    deque(method.predict(ready.mapped), maxlen=0)  # its share of the maps goes to the first process
             return Results(folder, [])
         return _run(plan, folder, ready)
 
@@ -155,6 +167,7 @@ def _run(plan: RunPlan, folder: RunFolder, ready: "_Ready") -> Results:
     def finish(name: str) -> None:
         if name in ready.due:
             _make_maps(plan, folder, ready, name)
+        _find_threshold(plan, folder, ready, name)
         if _score(plan, folder, ready, name) and name in ready.loggers:
             scores = [one for one in folder.scores if (one.case.method, one.case.dataset) == (name, plan.dataset)]
             steps = folder.record.cases[name, plan.dataset].about.get("training", {}).get("steps", 0)
@@ -199,25 +212,27 @@ def preview(plan: RunPlan) -> list[str]:
     """
     folder = RunFolder(plan.out)
     ready = _ready(plan, folder)
-    train = [sample for sample in ready.samples if sample.split == "train"]
     n_anomalous = sum(sample.is_anomalous for sample in ready.test)
     texts = [
-        f"{plan.dataset}: {len(ready.data.categories)} categories, {len(train)} training images, {len(ready.test)} "
-        f"test images: {n_anomalous} anomalous, {len(ready.test) - n_anomalous} good",
+        f"{plan.dataset}: {len(ready.data.categories)} categories, {len(ready.train)} training images, "
+        f"{len(ready.test)} test images: {n_anomalous} anomalous, {len(ready.test) - n_anomalous} good",
         *(f"{plan.dataset}: {finding.text}" for finding in ready.data.findings),
     ]
+    if ready.normal:
+        where = "of the validation split" if ready.normal[0].split == VALIDATION else "held out of the training"
+        texts.append(f"the threshold is found on {len(ready.normal)} normal images {where}, by {plan.threshold}")
     seconds, unknown = 0.0, []
     for name in plan.methods:
         if name not in ready.due:
             texts.append(f"{name}: its maps are finished")
         elif name in plan.maps:
-            texts.append(f"{name}: its maps of {len(ready.test)} images are read from {plan.maps[name]}")
+            texts.append(f"{name}: its maps of {len(ready.mapped)} images are read from {plan.maps[name]}")
         else:
             has_begun = folder.training(name, plan.dataset).exists() and not plan.overwrite
             todo = f"it goes on from {folder.training(name, plan.dataset)}" if has_begun else "it is trained"
-            todo += " and nothing else" if plan.train_only else f" and maps {len(ready.test)} images"
+            todo += " and nothing else" if plan.train_only else f" and maps {len(ready.mapped)} images"
             with working(f"timing a little of {name}", plan.options.quiet):
-                found = _estimate(ready.due[name], train, ready.test)
+                found = _estimate(ready.due[name], ready.train, ready.mapped)
             if found is None:
                 unknown.append(name)
             else:
@@ -245,15 +260,36 @@ def check(plan: RunPlan) -> None:
 
 
 class _Ready(NamedTuple):
-    """What a run knows before any work: its images and what becomes of each method; ``due`` are those to be made."""
+    """What a run knows before any work: its images and what becomes of each method.
+
+    Attributes:
+        protocol: of the scores.
+        train: what live methods are trained on.
+        test: what is scored.
+        normal: on which the threshold is found; none without one.
+        data: what the record says of the images.
+        conditions: by method.
+        due: methods to be made.
+        loggers: of the methods that have one.
+    """
 
     protocol: Protocol
-    samples: Sequence[Sample]
+    train: Sequence[Sample]
     test: Sequence[Sample]
+    normal: Sequence[Sample]
     data: DataFacts
     conditions: Mapping[str, Conditions]
     due: dict[str, Method]
     loggers: Mapping[str, Logger]
+
+    @property
+    def mapped(self) -> list[Sample]:
+        """All images that need a map, category by category."""
+        return _mapped(self.test, self.normal)
+
+
+def _mapped(test: Sequence[Sample], normal: Sequence[Sample]) -> list[Sample]:
+    return sorted([*test, *normal], key=lambda sample: sample.category)
 
 
 def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
@@ -262,29 +298,49 @@ def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
     live = [name for name in plan.methods if name not in plan.maps]
     splits = (["train"] if live else []) + ([] if plan.train_only else ["test"])
     reading = replace(plan.reading, splits=splits)
-    samples = find_samples(plan.dataset, plan.data_root, plan.categories, reading)
+    find = find_samples if plan.threshold is None else find_with_validation
+    found = find(plan.dataset, plan.data_root, plan.categories, reading)
+    samples = [sample for sample in found if sample.split != VALIDATION]
     check_known(samples, protocol)
+    train, test = ([sample for sample in samples if sample.split == split] for split in ("train", "test"))
+    normal = [sample for sample in found if sample.split == VALIDATION]
+    is_held_out = plan.threshold is not None and not normal
+    if is_held_out:
+        _check_held_out(plan)
+        normal = held_out(train)
+        train = [sample for sample in train if sample not in normal]
     with working("checking images and maps", plan.options.quiet):
-        findings = check_images(samples, plan.data_root, is_anomalous=own_rule(plan.mask_rule))
+        findings = check_images(found, plan.data_root, is_anomalous=own_rule(plan.mask_rule))
         data = data_facts(plan.data_root, samples, reading, findings)
-        conditions = _conditions(plan, data)
-    test = [sample for sample in samples if sample.split == "test"]
+        conditions = _conditions(plan, data, HELD_OUT if is_held_out else 0.0)
     check_data(folder, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
     n_images = Counter(sample.category for sample in test)
     planned = {Case(name, plan.dataset, key): count for name in plan.methods for key, count in n_images.items()}
     check_tables(folder, planned, protocol, mixed=plan.mixed)
-    due = [name for name in plan.methods if _is_due(plan, folder, name, conditions[name], test)]
+    mapped = _mapped(test, normal)
+    due = [name for name in plan.methods if _is_due(plan, folder, name, conditions[name], mapped)]
     loggers = {
         name: make_logger(plan.logger, folder.training(name, plan.dataset), f"{name}/{plan.dataset}")
         for name in plan.methods
         if plan.logger and not is_helper()
     }
-    methods = {name: _build(plan, folder, name, test, loggers.get(name)) for name in due}
-    return _Ready(protocol, samples, test, data, conditions, methods, loggers)
+    methods = {name: _build(plan, folder, name, mapped, loggers.get(name)) for name in due}
+    return _Ready(protocol, train, test, normal, data, conditions, methods, loggers)
+
+
+def _check_held_out(plan: RunPlan) -> None:
+    for name, path in plan.maps.items():
+        raise InputError(
+            f"--threshold needs maps of normal images that {name} was not trained on: {plan.dataset} has no validation "
+            f"split, and nobody knows which training images the code behind {path} has held out; leave --threshold out"
+        )
 
 
 def _check_names(plan: RunPlan, folder: RunFolder) -> None:
     check_keys(plan.metrics or (), tuple(METRICS))
+    if plan.threshold is not None:
+        find_rule(plan.threshold)
+        check_leaves_scores(find_protocol(plan.protocol, plan.mask_rule))
     if plan.map_size not in MAP_SIZES:
         raise InputError(f"no map size {plan.map_size}; {near_matches(plan.map_size, MAP_SIZES)}")
     if not plan.methods:
@@ -319,7 +375,7 @@ def _check_names(plan: RunPlan, folder: RunFolder) -> None:
             raise InputError(f"--set {name}.… sets nothing: no such method is trained; {near_matches(name, live)}")
 
 
-def _conditions(plan: RunPlan, data: DataFacts) -> dict[str, Conditions]:
+def _conditions(plan: RunPlan, data: DataFacts, held_out: float) -> dict[str, Conditions]:
     options, weights = plan.options, plan.options.backbone_weights
     shared = Conditions(
         data=data.checksum,
@@ -332,6 +388,7 @@ def _conditions(plan: RunPlan, data: DataFacts) -> dict[str, Conditions]:
         precision=options.precision,
         half=plan.half,
         map_size=plan.map_size,
+        held_out=held_out,
     )
     return {
         name: replace(shared, maps=str(plan.maps[name]), maps_checksum=checksum_of_files(plan.maps[name]))
@@ -345,7 +402,7 @@ def _of_checkpoint(file: Path | None) -> dict[str, Any]:
     return {"checkpoint": str(file), "checkpoint_checksum": checksum_of_files(file)} if file else {}
 
 
-def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions, test: Sequence[Sample]) -> bool:
+def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions, mapped: Sequence[Sample]) -> bool:
     """Whether the maps of a method must be made; they must not if a finished case has the same conditions."""
     if plan.overwrite:
         return True
@@ -361,7 +418,7 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
             f"{plan.out} already holds {name} on {plan.dataset} with {key} {before}, not {now}; "
             "choose another --out, or give --overwrite"
         )
-    left_over = folder.store.left_over(name, plan.dataset, test)
+    left_over = folder.store.left_over(name, plan.dataset, mapped)
     if left_over:
         raise InputError(
             f"{len(left_over)} maps of {name} belong to no test image, first {left_over[0]}; remove them, "
@@ -375,7 +432,7 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
         return True
     if name in plan.maps and done.about.get("mask_rule", DEFAULT_RULE) != plan.mask_rule:
         return True  # what looks odd in them depends on it
-    return done.seconds is None or bool(folder.store.missing(name, test))
+    return done.seconds is None or bool(folder.store.missing(name, mapped))
 
 
 def _changed_numbers(plan: RunPlan, name: str, done: CaseRecord) -> Iterator[tuple[str, Any, Any]]:
@@ -389,12 +446,12 @@ def _changed_numbers(plan: RunPlan, name: str, done: CaseRecord) -> Iterator[tup
             yield key, before, f"{value}, to which the preset {plan.options.preset} has changed it"
 
 
-def _build(plan: RunPlan, folder: RunFolder, name: str, test: Sequence[Sample], logger: Logger | None) -> Method:
+def _build(plan: RunPlan, folder: RunFolder, name: str, mapped: Sequence[Sample], logger: Logger | None) -> Method:
     if name in plan.maps:
         path, own = plan.maps[name], folder.store.folder(name, plan.dataset)
         if _overlap(path, own):
             raise InputError(f"{path} overlaps {own}, where the run puts its own copy; choose another --out")
-        imported = import_maps(path, test, limits=plan.limits, allow_clamped=plan.allow_clamped)
+        imported = import_maps(path, mapped, limits=plan.limits, allow_clamped=plan.allow_clamped)
         tolerated = {""} if plan.categories else set()  # maps of categories that were not asked for do no harm
         if imported.problems.keys() - tolerated:
             raise InputError(f"{name}: {imported.problem_text}")
@@ -418,7 +475,7 @@ def _train(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> tuple[
     shutil.rmtree(folder.store.folder(name, plan.dataset), ignore_errors=True)  # of a crashed run
     case = CaseRecord(ready.conditions[name], scoring=SCORING)
     folder.write_record(folder.record.with_case(name, plan.dataset, case))
-    method.fit([sample for sample in ready.samples if sample.split == "train"])
+    method.fit(ready.train)
     return method, case
 
 
@@ -427,10 +484,11 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
     started, is_measured = time.monotonic(), name not in plan.maps and restart_peak()
     method, case = _train(plan, folder, ready, name)
     fitted = time.monotonic()
-    for anomaly_map in track(method.predict(ready.test), f"maps of {name}", len(ready.test), plan.options.quiet):
+    mapped = ready.mapped
+    for anomaly_map in track(method.predict(mapped), f"maps of {name}", len(mapped), plan.options.quiet):
         sized = _of_image_size(anomaly_map) if plan.map_size == "image" else anomaly_map
         folder.store.write(name, sized, half=plan.half)
-    missing = folder.store.missing(name, ready.test)
+    missing = folder.store.missing(name, mapped)
     if missing:
         raise InputError(
             f"{name} gave no map for {len(missing)} images, first {missing[0].name}; "
@@ -447,7 +505,7 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
         conditions=conditions,
         about={**_about(method), **({"peak_bytes": peak_bytes()} if is_measured else {})},
         seconds=seconds,
-        findings=_halving(plan, folder, name),
+        findings=[*_halving(plan, folder, name), *_holding_out(plan, ready, name)],
         of_maps=tuple(getattr(method, "findings", ())),
         made={**made_by(), "machine": machine(), **versions()},
         kept_checksum=kept,
@@ -474,6 +532,26 @@ def _halving(plan: RunPlan, folder: RunFolder, name: str) -> list[Finding]:
     return [Finding("half", text, Case(name, plan.dataset, ""))]
 
 
+def _holding_out(plan: RunPlan, ready: _Ready, name: str) -> list[Finding]:
+    if not ready.normal or ready.normal[0].split == VALIDATION:
+        return []
+    n = len(ready.normal)
+    text = f"{n} of {n + len(ready.train)} training images were held out of the training, for the threshold"
+    return [Finding("held_out", text, Case(name, plan.dataset, ""))]
+
+
+def _find_threshold(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> None:
+    """Find the threshold of the plan on the maps of normal images, unless the record has it of these very maps."""
+    if plan.threshold is None:
+        return
+    made = folder.record.cases[name, plan.dataset]
+    if made.threshold and (made.threshold.rule, made.threshold.protocol) == (plan.threshold, ready.protocol.stamp):
+        return
+    _drop_scores(folder, lambda score: (score.case.method, score.case.dataset) == (name, plan.dataset))
+    found = found_threshold(folder.store, name, ready.normal, ready.protocol, find_rule(plan.threshold))
+    folder.write_record(folder.record.with_case(name, plan.dataset, replace(made, threshold=found)))
+
+
 def _of_image_size(anomaly_map: AnomalyMap) -> AnomalyMap:
     scores = np.asarray(anomaly_map.scores)
     if scores.ndim != 2 or not scores.size:
@@ -485,6 +563,7 @@ def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> bool:
     """Score the categories whose maps have no scores yet, and count their pixels; whether there were any."""
     cases = {Case(name, *place): samples for place, samples in by_category(ready.test).items()}
     due = [case for case, samples in cases.items() if not _is_scored(plan, folder, case, samples, ready.protocol)]
+    at = folder.record.cases[name, plan.dataset].threshold
     _drop_scores(folder, lambda score: score.case in due)
     made = folder.record.cases[name, plan.dataset]
     if made.scoring != SCORING:
@@ -492,7 +571,9 @@ def _score(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> bool:
     for case in track(due, f"scoring {name}", len(due), plan.options.quiet or not due):
         maps = folder.maps(case, cases[case], ready.protocol)  # one category at a time: each keeps what it has read
         assert maps.meeting is not None, "stored maps have met their truth"
-        scored = score_meeting(case, maps.meeting, metrics=plan.metrics)
+        threshold = at.at(case.category, ready.protocol.stamp) if at else None
+        metrics = _metrics(plan, is_at_threshold=threshold is not None)
+        scored = score_meeting(case, maps.meeting, metrics=metrics, threshold=threshold)
         folder.keep(case, scored)
         _ = maps.counts  # last: they stand for finished scores
     return bool(due)
@@ -502,8 +583,13 @@ def _is_scored(plan: RunPlan, folder: RunFolder, case: Case, samples: Sequence[S
     """Whether the folder has all scores of these very maps under this protocol, and their counts."""
     made = folder.record.cases[case.method, case.dataset]
     found = {score.metric for score in folder.scores if (score.case, score.protocol) == (case, protocol.stamp)}
-    is_whole = found >= set(plan.metrics or DEFAULT_METRICS) and made.scoring == SCORING
+    is_at_threshold = made.threshold is not None and made.threshold.at(case.category, protocol.stamp) is not None
+    is_whole = found >= set(_metrics(plan, is_at_threshold=is_at_threshold)) and made.scoring == SCORING
     return is_whole and folder.maps(case, samples, protocol).has_counts
+
+
+def _metrics(plan: RunPlan, *, is_at_threshold: bool) -> Sequence[str]:
+    return plan.metrics or (*DEFAULT_METRICS, *(AT_THRESHOLD if is_at_threshold else ()))
 
 
 def _drop_scores(folder: RunFolder, is_stale: Callable[[Score], bool]) -> None:

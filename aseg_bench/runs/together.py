@@ -59,6 +59,8 @@ def _no_seeds(case: CaseRecord | None, other: CaseRecord | None) -> str:
         differences = [("maps", one.maps, two.maps)]
     numbers = case.about.get("all_settings"), other.about.get("all_settings")
     differences += [("all_settings", *numbers)] if numbers[0] != numbers[1] else []
+    own, others = (each.threshold.rule if each.threshold else None for each in (case, other))
+    differences += [("threshold", own, others)] if own != others else []
     if differences:
         name, own, others = differences[0]
         return f", with {name} {own} and {others}; only seeds can be merged, so report on one of them, or {_APART}"

@@ -127,7 +127,9 @@ def _kept(folder: RunFolder, scores: Sequence[Score], test: Sequence[Sample]) ->
             raise InputError(f"{len(missing)} maps are not there, first {missing[0].name}")
         meeting = stored_maps(folder.store, case, own, protocol_stamped(stamp)).meeting
         assert meeting is not None, "stored maps have met their truth"
-        yield score_meeting(case, meeting, metrics=metrics).scores
+        found = folder.record.cases[case.method, case.dataset].threshold
+        at = found.at(case.category, stamp) if found else None
+        yield score_meeting(case, meeting, metrics=metrics, threshold=at).scores
 
 
 def _evaluated(

@@ -43,6 +43,7 @@ def score_category(
     protocol: Protocol = EXACT,
     metrics: Sequence[str] | None = None,
     masks: Masks | None = None,
+    threshold: float | None = None,
     n_threads: int | None = None,
 ) -> Scored:
     """All scores of a method on one category.
@@ -54,6 +55,7 @@ def score_category(
         protocol: how maps and truth are compared.
         metrics: keys of ``METRICS``; None takes ``DEFAULT_METRICS``.
         masks: masks that travelled with the maps, one per sample; None reads those of the samples.
+        threshold: found on normal images, for the metrics at it; in the scores that the protocol compares.
         n_threads: threads of the sweep; None takes all.
 
     Returns:
@@ -67,11 +69,17 @@ def score_category(
     if len(samples) != len(maps) or (masks is not None and len(masks) != len(samples)):
         n_masks = "" if masks is None else f", {len(masks)} masks"
         raise InputError(f"{case.category}: {len(samples)} images, {len(maps)} maps{n_masks}; one of each is needed")
-    return score_meeting(case, Meeting(samples, maps, masks, protocol), metrics=metrics, n_threads=n_threads)
+    meeting = Meeting(samples, maps, masks, protocol)
+    return score_meeting(case, meeting, metrics=metrics, threshold=threshold, n_threads=n_threads)
 
 
 def score_meeting(
-    case: Case, meeting: Meeting, *, metrics: Sequence[str] | None = None, n_threads: int | None = None
+    case: Case,
+    meeting: Meeting,
+    *,
+    metrics: Sequence[str] | None = None,
+    threshold: float | None = None,
+    n_threads: int | None = None,
 ) -> Scored:
     """As `score_category`, of maps and truths that have met."""
     protocol = meeting.protocol
@@ -89,6 +97,7 @@ def score_meeting(
         metrics=list(dict.fromkeys(computed.values())),
         image_scores=image_scores,
         image_labels=meeting.image_labels,
+        threshold=threshold,
         n_threads=n_threads,
     )
     values, undefined = {}, {}

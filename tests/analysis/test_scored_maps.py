@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from hypothesis import given
@@ -7,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, codes, small, stored_maps
+from aseg_bench.analysis.slices import slices
 from aseg_bench.metrics import measure
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import EXACT, PROTOCOLS
@@ -131,3 +133,13 @@ def test_counts_are_kept_for_these_very_maps_under_this_protocol(tmp_path):
 def _written(path, mask):
     Image.fromarray(mask).save(path)
     return path
+
+
+def test_slices_of_mvtec_ad_2_are_by_light_too():
+    names = ("000_regular", "001_shift_1", "002_regular", "003_overexposed")
+    bad = [Sample("mvtec_ad_2", "can", "test", "bad", name, Path(name)) for name in names]
+    parts = slices([*bad, replace(bad[0], defect="good", stem="004_regular")], [0.1, 0.2, 0.3, 0.4, 0])
+    lights = {part.name: part.positions for part in parts if part.by == "light"}
+    assert lights == {"overexposed": [3], "regular": [0, 2], "shift_1": [1]}
+    others = slices([replace(one, dataset="mvtec_ad") for one in bad], [0.1, 0.2, 0.3, 0.4])
+    assert {part.by for part in others} == {"kind", "size"}

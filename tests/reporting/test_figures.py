@@ -25,6 +25,7 @@ from aseg_bench.reporting.figures.panels import chosen_images
 from aseg_bench.reporting.figures.ranks import ranks_figure
 from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
 from aseg_bench.reporting.figures.style import file_name, looks, new_figure, printed, save, style
+from aseg_bench.reporting.figures.thresholds import thresholds_figure
 from aseg_bench.reporting.figures.toy import EXCESS, toy_predictions, toy_truth
 from aseg_bench.reporting.published import published
 from aseg_bench.runs.scores import read_scores, write_scores
@@ -46,6 +47,20 @@ def some_scores():
             for metric, low in (("pixel_auroc", 0.9), ("pixel_ap", 0.1), ("dsc", 0.0), ("anomaly_rate", 0.99))
         }
     )
+
+
+def test_a_found_threshold_and_the_best_one_are_two_ends_of_a_line():
+    found = {("good", "screw"): 0.2, ("good", "grid"): 0.4, (WICKED, "grid"): 0.3, (WICKED, "screw"): None}
+    best = dict.fromkeys(found, 0.5)
+    scores = [*scores_of({(*place, "seg_f1"): value for place, value in found.items()}),
+              *scores_of({(*place, "pixel_f1_max"): value for place, value in best.items()})]  # fmt: skip
+    figure = thresholds_figure(scores, looks(["good", WICKED]), {})
+    (axes,) = figure.axes
+    lines = [sorted((100 * f, 100 * b) for f, b in ends) for ends in ([(0.2, 0.5), (0.4, 0.5)], [(0.3, 0.5)])]
+    drawn = [sorted((line[0][0], line[1][0]) for line in part.get_segments()) for part in axes.collections]
+    assert [np.round(part, 9).tolist() for part in drawn] == [[list(pair) for pair in part] for part in lines]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["screw", "grid"]
+    assert thresholds_figure([one for one in scores if one.metric != "seg_f1"], looks(["good"]), {}) is None
 
 
 def test_the_toy_has_the_asked_excess_and_the_metrics_of_the_core():

@@ -12,7 +12,7 @@ from PIL import Image
 
 from aseg_bench import predict
 from aseg_bench.runs.folder import RunFolder
-from aseg_bench.runs.record import DataFacts, Record
+from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts, FoundThreshold, Record
 from tests.conftest import save, write_category
 from tests.runs.test_regions import decoded
 
@@ -100,6 +100,25 @@ def test_a_threshold_from_normal_pictures_is_the_quantile_of_their_scores(in_run
     )
     (threshold,) = set(table["threshold"])
     assert threshold == pytest.approx(np.quantile(scores, 0.9, method="higher"), abs=1e-7)
+
+
+def test_a_threshold_that_the_run_has_found_is_taken_unless_another_is_given(call, in_run, pictures, tmp_path):
+    run, out = RunFolder(tmp_path / "run"), tmp_path / "out"
+    words = ("predict", pictures, "--checkpoint", in_run, "--out", out, "--device", "cpu", "--quiet")
+    run_of = ("--threshold-from", "run")
+    assert "has found no threshold: run it again with --threshold RULE" in call(*words, *run_of).error
+    found = FoundThreshold("max", "train", 1, "exact", 0.5, {"bolt": 0.25})
+    run.write_record(run.record.with_case("uni_as", "mvtec_ad", CaseRecord(Conditions(), threshold=found)))
+    for more, expected in (
+        ((), 0.5),
+        (run_of, 0.5),
+        (("--threshold-from", "run:bolt"), 0.25),
+        (("--threshold", "0.125"), 0.125),
+    ):
+        assert call(*words, *more).code == 0
+        assert set(pd.read_csv(out / "predictions.csv")["threshold"]) == {expected}
+    assert "no category nut" in call(*words, "--threshold-from", "run:nut").error
+    assert "--normal is for" in call(*words, *run_of, "--normal", pictures).error
 
 
 def test_thresholds_that_cannot_be_used_are_refused_before_the_work(call, checkpoint, in_run, pictures, data, tmp_path):

@@ -21,6 +21,7 @@ from aseg_bench.reporting.figures.panels import levels_figure, panels_figure
 from aseg_bench.reporting.figures.ranks import ranks_figure
 from aseg_bench.reporting.figures.slices import slice_scores, slices_figure
 from aseg_bench.reporting.figures.style import FORMATS, Look, file_name, looks, save
+from aseg_bench.reporting.figures.thresholds import thresholds_figure
 from aseg_bench.reporting.figures.toy import toy_figure
 from aseg_bench.reporting.published import PAPER_DATASETS, published
 from aseg_bench.reporting.tables import RANKED
@@ -101,6 +102,10 @@ def _score_figures(
         here = [
             score for score in scores if score.case.dataset == dataset and (score.case, score.metric) not in unranked
         ]
+        of_data = [score for score in scores if score.case.dataset == dataset]
+        apart = thresholds_figure(of_data, looks([score.case.method for score in scores]), labels)
+        title = "Thresholds from normal images"
+        written.append(_write(folder, formats, title, dataset, "", ["thresholds", dataset], apart))
         for metric in RANKED:
             ranks = ranks_figure(here, metric, labels)
             title = f"Mean ranks by {METRICS[metric].label}"

@@ -9,8 +9,10 @@ from matplotlib.figure import Figure
 from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.metrics import METRICS
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
+from aseg_bench.reporting.tables import enumerated
 
 _N_BESIDE = 3  # entries in a line of the legend
+_PARTS = {"kind": "kind of defect", "light": "light", "size": "size of the defect"}  # in their order
 _SPREAD = 0.6  # share of a row's height over which the methods are spread
 
 
@@ -42,7 +44,7 @@ def slice_scores(maps: ScoredMaps) -> list[SliceScore]:
 def slices_figure(
     category: str, rows: Sequence[SliceScore], looks: Mapping[str, Look], labels: Mapping[str, str]
 ) -> Figure | None:
-    """AP and recall of every slice and method, slices from top to bottom: kinds of defect, then sizes.
+    """AP and recall of every slice and method, slices from top to bottom: kinds of defect, lights, then sizes.
 
     Args:
         category: name of the category.
@@ -80,17 +82,20 @@ def slices_figure(
                     markeredgewidth=0.4,
                     label=printed(labels.get(name, name)),
                 )
-        n_kinds = sum(by == "kind" for by, _, _ in places)
+        parts = list(dict.fromkeys(by for by, _, _ in places))
+        ends = np.cumsum([sum(by == part for by, _, _ in places) for part in parts])[:-1]
         for axis in axes:
-            axis.axhline(n_kinds - 0.5, color="black", linewidth=0.6)
+            for end in ends:
+                axis.axhline(end - 0.5, color="black", linewidth=0.6)
             axis.set(xlim=(-2, 102), ylim=(len(places) - 0.5, -0.5 - room))
         axes[0].set_yticks(list(places.values()), [f"{printed(name, 36)} ({n_images})" for _, name, n_images in places])
         axes[0].set_xlabel(f"{METRICS['pixel_ap'].label} (%), with all normal images")
         axes[1].set_xlabel("recall of pixels at the category's threshold (%)")
         axes[1].legend(loc="upper center", ncols=_N_BESIDE)
-        figure.suptitle(f"{printed(category)}: by kind of defect (above) and by its size (below); images in brackets")
+        by = enumerated([_PARTS[part] for part in parts])
+        figure.suptitle(f"{printed(category)}: by {by}, from top to bottom; images in brackets")
     return figure
 
 
 def _order(row: SliceScore) -> int:
-    return 0 if row.by == "kind" else 1
+    return list(_PARTS).index(row.by)
