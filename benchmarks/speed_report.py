@@ -70,7 +70,7 @@ def bars_of(speed: Speed) -> list[Bar]:
         at_least("few scores against scikit-learn", 10, "few", "ours", "scikit_learn"),
         at_most(f"time per pixel at {large:,} against {small:,}, curve", 1.3, growth("ours")),
         at_most(f"time per pixel at {large:,} against {small:,}, all metrics", 1.3, growth("ours_all")),
-        at_most("extra memory of all metrics, share of the scores' bytes", 0.4, share),
+        at_most("extra memory of all metrics, share of the scores' bytes", 0.5, share),
         at_most("extra memory from files, over 250 MB + 24 bytes per anomalous pixel", 1.0, speed.streamed),
         at_most(
             "largest deviation from scikit-learn",

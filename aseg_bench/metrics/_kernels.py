@@ -239,6 +239,16 @@ def locate(keys, ladder, places):
 
 
 @njit(cache=True, nogil=True)
+def sum_from(counts, firsts, sums):
+    """Sum the counts from each of the ascending places ``firsts`` to the end."""
+    total, end = 0, counts.size
+    for k in range(firsts.size - 1, -1, -1):
+        for i in range(firsts[k], end):
+            total += np.int64(counts[i])
+        sums[k], end = total, firsts[k]
+
+
+@njit(cache=True, nogil=True)
 def weigh(ranks, sizes, weights, sums):
     """Sum the weights of the ranks over consecutive groups of the given sizes."""
     start = 0

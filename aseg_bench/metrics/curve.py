@@ -1,5 +1,6 @@
 """The curve of a category: exact counts at every distinct anomalous score, and what follows from them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +86,14 @@ class Curve:
         """Share of anomalous elements among those called anomalous, (n,)."""
         tp = self.tp
         return np.asarray(tp / (tp + self.fp))
+
+    def precision_at(self, ranks: Sequence[int]) -> NDArray[np.float64]:
+        """As `precision`, at the thresholds of some ranks alone, ascending, in little memory."""
+        rising = np.sort(ranks).astype(np.int64)
+        tp, fp = np.empty(len(rising), dtype=np.int64), np.empty(len(rising), dtype=np.int64)
+        kernels.sum_from(self.found, rising, tp)
+        kernels.sum_from(self.counts, 2 * rising + 1, fp)
+        return np.asarray(tp / (tp + fp))
 
     @property
     def recall(self) -> NDArray[np.float64]:

@@ -302,7 +302,7 @@ def _instance_precisions(sweep: Sweep) -> NDArray[np.float64]:
         for image, ranks in zip(sweep.ranking.images, sweep.image_ranks, strict=True)
         for of_region in np.split(ranks, np.cumsum(image.sizes)[:-1])
     ]
-    return np.maximum.accumulate(sweep.curve.precision[np.sort(halves)])
+    return np.maximum.accumulate(sweep.curve.precision_at(halves))
 
 
 def _image_areas(sweep: Sweep, lower: float, upper: float) -> NDArray[np.float64]:

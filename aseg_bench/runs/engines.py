@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 from aseg_bench.errors import AsegBenchError, InputError, first_few
 
 Job = TypeVar("Job")
+Result = TypeVar("Result")
 _TRIES = 3  # of a job whose process dies, as Dask has by default
 _SECONDS = 30  # to wait for a scheduler and its first worker
 
@@ -45,11 +46,11 @@ class Engine:
 
     def results(
         self,
-        function: Callable[[Job], bytes],
+        function: Callable[[Job], Result],
         jobs: Sequence[Job],
         files_of: Callable[[Job], Sequence[str]],
         tell: Callable[[], None] = lambda: None,
-    ) -> list[bytes]:
+    ) -> list[Result]:
         """What the function returns for each job; one whose process dies is done again by another, three times in all.
 
         Args:
@@ -61,10 +62,10 @@ class Engine:
         Raises:
             InputError: a job raised it, or failed otherwise; names its files.
         """
-        done: dict[int, bytes] = {}
+        done: dict[int, Result] = {}
         for attempt in range(1, _TRIES + 1):
             left = [index for index in range(len(jobs)) if index not in done]
-            futures: dict[Future[bytes], int] = {}
+            futures: dict[Future[Result], int] = {}
             try:
                 for index in left:
                     futures[self._pool.submit(function, jobs[index])] = index

@@ -25,7 +25,7 @@ from aseg_bench.runs.record import CaseRecord, Conditions
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import beside
 from aseg_bench.runs.shard_files import Tallied, merged, tally
-from aseg_bench.runs.shards import Facts, Plan, check_shards, facts_on, scored_on
+from aseg_bench.runs.shards import Facts, Plan, check_whole, facts_on, scored_on
 from aseg_bench.runs.sources import Source
 from aseg_bench.scoring.categories import SCORING
 from aseg_bench.scoring.dumps import ScoredDump, score_dump
@@ -121,14 +121,14 @@ def evaluate(
         if workers is not None or dask is not None:
             if keep_going:
                 raise InputError("--keep-going works in one process; leave out --workers and --dask, or --keep-going")
-            check_shards(plan, source)
+            check_whole(source)
             engine = stack.enter_context(Engine(workers, dask))
             plan = replace(plan, n_shards=engine.n_workers)
         with working("checking images and maps", quiet):
             facts = _facts_here(source, plan) if engine is None else facts_on(engine, plan, source)
         _check_files(folder, plan, facts)
         bar = stack.enter_context(progress_bar(quiet))
-        n_steps = len(plan.categories) * (1 if engine is None else 2 * plan.n_shards)
+        n_steps = len(plan.categories) if engine is None else plan.n_jobs
         task = bar.add_task("scoring", total=n_steps, note="")
         if engine is None:
             scored = score_dump(
@@ -182,7 +182,8 @@ def evaluate_shard(
     check_name(RunFolder(out), name)
     part = Shard.parse(shard)
     plan = Plan.of(source, name, seed, protocol, metrics, part.of)
-    check_shards(plan, source)
+    _ = plan.rules  # the protocol's code may need all maps at once
+    check_whole(source)
     make_folder(out)
     with progress_bar(quiet) as bar:
         task = bar.add_task("scoring", total=2 * len(plan.categories), note=f"shard {part}")

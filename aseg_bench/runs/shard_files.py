@@ -15,7 +15,7 @@ from zipfile import ZipFile
 
 from aseg_bench.errors import InputError, first_few
 from aseg_bench.files import reading, written_whole
-from aseg_bench.runs.shards import VERSION, Facts, Job, Plan, dump_of, facts_of
+from aseg_bench.runs.shards import VERSION, Facts, FilesJob, Job, Plan, dump_of, facts_of
 from aseg_bench.runs.sources import Source
 from aseg_bench.scoring.categories import SCORING
 from aseg_bench.scoring.dumps import ScoredDump
@@ -55,7 +55,7 @@ def tally(source: Source, plan: Plan, shard: Shard, out: Path, tell: Callable[[]
             looks.append(Job(source, plan.rules, shard, name).done())
             tell()
         members = {f"{index}.npz": data for index, data in enumerate(looks)}
-        members["files.json"] = Job(source, plan.rules, shard).done()
+        members["files.json"] = FilesJob(source, shard).done()
         held["looks"][shard.number] = _write(path, plan, shard, "looks", members, {})
     missing = [_name(other, "looks") for other in plan.shards if other.number not in held["looks"]]
     if missing:
@@ -124,8 +124,8 @@ def _added_up(plan: Plan, looks: Sequence["Part"], counts: Sequence["Part"]) -> 
                 f"{first_few(stale)} counted {name} against other first rounds than are given; give the command of "
                 "these shards again"
             )
-    members = ([_Members(part, plan) for part in of] for of in (looks, counts))
-    return Merged(plan, facts_of(plan, [part.account for part in looks]), dump_of(plan, *members))
+    first, second = ([_Members(part, plan) for part in of] for of in (looks, counts))
+    return Merged(plan, facts_of(plan, [part.account for part in looks]), dump_of(plan, first, second))
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -16,13 +16,13 @@ from aseg_bench.predictions.imported import OWN_DATASET
 from aseg_bench.predictions.loading import digests_of_files
 from aseg_bench.protocols import find_protocol
 from aseg_bench.protocols.mask_rule import own_rule
-from aseg_bench.records import Case, Finding, Sample
+from aseg_bench.records import Case, Finding, Sample, Score
 from aseg_bench.runs.admission import described
 from aseg_bench.runs.engines import Engine
 from aseg_bench.runs.record import DataFacts
 from aseg_bench.runs.sources import Source
 from aseg_bench.scoring.categories import SCORING
-from aseg_bench.scoring.dumps import ScoredDump
+from aseg_bench.scoring.dumps import ScoredDump, score_dump
 from aseg_bench.scoring.shards import Rules, Shard, add_up, count, interleaved, look, thresholds
 
 VERSION = 1  # of the files of shards; raised when their meaning changes
@@ -127,6 +127,23 @@ class Plan:
         return [Shard(number, self.n_shards) for number in range(1, self.n_shards + 1)]
 
     @property
+    def cut(self) -> list[str]:
+        """Categories that an engine with so many workers as shards cuts; the others go to one worker each.
+
+        What is read in one piece is read less often, so none is cut that is not more than the share of a worker; and
+        none under a protocol whose code needs all maps of a category at once.
+        """
+        if find_protocol(self.protocol, self.mask_rule).is_restated:
+            return []
+        share = sum(self.categories.values()) / self.n_shards
+        return [name for name, n_images in self.categories.items() if n_images > share]
+
+    @property
+    def n_jobs(self) -> int:
+        """How many scorings an engine does, of shards and of categories."""
+        return len(self.categories) + len(self.cut) * (2 * self.n_shards - 1)
+
+    @property
     def key(self) -> str:
         """The data set's key in a record."""
         return self.dataset or OWN_DATASET
@@ -145,31 +162,28 @@ class Plan:
         ]
 
 
-def check_shards(plan: Plan, source: Source) -> None:
-    """Refuse what is not scored in shards, before any work.
+def check_whole(source: Source) -> None:
+    """Refuse maps that are missing or superfluous, before any work.
 
     Raises:
-        InputError: the protocol restates other code, or maps are missing or superfluous.
+        InputError: some are.
     """
-    _ = plan.rules
     if problems := source.opened().imported.problem_text:
         raise InputError(f"{problems}. In one process, --keep-going scores the other categories")
 
 
 class Job(NamedTuple):
-    """What a shard does in a category, in the second round with its thresholds; without a category, with its files."""
+    """What a shard does in a category, in the second round with its thresholds."""
 
     source: Source
     rules: Rules
     shard: Shard
-    category: str | None = None
+    category: str
     against: bytes = b""
 
     def done(self) -> bytes:
         """Do it."""
         with _ONE_AT_A_TIME:
-            if self.category is None:
-                return json.dumps(_files(self.source, self.shard)).encode()
             imported = self.source.opened().imported
             if self.against:
                 return count(imported, self.category, self.shard, self.rules, self.against)
@@ -178,9 +192,54 @@ class Job(NamedTuple):
     @property
     def files(self) -> list[str]:
         """Of its maps."""
-        found = self.source.opened().imported.found
-        categories = found if self.category is None else [self.category]
-        return [str(item.origin) for name in categories for _, item in found[name][self.shard.some]]
+        return _origins(self.source, [self.category], self.shard.some)
+
+
+class FilesJob(NamedTuple):
+    """A shard's look at its part of all files."""
+
+    source: Source
+    shard: Shard
+
+    def done(self) -> bytes:
+        """Do it."""
+        with _ONE_AT_A_TIME:
+            return json.dumps(_files(self.source, self.shard)).encode()
+
+    @property
+    def files(self) -> list[str]:
+        """Of its maps."""
+        return _origins(self.source, list(self.source.opened().imported.found), self.shard.some)
+
+
+class CategoryJob(NamedTuple):
+    """The scoring of a whole category."""
+
+    source: Source
+    plan: Plan
+    category: str
+
+    def done(self) -> ScoredDump:
+        """Do it, as one process does."""
+        with _ONE_AT_A_TIME:
+            imported = self.source.opened().imported
+            alone = replace(
+                imported,
+                found={self.category: imported.found[self.category]},
+                suspicions={**imported.suspicions, "": []},
+            )
+            protocol = find_protocol(self.plan.protocol, self.plan.mask_rule)
+            return score_dump(alone, self.plan.method, protocol=protocol, metrics=self.plan.metrics)
+
+    @property
+    def files(self) -> list[str]:
+        """Of its maps."""
+        return _origins(self.source, [self.category])
+
+
+def _origins(source: Source, categories: Sequence[str], some: slice = slice(None)) -> list[str]:
+    found = source.opened().imported.found
+    return [str(item.origin) for name in categories for _, item in found[name][some]]
 
 
 class Facts(NamedTuple):
@@ -212,15 +271,31 @@ def facts_of(plan: Plan, parts: Sequence[Mapping[str, Any]]) -> Facts:
     return Facts(checksum, DataFacts(digest, root=plan.data_root, **plan.facts, findings=tuple(findings)))
 
 
-def dump_of(plan: Plan, looks: Sequence[Mapping[str, bytes]], counts: Sequence[Mapping[str, bytes]]) -> ScoredDump:
+def dump_of(
+    plan: Plan,
+    looks: Sequence[Mapping[str, bytes]],
+    counts: Sequence[Mapping[str, bytes]],
+    whole: Mapping[str, ScoredDump] | None = None,
+) -> ScoredDump:
     """The scores and findings that both rounds of all shards add up to; each shard has its bytes by category.
+
+    Args:
+        plan: of the evaluation.
+        looks: first round of each shard.
+        counts: second round of each shard.
+        whole: categories that were scored in one piece.
 
     Raises:
         InputError: what one shard's maps are, another's are not.
     """
-    scores, findings, sizes = [], [], {}
+    scores, findings, sizes = list[Score](), list[Finding](), dict[str, str]()
     for category in plan.categories:
-        case = plan.case(category)
+        case, alone = plan.case(category), (whole or {}).get(category)
+        if alone is not None:
+            scores += alone.scores
+            findings += alone.findings
+            sizes |= alone.sizes
+            continue
         scored, found = add_up(case, plan.rules, *([part[category] for part in of] for of in (looks, counts)))
         scores += scored.scores
         findings += [*scored.findings, *(Finding(one.kind, one.text, case) for one in found)]
@@ -235,8 +310,8 @@ def facts_on(engine: Engine, plan: Plan, source: Source) -> Facts:
     Raises:
         InputError: a file cannot be used.
     """
-    jobs = [Job(source.from_elsewhere, plan.rules, shard) for shard in plan.shards]
-    return facts_of(plan, [json.loads(data) for data in engine.results(Job.done, jobs, _files_of)])
+    jobs = [FilesJob(source.from_elsewhere, shard) for shard in plan.shards]
+    return facts_of(plan, [json.loads(data) for data in engine.results(FilesJob.done, jobs, _files_of)])
 
 
 def scored_on(engine: Engine, plan: Plan, source: Source, tell: Report) -> ScoredDump:
@@ -246,16 +321,24 @@ def scored_on(engine: Engine, plan: Plan, source: Source, tell: Report) -> Score
         engine: runs the shards.
         plan: of the evaluation.
         source: of the maps, in the place where the engine's processes find them too.
-        tell: called twice for each shard of each category.
+        tell: called for each of the ``n_jobs`` of the plan.
 
     Raises:
         InputError: maps cannot be used.
     """
-    first = [Job(source.from_elsewhere, plan.rules, shard, name) for name in plan.categories for shard in plan.shards]
+    there, cut = source.from_elsewhere, plan.cut
+    larger_first = sorted(plan.categories, key=lambda name: -plan.categories[name])
+    jobs = [CategoryJob(there, plan, name) for name in larger_first if name not in cut]
+    whole = engine.results(CategoryJob.done, jobs, _files_of, tell)
+    by_category = {job.category: alone for job, alone in zip(jobs, whole, strict=True)}
+    if not cut:
+        return dump_of(plan, (), (), by_category)
+    first = [Job(there, plan.rules, shard, name) for name in cut for shard in plan.shards]
     looks = _by_shard(plan, engine.results(Job.done, first, _files_of, tell))
-    against = {name: thresholds(name, [of[name] for of in looks], plan.rules) for name in plan.categories}
-    second = [job._replace(against=against[job.category or ""]) for job in first]
-    return dump_of(plan, looks, _by_shard(plan, engine.results(Job.done, second, _files_of, tell)))
+    against = {name: thresholds(name, [of[name] for of in looks], plan.rules) for name in cut}
+    second = [job._replace(against=against[job.category]) for job in first]
+    counts = _by_shard(plan, engine.results(Job.done, second, _files_of, tell))
+    return dump_of(plan, looks, counts, by_category)
 
 
 def _files(source: Source, shard: Shard) -> dict[str, Any]:
@@ -275,11 +358,11 @@ def _files(source: Source, shard: Shard) -> dict[str, Any]:
     }
 
 
-def _files_of(job: Job) -> list[str]:
+def _files_of(job: Job | FilesJob | CategoryJob) -> list[str]:
     return job.files
 
 
 def _by_shard(plan: Plan, results: Sequence[bytes]) -> list[dict[str, bytes]]:
     """Results of jobs, which are ordered by category and then by shard."""
     n = plan.n_shards
-    return [dict(zip(plan.categories, results[shard.number - 1 :: n], strict=True)) for shard in plan.shards]
+    return [dict(zip(plan.cut, results[shard.number - 1 :: n], strict=True)) for shard in plan.shards]

@@ -96,7 +96,7 @@ class Rules:
         if self.protocol.is_restated:
             raise InputError(
                 f"shards add up to the scores of the protocols exact and native, not of {self.protocol.name}, which "
-                "restates code that needs all maps at once; leave out --shard, --workers and --dask"
+                "restates code that needs all maps of a category at once; leave out --shard"
             )
 
     @property

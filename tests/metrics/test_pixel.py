@@ -24,6 +24,8 @@ def test_the_curve_equals_scikit_learns(levels, dtype):
     at = np.searchsorted(thresholds, measured.curve.thresholds)
     np.testing.assert_array_equal(thresholds[at], measured.curve.thresholds)
     np.testing.assert_allclose(measured.curve.precision, precision[at], rtol=1e-15)
+    ranks = [len(at) - 1, 0, 0]
+    np.testing.assert_array_equal(measured.curve.precision_at(ranks), measured.curve.precision[sorted(ranks)])
     np.testing.assert_allclose(measured.curve.recall, recall[at], rtol=1e-15)
     fpr, tpr, descending = roc_curve(truth, flat, drop_intermediate=False)
     at = len(descending) - np.searchsorted(descending[::-1], measured.curve.thresholds, side="right")

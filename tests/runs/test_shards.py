@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ import tifffile
 from aseg_bench.images import read_mask
 from aseg_bench.metrics import METRICS
 from aseg_bench.runs.engines import Engine
+from aseg_bench.runs.shards import Plan
+from aseg_bench.runs.sources import Source
 from tests.conftest import Call, save, write_category
 
 PLACE = ("--dataset", "mvtec_ad", "--data-root", "data", "--name", "mine", "--quiet")
@@ -233,7 +236,20 @@ def test_a_dask_cluster_gives_the_bits_of_one_process(cluster: str, call: Call) 
     assert content("clustered") == content("one")
 
 
-def test_processes_of_this_machine_give_the_bits_of_one(dump: Path, call: Call) -> None:
-    assert call("eval", "dump", *PLACE, "--out", "one").code == 0
-    assert call("eval", "dump", *PLACE, "--out", "shared", "--workers", "2").code == 0
+@pytest.mark.parametrize("protocol", ["exact", "ader"])
+def test_processes_of_this_machine_give_the_bits_of_one(dump: Path, call: Call, protocol: str) -> None:
+    assert call("eval", "dump", *PLACE, "--protocol", protocol, "--out", "one").code == 0
+    shared = call("eval", "dump", *PLACE, "--protocol", protocol, "--out", "shared", "--workers", "2")
+    assert shared.code == 0, shared.err
     assert content("shared") == content("one")
+
+
+def test_only_a_category_of_more_than_a_workers_share_is_cut_and_none_where_the_protocol_needs_it_whole(
+    dump: Path,
+) -> None:
+    source = Source(Path("dump"), "mvtec_ad", Path("data"))
+    exact, restated = (Plan.of(source, "mine", 0, protocol, None, 2) for protocol in ("exact", "ader"))
+    assert exact.categories["bolt"] > exact.categories["nut"]
+    assert (exact.cut, exact.n_jobs) == (["bolt"], 5)
+    assert (restated.cut, restated.n_jobs) == ([], 2)
+    assert replace(exact, n_shards=1).cut == []
