@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
+from weakref import WeakMethod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,8 +64,10 @@ class Meeting:
         self._has_lost: dict[int, bool | None] = {}  # of the images that were read
         self._shapes: dict[int, Shape] = {}  # of these, in the frame
         check_known(samples, protocol)
+        read = WeakMethod(self._read)  # else the maps that are kept would stay until Python looks for cycles
         # a thread asks for the truth of an image and for its scores in turn: the last pairs serve both
-        self._pairs = LazySequence(len(samples), lru_cache(maxsize=2)(self._read), self._n_bytes_kept)
+        last = lru_cache(maxsize=2)(lambda index: read()(index))  # type: ignore[misc]
+        self._pairs: LazySequence[Pair] = LazySequence(len(samples), last, self._n_bytes_kept)
 
     def __reduce__(self) -> tuple[type["Meeting"], tuple[Any, ...]]:
         given = (self._samples, self._maps, self._masks, self._protocol, self._n_bytes_kept)

@@ -1,5 +1,6 @@
 """A dump is read as often as docs/scale.md says."""
 
+import gc
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from aseg_bench.predictions import checks, imported
 from aseg_bench.predictions.imported import ImportedMaps
 from aseg_bench.predictions.records import Found, FoundMap, Reader
 from aseg_bench.protocols import meeting
-from aseg_bench.records import Sample
+from aseg_bench.records import LazySequence, Sample
 from aseg_bench.scoring.dumps import score_dump
 
 N_IMAGES, N_TURNED = 30, 3  # of each class
@@ -66,3 +67,16 @@ def test_inverted_maps_are_found_by_some_images_of_each_class(monkeypatch: pytes
     monkeypatch.setattr(checks, "_MOST_TURNED", N_TURNED)
     found = score_dump(dump(Counter(), [-1] * N_IMAGES), "mine").findings
     assert "inverted" in {one.kind for one in found}
+
+
+def test_maps_of_a_category_are_let_go_when_it_is_scored_not_when_python_looks_for_cycles() -> None:
+    read, enabled = dump(Counter(), [1] * 8), gc.isenabled()
+    score_dump(read, "m")
+    gc.collect()
+    gc.disable()
+    try:
+        score_dump(read, "m")
+        assert not [one for one in gc.get_objects() if isinstance(one, LazySequence)]
+    finally:
+        if enabled:
+            gc.enable()
