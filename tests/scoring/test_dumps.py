@@ -70,7 +70,7 @@ def test_inverted_maps_are_found_by_some_images_of_each_class(monkeypatch: pytes
 
 
 def test_maps_of_a_category_are_let_go_when_it_is_scored_not_when_python_looks_for_cycles() -> None:
-    read, enabled = dump(Counter(), [1] * 8), gc.isenabled()
+    read, enabled = dump(Counter(), [1] * N_IMAGES), gc.isenabled()
     score_dump(read, "m")
     gc.collect()
     gc.disable()
