@@ -81,6 +81,9 @@ WORKS = (
     f"data check {DATA} --categories bolt {READ} --mask-rule >127",
     f"data check {DATA} --json",
     "data check --quiet",
+    f"data stats {DATA} --categories bolt {READ} --mask-rule >127 --out stats",
+    f"data stats {DATA} --json",
+    "data stats --quiet",
     *(
         f"{name}{json}"
         for name in ("metrics", "backbones", "datasets", "readers", "protocols")

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from aseg_bench.cli.data import check_command
+from aseg_bench.cli.data import check_command, stats_command
 from aseg_bench.cli.lists import (
     backbones_command,
     datasets_command,
@@ -54,6 +54,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     readers_command: "readers",
     protocols_command: "protocols",
     check_command: "data check --dataset mvtec_ad --data-root ~/mvtec",
+    stats_command: "data stats --dataset mvtec_ad --data-root ~/mvtec --out stats",
 }
 """Functions of the commands, each with an example of its use."""
 _GROUPS = {"data": "Look at a data set before it is used."}

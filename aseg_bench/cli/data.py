@@ -1,6 +1,7 @@
 """Commands that look at a data set before it is used: data check and data stats."""
 
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -68,3 +69,29 @@ def check_command(
             print(", ".join(f"{n} {what}{'' if n == 1 else 's'}" for n, what in counts))
     if found.problems:
         raise typer.Exit(1)
+
+
+def stats_command(
+    dataset: DatasetKey = "demo",
+    data_root: DataRoot = None,
+    categories: Categories = None,
+    normal_folder: NormalFolder = "good",
+    bit_depth: BitDepth = 16,
+    image_level: ImageLevel = False,
+    mask_rule: MaskRuleText = ">0",
+    max_pixels: MaxPixels = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for tables, CSV and the figure.")] = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Count the images of a data set, and measure its Anomaly Rate in each definition and the areas of its defects."""
+    from aseg_bench.cli.printing import print_report
+    from aseg_bench.reporting.data_stats import stats_report
+
+    reading = reading_in(normal_folder, bit_depth, image_level, max_pixels)
+    chosen = names_in("--categories", categories)
+    made = stats_report(dataset, data_root, chosen, reading, mask_rule=mask_rule, out=out, quiet=quiet)
+    if as_json:
+        print(json.dumps(made.facts, indent=2, ensure_ascii=False))
+    elif not quiet:
+        print_report(made.tables, (), made.paths)

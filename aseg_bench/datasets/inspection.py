@@ -74,7 +74,7 @@ def inspect(
         InputError: files do not make a data set, as ``find_samples`` says.
     """
     data = find_dataset(dataset)
-    samples = find_samples(dataset, root, categories, replace(reading, splits=splits_there(data, root)))
+    samples = find_samples(dataset, root, categories, with_all_splits(data, root, reading))
     unchecked: list[str] = []
     findings = _count_findings(data, samples, categories is None, unchecked)
     looks, refused = looks_and_problems(samples, root, is_anomalous=is_anomalous, whole=False)
@@ -99,8 +99,8 @@ def inspect(
     return Inspection(dataset, dict(n_images), n_masks, unchecked, ordered)
 
 
-def splits_there(data: Dataset, root: Path | None) -> tuple[str, ...]:
-    """Training and test, and the further splits whose folders lie in a category folder."""
+def with_all_splits(data: Dataset, root: Path | None, reading: Reading) -> Reading:
+    """A reading that also finds the further splits whose folders lie in a category folder."""
     places = data.layout.images if data.layout else {}
     folders = folders_in(root) if root else []
     more = [
@@ -108,7 +108,7 @@ def splits_there(data: Dataset, root: Path | None) -> tuple[str, ...]:
         for split, place in places.items()
         if split not in SPLITS and any((folder / place.split("/")[0]).is_dir() for folder in folders)
     ]
-    return (*SPLITS, *more)
+    return replace(reading, splits=(*SPLITS, *more))
 
 
 class _Picture(NamedTuple):
