@@ -84,6 +84,8 @@ WORKS = (
     f"data stats {DATA} --categories bolt {READ} --mask-rule >127 --out stats",
     f"data stats {DATA} --json",
     "data stats --quiet",
+    "doctor --data-root tiny",
+    "doctor --json",
     *(
         f"{name}{json}"
         for name in ("metrics", "backbones", "datasets", "readers", "protocols")

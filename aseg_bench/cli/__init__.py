@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from aseg_bench.cli.data import check_command, stats_command
+from aseg_bench.cli.doctor import doctor_command
 from aseg_bench.cli.lists import (
     backbones_command,
     datasets_command,
@@ -55,6 +56,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     protocols_command: "protocols",
     check_command: "data check --dataset mvtec_ad --data-root ~/mvtec",
     stats_command: "data stats --dataset mvtec_ad --data-root ~/mvtec --out stats",
+    doctor_command: "doctor --data-root ~/mvtec",
 }
 """Functions of the commands, each with an example of its use."""
 _GROUPS = {"data": "Look at a data set before it is used."}

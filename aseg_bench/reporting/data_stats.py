@@ -147,7 +147,7 @@ def _tables(label: str, facts: Mapping[str, Any]) -> list[Table]:
             ]
             for row in facts["defects"]
         ]
-        caption = f"{label}: kinds of defects. A region is anomalous pixels that touch at an edge or a corner; areas in pixels."
+        caption = f"{label}: kinds of defects. A region is anomalous pixels that touch at an edge or a corner."
         tables.append(Table(f"{_STEM}_defects", caption, [Cell(title) for title in header], [("", cells)]))
     return tables
 
