@@ -129,16 +129,12 @@ def _methods() -> Check:
 
 def _device() -> Check:
     try:
-        import torch  # type: ignore[import-not-found,unused-ignore]
+        from aseg_bench.training.devices import found_devices
+
+        return Check("device", "ok", found_devices())
     except Exception as error:
         detail = "torch is not there" if isinstance(error, ModuleNotFoundError) else f"torch fails ({_reason(error)})"
         return Check("device", "missing", f"{detail}; maps are scored, and nothing is trained", how_to_install("torch"))
-    if torch.cuda.is_available():
-        cards = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
-        return Check("device", "ok", "; ".join(f"cuda, {one.name}, {one.total_memory / _GIB:.0f} GiB" for one in cards))
-    if torch.backends.mps.is_available():
-        return Check("device", "ok", "mps")
-    return Check("device", "ok", "cpu; torch finds neither cuda nor mps")
 
 
 def _weights(facts: BackboneFacts) -> Check:

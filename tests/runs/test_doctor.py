@@ -65,6 +65,7 @@ def test_what_only_some_commands_need_is_missing(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(metadata, "version", version)
     monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "aseg_bench.training.devices", raising=False)
     checks = list(doctor.examine())
     for name, extra in (("torch", "models"), ("anomalib", "anomalib"), ("device", "models")):
         check = of(name, checks)
