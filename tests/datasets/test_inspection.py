@@ -1,6 +1,7 @@
 """What `data check` finds: every defect planted once in a miniature tree."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from shutil import copytree
@@ -12,6 +13,7 @@ from PIL import Image
 from aseg_bench.datasets import DATASETS, CategoryCounts
 from aseg_bench.datasets.inspection import PROBLEMS, inspect
 from aseg_bench.errors import InputError
+from aseg_bench.reporting.data_stats import stats_report
 from tests.conftest import Call
 from tests.datasets.trees import TREES
 
@@ -168,11 +170,16 @@ def test_bad_input_is_an_error(sound: Path, call: Call) -> None:
     assert "has no mask" in outcome.error
 
 
-@pytest.mark.parametrize("key", [key for key in TREES if TREES[key].more])
-def test_further_splits_are_looked_at(tmp_path: Path, key: str) -> None:
-    root = TREES[key].write(tmp_path)
-    n_images = inspect(key, root, quiet=True).n_images
-    assert n_images.keys() == {"train", "test", *TREES[key].more}
+@pytest.mark.parametrize("key", TREES)
+def test_every_layout_is_looked_at_and_measured_with_its_further_splits(tmp_path: Path, key: str) -> None:
+    tree = TREES[key]
+    root = tree.write(tmp_path)
+    splits = [name.split("/")[1] for name in (*tree.samples, *(name for some in tree.more.values() for name in some))]
+    assert inspect(key, root, quiet=True).n_images == Counter(splits)
+    rows = stats_report(key, root, quiet=True).facts["categories"]
+    assert sum(row["train"] for row in rows) == splits.count("train")
+    assert sum(row["other_splits"] for row in rows) == len(splits) - splits.count("train") - splits.count("test")
+    assert sum(row["regions"] for row in rows) > 0
 
 
 def test_a_split_that_one_category_lacks_is_an_error(tmp_path: Path) -> None:
