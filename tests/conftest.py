@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 from aseg_bench import cli, methods
@@ -106,6 +107,15 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Installed:
     methods_now.add(facts_of("mapped", reader="plain", protocol="exact"))
     monkeypatch.setattr(methods, "entry_points", lambda group: methods_now.points)
     return methods_now
+
+
+def all_commands() -> dict[tuple[str, str], Any]:
+    """Every command of the command line by its group, empty for most, and its name."""
+    found = {}
+    for name, command in typer.main.get_command(cli.app).commands.items():  # type: ignore[attr-defined]
+        inner = getattr(command, "commands", None)
+        found |= {("", name): command} if inner is None else {(name, one): inner[one] for one in inner}
+    return found
 
 
 @pytest.fixture

@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import typer
 
 from aseg_bench import __version__
-from aseg_bench.cli import COMMANDS, app
+from aseg_bench.cli import COMMANDS, name_of
 from aseg_bench.errors import how_to_install
 from aseg_bench.runs.scores import read_scores
-from tests.conftest import Call, Installed, Outcome, facts_of, run_on
+from tests.conftest import Call, Installed, Outcome, all_commands, facts_of, run_on
 from tests.test_house import PACKAGES, ROOT
 
 
@@ -360,16 +359,16 @@ def test_what_can_be_named_is_listed(call: Call, command: str, known: str) -> No
 
 
 def test_every_command_explains_itself_with_an_example(call: Call) -> None:
-    assert len({example.split()[0] for example in COMMANDS.values()}) == len(COMMANDS)
+    assert len(set(map(name_of, COMMANDS.values()))) == len(COMMANDS)
     for function, example in COMMANDS.items():
-        outcome = call(example.split()[0], "--help")
+        outcome = call(*filter(None, name_of(example)), "--help")
         assert outcome.code == 0
         assert function.__doc__
         assert "Example:" in outcome.out
 
 
 def test_documents_show_commands_that_exist() -> None:
-    group = typer.main.get_command(app)
+    commands = all_commands()
     root = Path(__file__).parents[1]
     shown = [
         match.group(1)
@@ -378,8 +377,8 @@ def test_documents_show_commands_that_exist() -> None:
     ]
     assert len(shown) > 5
     for line in [*shown, *COMMANDS.values()]:
-        name, *words = shlex.split(line)
-        command = group.commands[name]  # type: ignore[attr-defined]
+        words = shlex.split(line)
+        command = commands[name_of(line)]
         known = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         assert {word for word in words if word.startswith("--")} <= known, line
 

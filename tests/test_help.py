@@ -8,14 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import typer
 
 from aseg_bench import cli
-from aseg_bench.cli import app
+from aseg_bench.cli import name_of
 from aseg_bench.metrics import METRICS
 from aseg_bench.protocols import PROTOCOLS
 from aseg_bench.training.trained import TrainedModel
-from tests.conftest import Call, write_category
+from tests.conftest import Call, all_commands, write_category
 
 DATA = "--dataset mvtec_ad --data-root tiny"
 ONE_STEP = "--set uni_as.n_steps=1"
@@ -79,6 +78,14 @@ WORKS = (
     "methods --show uni_as --json",
     "datasets --show mpdd",
     "datasets --show mpdd --json",
+    f"data check {DATA} --categories bolt {READ} --mask-rule >127",
+    f"data check {DATA} --json",
+    "data check --quiet",
+    f"data stats {DATA} --categories bolt {READ} --mask-rule >127 --out stats",
+    f"data stats {DATA} --json",
+    "data stats --quiet",
+    "doctor --data-root tiny",
+    "doctor --json",
     *(
         f"{name}{json}"
         for name in ("metrics", "thresholds", "backbones", "datasets", "readers", "protocols")
@@ -152,16 +159,15 @@ def test_what_cannot_work_here_is_one_error_and_leaves_nothing(place: Path, call
 
 
 def test_every_option_is_called_or_has_a_reason_not_to_be() -> None:
-    called = {(line.split()[0], word) for line in (DEMO, *WORKS) for word in line.split() if word.startswith("--")}
+    called = {(name_of(line), word) for line in (DEMO, *WORKS) for word in line.split() if word.startswith("--")}
     offered = {
         (name, option)
-        for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+        for name, command in all_commands().items()
         for parameter in command.params
         if parameter.param_type_name == "option"
         for option in (*parameter.opts, *parameter.secondary_opts)
     }
-    assert {name for name, _ in offered} | {line.split()[0] for line in WORKS} == set(
-        typer.main.get_command(app).commands  # type: ignore[attr-defined]
-    )
-    assert offered - called - ELSEWHERE.keys() == set()
-    assert ELSEWHERE.keys() <= offered
+    assert {name for name, _ in offered} | {name_of(line) for line in WORKS} == set(all_commands())
+    elsewhere = {(name_of(line), option) for line, option in ELSEWHERE}
+    assert offered - called - elsewhere == set()
+    assert elsewhere <= offered

@@ -14,6 +14,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from aseg_bench.cli.data import check_command, stats_command
+from aseg_bench.cli.doctor import doctor_command
 from aseg_bench.cli.lists import (
     backbones_command,
     datasets_command,
@@ -55,8 +57,20 @@ COMMANDS: dict[Callable[..., None], str] = {
     datasets_command: "datasets",
     readers_command: "readers",
     protocols_command: "protocols",
+    check_command: "data check --dataset mvtec_ad --data-root ~/mvtec",
+    stats_command: "data stats --dataset mvtec_ad --data-root ~/mvtec --out stats",
+    doctor_command: "doctor --data-root ~/mvtec",
 }
 """Functions of the commands, each with an example of its use."""
+_GROUPS = {"data": "Look at a data set before it is used."}
+"""First words of the commands that have two."""
+
+
+def name_of(line: str) -> tuple[str, str]:
+    """The group of a command line, empty for most, and the name of its command."""
+    first, *others = line.split()
+    return (first, others[0]) if first in _GROUPS else ("", first)
+
 
 app = typer.Typer(
     name="aseg-bench",
@@ -66,8 +80,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     rich_markup_mode="markdown",
 )
+_places = {"": app} | {name: typer.Typer(help=text, no_args_is_help=True) for name, text in _GROUPS.items()}
+for _name in _GROUPS:
+    app.add_typer(_places[_name], name=_name)
 for _command, _example in COMMANDS.items():
-    app.command(_example.split()[0], epilog=f"Example: `aseg-bench {_example}`")(stoppable(_command))
+    _group, _name = name_of(_example)
+    _places[_group].command(_name, epilog=f"Example: `aseg-bench {_example}`")(stoppable(_command))
 
 _IN_THE_WAY = {errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENOENT, errno.ENOTEMPTY, errno.ENAMETOOLONG}
 _FULL_OR_FORBIDDEN = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}

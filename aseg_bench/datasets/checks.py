@@ -89,8 +89,22 @@ def look_at_images(
     Raises:
         InputError: as in `check_images`.
     """
-    looked = _in_threads(partial(_looked_at, is_anomalous=is_anomalous, whole=whole), samples[some])
-    problems = list(dict.fromkeys(problem for one in looked for problem in one.problems))
+    looks, problems = looks_and_problems(samples, root, is_anomalous=is_anomalous, whole=whole, some=some)
+    raise_problems("the images", problems)
+    return looks
+
+
+def looks_and_problems(
+    samples: Sequence[Sample],
+    root: Path | None,
+    *,
+    is_anomalous: IsAnomalous | None = None,
+    whole: bool = True,
+    some: slice = slice(None),
+) -> tuple[Looks, list[str]]:
+    """What `look_at_images` returns, and a text for each file that it refuses, whose mask is None then."""
+    looked = in_threads(partial(_looked_at, is_anomalous=is_anomalous, whole=whole), samples[some])
+    problems = [problem for one in looked for problem in one.problems]
     left_out: list[Finding] = []
     of_normal: list[Look] = []
     if root is not None and samples:
@@ -102,8 +116,8 @@ def look_at_images(
                 )
             except InputError as error:
                 problems.append(str(error))
-    raise_problems("the images", problems)
-    return Looks([one.mask for one in looked], [one.highest for one in looked], of_normal, left_out)
+    looks = Looks([one.mask for one in looked], [one.highest for one in looked], of_normal, left_out)
+    return looks, list(dict.fromkeys(problems))
 
 
 def findings_of(looks: Looks, samples: Sequence[Sample]) -> list[Finding]:
@@ -123,7 +137,7 @@ def digests(samples: Sequence[Sample], some: slice = slice(None)) -> list[str]:
     """What `checksum` is over, a text for each of some of the samples in its order."""
     ordered = sorted(samples, key=lambda sample: (sample.dataset, sample.name))[some]
     texts = []
-    for sample, of_files in zip(ordered, _in_threads(_digests, ordered), strict=True):
+    for sample, of_files in zip(ordered, in_threads(_digests, ordered), strict=True):
         depth = [] if sample.bit_depth == MAX_BIT_DEPTH else [f"{sample.bit_depth} bits"]
         texts.append("\0".join((sample.dataset, sample.name, *depth, *of_files, "")))
     return texts
@@ -277,20 +291,27 @@ def _image_findings(samples: Sequence[Sample], highest: Sequence[int | None]) ->
 
 
 def _digests(sample: Sample) -> list[str]:
-    digests = []
-    for path in _files(sample):
-        try:
-            with path.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-        except OSError as error:
-            raise InputError(f"cannot read {path} ({error.strerror})") from error
-    return digests
+    return [digest_of(path) for path in _files(sample)]
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"cannot read {path} ({error.strerror})") from error
 
 
 def _files(sample: Sample) -> Iterable[Path]:
     return [sample.image_path] if sample.mask_path is None else [sample.image_path, *mask_files(sample.mask_path)]
 
 
-def _in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """What a function that waits for the disk makes of each item, in their order."""
     with ThreadPoolExecutor(_N_THREADS) as pool:
         return list(pool.map(function, items))
