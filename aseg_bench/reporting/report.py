@@ -13,12 +13,14 @@ from shutil import rmtree
 import numpy as np
 import pandas as pd
 
+from aseg_bench.analysis.areas import area_scores
 from aseg_bench.analysis.scored_maps import ScoredMaps, counted
 from aseg_bench.datasets import DATASETS, count_deviations, dataset_labels
 from aseg_bench.errors import InputError, listed, near_matches
 from aseg_bench.files import make_folder, written_whole
 from aseg_bench.progress import working
 from aseg_bench.records import Case, Place, Score
+from aseg_bench.reporting.areas import AREA, area_tables
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
 from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
@@ -45,7 +47,7 @@ FINDINGS = "findings.txt"
 PAGE = "report.html"
 WRITTEN = ".written"  # in the folder of a report: of what it was made, and the files that it wrote
 _N_SHOWN = 3  # categories named in a sentence
-TABLES = (*map(str, PAPER_TABLES), COST, CATEGORIES)
+TABLES = (*map(str, PAPER_TABLES), COST, AREA, CATEGORIES)
 
 
 @dataclass(frozen=True)
@@ -132,14 +134,14 @@ def _written(
     key = _key(read, names, tables, formats, page, mixed, title)
     if not again and (there := _there(place, key)):
         texts = (place / FINDINGS).read_text(encoding="utf-8").splitlines() if place / FINDINGS in there else []
-        return replace(_made(read, tables, mixed, None), findings=texts, paths=there)
+        return replace(_made(read, tables, mixed), findings=texts, paths=there)
     with working("writing the report", quiet):
         maps, notes = _shown_maps(read) if page and not mixed else ([], [])
         for note in notes:
             if note.kind == "warning":
                 warnings.warn(note.text, stacklevel=2)
         maps = counted(maps)
-        made = _made(read, tables, mixed, false_alarms(maps) if maps and len(read) == 1 else None)
+        made = _made(read, tables, mixed, maps)
         paths = write_report(place, made, formats)
         if page and not mixed:
             paths += _write_page(place, read, made, maps, notes, title)
@@ -227,7 +229,7 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
 
 
 def _made(
-    runs: Sequence[Results], tables: Sequence[str] | None, mixed: bool, alarms: Mapping[Case, float] | None
+    runs: Sequence[Results], tables: Sequence[str] | None, mixed: bool, maps: Sequence[Sequence[ScoredMaps]] = ()
 ) -> Report:
     """Tables, published numbers and diagnosis of one or several runs."""
     if {"4", "5"} & set(tables or ()):
@@ -245,8 +247,13 @@ def _made(
     chosen += [table for table in others if table.key.removeprefix("table")[0] in wanted]
     if COST in wanted:
         chosen += filter(None, [cost_table(results, runs, methods, datasets)])
+    if AREA in wanted and maps:
+        areas = [score for one in chain.from_iterable(maps) for score in area_scores(one)]
+        labels = {name: facts.label for name, facts in methods.items()}
+        chosen += area_tables(areas, labels, datasets, runs[0].protocol.size, len(runs))
     if CATEGORIES in wanted:
         chosen += category_tables(results, methods, datasets)
+    alarms = false_alarms(maps) if maps and len(runs) == 1 else None
     diagnoses = [] if mixed else diagnose(results, methods, datasets, alarms)
     findings = findings_of(runs)
     findings += [text for diagnosis in diagnoses for text in diagnosis.findings]
