@@ -18,7 +18,7 @@ from scipy.ndimage import label
 from aseg_bench.analysis.slices import OfArea, Slice, sliced
 from aseg_bench.errors import InputError
 from aseg_bench.files import reading, written_whole
-from aseg_bench.images import image_size, mask_files, read_image
+from aseg_bench.images import image_size, mask_files, picture_of
 from aseg_bench.metrics.checks import truth_of
 from aseg_bench.predictions.loading import read_npz
 from aseg_bench.predictions.records import Limits
@@ -203,8 +203,7 @@ class ScoredMaps:
             path = self.samples[index].image_path
             whole = frame_shape(shape, image_size(path), self.protocol)
             box = crop_box(whole, self.protocol.crop)
-        sample = self.samples[index]
-        image = Image.fromarray(read_image(sample.image_path, sample.bit_depth))
+        image = Image.fromarray(picture_of(self.samples[index]))
         return np.asarray(image.resize((whole[1], whole[0]), Image.Resampling.BILINEAR))[box]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from aseg_bench.corruptions import clean_of
 from aseg_bench.datasets import find_samples
 from aseg_bench.errors import InputError, first_few
 from aseg_bench.images import MAX_BIT_DEPTH
@@ -105,7 +106,8 @@ def _data_of(checkpoint: Path) -> tuple[str, DataFacts]:
     """The data set on which a checkpoint was trained, and what its run says of it."""
     folders = checkpoint.resolve().parents
     is_inside = len(folders) > 3 and folders[2].name == "training"
-    dataset, known = folders[0].name, RunFolder(folders[3]).record.datasets if is_inside else {}
-    if dataset not in known:
+    known = RunFolder(folders[3]).record.datasets if is_inside else {}
+    dataset = next((key for key in known if clean_of(key) == folders[0].name), "")  # of one training all are alike
+    if not dataset:
         raise InputError(f"{checkpoint} does not lie in a run, RUN/training/METHOD/DATASET/checkpoint.pt")
     return dataset, known[dataset]
