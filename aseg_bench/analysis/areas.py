@@ -19,6 +19,7 @@ class AreaScore(NamedTuple):
         pixel_ap: of their pixels against all normal ones, as if other defects were void.
         aupro: mean over these defects of the area under their found share up to 5 % false positives.
         recall: found share of their pixels at the category's threshold.
+        missed: share of these defects of which no pixel is found at that threshold.
         dsc: mean Dice at that threshold over the images with such a defect, as if other defects were void.
     """
 
@@ -28,6 +29,7 @@ class AreaScore(NamedTuple):
     pixel_ap: float
     aupro: float
     recall: float
+    missed: float
     dsc: float
 
 
@@ -52,8 +54,9 @@ def area_scores(maps: ScoredMaps) -> list[AreaScore]:
         found, there = (np.bincount(of_image, weights=values[own]) for values in (hits, sizes))
         dice = 2 * found / (found + there + false_alarms[images])
         recall = float(hits[own].sum() / sizes[own].sum())
+        missed = float((hits[own] == 0).mean())
         ap, aupro = counts.areas[place]
         assert ap is not None, "there are such defects, and a threshold needs normal pixels"
         assert aupro is not None
-        rows.append(AreaScore(maps.case, AREAS[place], int(own.sum()), ap, aupro, recall, float(dice.mean())))
+        rows.append(AreaScore(maps.case, AREAS[place], int(own.sum()), ap, aupro, recall, missed, float(dice.mean())))
     return rows

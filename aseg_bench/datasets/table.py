@@ -103,9 +103,8 @@ def _corrupted(clean: Dataset, key: str, named: str) -> Dataset:
         ]
 
     corruption = CORRUPTIONS[kind]
-    summary = (
-        f"{clean.summary}; test images with {corruption.label.lower()} of strength {strength}: {corruption.summary}"
-    )
+    what = f"test images with {corruption.label.lower()} of strength {strength}: {corruption.summary}"
+    summary = f"{clean.summary.rstrip('.')}; {what}"
     return replace(clean, key=key, corruption=f", {corruption.label.lower()} {strength}", summary=summary, find=find)
 
 

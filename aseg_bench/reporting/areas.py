@@ -8,11 +8,12 @@ from aseg_bench.analysis.areas import AreaScore
 from aseg_bench.analysis.slices import AREAS
 from aseg_bench.reporting.tables import DASH, Cell, Table
 
-AREA = "areas"
+AREA, MISSED = "areas", "missed"
 SHOWN = {
     "pixel_ap": "Pixel AP (%)",
     "aupro": "AUPRO to 5 % FPR (%)",
     "recall": "Recall at DSC (%)",
+    MISSED: "Missed defects at DSC (%)",
     "dsc": "DSC (%)",
 }  # fields of AreaScore
 
@@ -25,6 +26,7 @@ class AreaMean(NamedTuple):
     pixel_ap: float
     aupro: float
     recall: float
+    missed: float
     dsc: float
 
 
@@ -85,8 +87,8 @@ def area_tables(
             f"{datasets.get(dataset, dataset)} by the area of defects (8-connected regions) as a share of their image, "
             "means over the categories that have such defects; other defects count as void. AP is against all normal "
             "pixels, so chance reaches less where defects are small: compare it within a column; AUPRO does not depend "
-            "on how many pixels are anomalous. Recall of pixels and DSC (mean of the images with such a defect) are at "
-            "the category's threshold of the DSC."
+            "on how many pixels are anomalous. Recall of pixels, defects without a found pixel and DSC (mean of the "
+            "images with such a defect) are at the category's threshold of the DSC."
         )
         if size == "map":
             caption += " Areas are those in the maps' size; --protocol native takes the images' own."

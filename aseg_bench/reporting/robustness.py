@@ -52,6 +52,8 @@ def robustness_tables(
                 label = methods[method].label if method in methods else method
                 label = f"{label} [{protocol}]" if several else label
                 places = [clean, *(by_kind[kind].get(strength, "") for strength in STRENGTHS)]
+                if not any(Key(method, protocol, place, MEAN, METRIC) in means for place in places[1:]):
+                    continue
                 of = [means.get(Key(method, protocol, place, MEAN, METRIC)) for place in places]
                 rows.append([Cell(label), *_row(of, notes)])
             blocks.append((CORRUPTIONS[kind].label, rows))

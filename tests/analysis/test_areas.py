@@ -60,6 +60,12 @@ def test_scores_by_area_are_those_with_all_other_defects_void(seed):
             if n_own:
                 dice.append(2 * (labels & (values >= threshold)).sum() / (labels.sum() + (values >= threshold).sum()))
         row = by_area[area]
+        found = [
+            any(scores[at] >= threshold for at in region)
+            for scores, mask in zip(maps.scores, masks, strict=True)
+            for region in oracles.components(mask)
+        ]
+        assert row.missed == found.count(False) / len(found)
         assert row.n_defects == sum(n_defects)
         assert row.pixel_ap == pytest.approx(oracles.ap(pairs), rel=1e-12)
         assert row.aupro == pytest.approx(oracles.aupro(maps.scores, masks, 0.05), rel=1e-9)

@@ -15,7 +15,7 @@ def texts(table):
 
 def test_an_area_is_the_mean_of_the_categories_with_such_defects():
     scores = [
-        AreaScore(Case("m", "d", category), area, n, ap, 0.5, 0.25, 0.125)
+        AreaScore(Case("m", "d", category), area, n, ap, 0.5, 0.25, 0.0, 0.125)
         for category, area, n, ap in (("a", AREAS[0], 3, 0.25), ("b", AREAS[0], 4, 0.75), ("b", AREAS[4], 1, 0.5))
     ]
     (table,) = area_tables(scores, {"m": "Mine"}, {"d": "Data"}, "map", 1)
@@ -28,7 +28,9 @@ def test_an_area_is_the_mean_of_the_categories_with_such_defects():
 
 
 def test_methods_whose_truth_has_other_defects_have_counts_of_their_own():
-    scores = [AreaScore(Case(name, "d", "a"), AREAS[0], n, 0.1, 0.1, 0.1, 0.1) for name, n in (("m", 3), ("other", 2))]
+    scores = [
+        AreaScore(Case(name, "d", "a"), AREAS[0], n, 0.1, 0.1, 0.1, 0.0, 0.1) for name, n in (("m", 3), ("other", 2))
+    ]
     (table,) = area_tables(scores, {}, {}, "map", 1)
     assert [row[1].text for row in table.blocks[0][1]] == ["3 (1)", "2 (1)"]
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from matplotlib.figure import Figure
 
 from aseg_bench.analysis.slices import AREAS
-from aseg_bench.reporting.areas import SHOWN, AreaMean
+from aseg_bench.reporting.areas import MISSED, SHOWN, AreaMean
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
 
 
@@ -22,9 +22,10 @@ def areas_figure(
     shown = [area for area in AREAS if any(area in means for means in by_method.values())]
     n_defects = [max(means[area].n_defects for means in by_method.values() if area in means) for area in shown]
     names = [f"{_short(area)}\n({n})" for area, n in zip(shown, n_defects, strict=True)]
+    drawn = {metric: title for metric, title in SHOWN.items() if metric != MISSED}
     with style():
         figure = new_figure(PAGE, 2.4)
-        for axes, (metric, title) in zip(figure.subplots(1, len(SHOWN), sharey=True), SHOWN.items(), strict=True):
+        for axes, (metric, title) in zip(figure.subplots(1, len(drawn), sharey=True), drawn.items(), strict=True):
             for method, means in by_method.items():
                 there = [(place, means[area]) for place, area in enumerate(shown) if area in means]
                 axes.plot(
