@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from aseg_bench.corruptions import corrupted
 from aseg_bench.errors import InputError
 from aseg_bench.files import is_left_by_others, reading
+from aseg_bench.records import Sample
 
 HEAT = "cividis"  # the colour map of anomaly scores: read in grey and by the colour-blind
 _ENDINGS = "apng avif bmp dib gif j2k jfif jp2 jpe jpeg jpf jpg jpx pbm pcx pgm png pnm ppm qoi tga tif tiff webp"
@@ -68,6 +70,19 @@ def read_image(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> NDArray[np.uint8]:
             colours = np.repeat(colours[..., None], 3, axis=-1) if colours.ndim == 2 else colours[..., :3]
         refuse_missing_rows(path, image)
         return turned(colours, _orientation(image))
+
+
+def picture_of(sample: Sample) -> NDArray[np.uint8]:
+    """The image of a sample as `read_image` reads it, then corrupted where the data set is.
+
+    Returns:
+        (height, width, 3) uint8.
+
+    Raises:
+        InputError: as `read_image`.
+    """
+    pixels = read_image(sample.image_path, sample.bit_depth)
+    return corrupted(pixels, sample.corruption, sample.name) if sample.corruption else pixels
 
 
 def highest_deep_value(path: Path, bit_depth: int = MAX_BIT_DEPTH) -> int | None:

@@ -31,6 +31,7 @@ class Sample:
             together; None for a normal image.
         bit_depth: of the camera, where an image of 16 bits per channel holds fewer.
         is_image_level: shows a defect but has no mask, and enters image metrics only.
+        corruption: what is done to the image as `aseg_bench.images.picture_of` reads it, as ``noise@3``.
     """
 
     dataset: str
@@ -42,6 +43,7 @@ class Sample:
     mask_path: Path | None = None
     bit_depth: int = 16
     is_image_level: bool = False
+    corruption: str = ""
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from aseg_bench import cli, methods
 from aseg_bench.analysis.scored_maps import ScoredMaps, by_category, stored_maps
-from aseg_bench.images import read_image
+from aseg_bench.images import picture_of
 from aseg_bench.methods import MethodFacts, MethodOptions
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.records import AnomalyMap, Case, Sample
@@ -52,14 +52,14 @@ class Distance:
     def fit(self, train: Sequence[Sample]) -> None:
         self.diary.append(f"{self.name} fit {len(train)}")
         self._stop_at("fit")
-        self._mean = np.mean([read_image(sample.image_path) for sample in train], axis=(0, 3))
+        self._mean = np.mean([picture_of(sample) for sample in train], axis=(0, 3))
 
     def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
         self.diary.append(f"{self.name} predict {len(samples)}")
         for index, sample in enumerate(samples):
             if index == 3:
                 self._stop_at("predict")
-            distance = np.abs(read_image(sample.image_path).mean(axis=2) - self._mean)
+            distance = np.abs(picture_of(sample).mean(axis=2) - self._mean)
             yield AnomalyMap(sample, distance.astype(np.float32))
 
     def _stop_at(self, place: str) -> None:

@@ -213,7 +213,7 @@ def kinds(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> li
         folder.scores_file, [Score(case, "pixel_ap", 0.5, 3, "exact"), Score(case, "dsc", None, 3, "exact", "no")]
     )
     folder.write_ablation(Ablation("levels", "near", ["a", "b"], [0]))
-    counts = LevelCounts(0.5, [], np.arange(3.0), *(np.ones((2, 4), np.int64) for _ in range(3)))
+    counts = LevelCounts(0.5, [], [], np.arange(3.0), *(np.ones((2, 4), np.int64) for _ in range(3)), np.arange(2))
     counts.save(out / "counts.npz", "key")
 
     def of_run(name: str, read: Callable[[RunFolder, Path], Any], content: bytes | None = None) -> Kind:

@@ -18,7 +18,7 @@ DEVELOPERS = sorted([ROOT / "benchmark.py", *(ROOT / "benchmarks").rglob("*.py")
 TORCH = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "onnx", "onnxruntime"}
 FLOORS = (
     {"errors"},
-    {"files", "progress", "records"},
+    {"corruptions", "files", "progress", "records"},
     {"images", "methods", "pickles"},
     {"datasets", "metrics", "protocols"},
     {"predictions", "training"},

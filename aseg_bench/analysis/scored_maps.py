@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import label
 
-from aseg_bench.analysis.slices import Slice, sliced
+from aseg_bench.analysis.slices import OfArea, Slice, sliced
 from aseg_bench.errors import InputError
 from aseg_bench.files import reading, written_whole
-from aseg_bench.images import image_size, mask_files, read_image
+from aseg_bench.images import image_size, mask_files, picture_of
 from aseg_bench.metrics.checks import truth_of
 from aseg_bench.predictions.loading import read_npz
 from aseg_bench.predictions.records import Limits
@@ -32,8 +32,9 @@ EDGE = 256  # pixels of the longer edge of a picture that is only looked at
 _N_LOOKED_AT = 12  # images of each kind from which the levels are chosen
 _N_QUANTILED = 2**18  # pixels of these images that suffice for quantiles
 _PARALLEL_FROM = 4  # categories from which processes of their own are worth their start
-_OF_FACTS = Limits(max_bytes=2**26)  # key, threshold and slices, as a text
-_ARRAYS = ("levels", "normal", "anomalous", "regions")
+_OF_FACTS = Limits(max_bytes=2**26)  # key, thresholds, slices and areas, as a text
+_FACTS = ("threshold", "slices", "areas", "found")
+_ARRAYS = ("levels", "normal", "anomalous", "regions", "region_images")
 Result = TypeVar("Result")
 
 
@@ -58,24 +59,28 @@ class LevelCounts:
     Attributes:
         threshold: the score that maximises precision + recall, one of the levels; None where a class is missing.
         slices: the anomalous images by kind and size of their defect and by light, with the exact AP of each.
+        areas: how the defects of each of ``AREAS`` are found, exactly.
         levels: distinct thresholds, ascending, at most 255, float64 in the unit of the scores.
         normal: normal pixels, (images, len(levels) + 1) int64.
         anomalous: anomalous pixels, same shape.
         regions: pixels of each connected region (8 neighbours) of the truth, (regions, len(levels) + 1) int64.
+        region_images: place of the image of each region, (regions,) int64.
         found: the level from which on scores are above the threshold that was found on normal images; None without one.
     """
 
     threshold: float | None
     slices: Sequence[Slice]
+    areas: Sequence[OfArea]
     levels: NDArray[np.float64]
     normal: NDArray[np.int64]
     anomalous: NDArray[np.int64]
     regions: NDArray[np.int64]
+    region_images: NDArray[np.int64]
     found: float | None = field(default=None, kw_only=True)
 
     def save(self, path: Path, key: str) -> None:
         """Write the counts whole, as npz, with the key of the maps that they are of."""
-        facts = {"key": key, "threshold": self.threshold, "slices": self.slices, "found": self.found}
+        facts = {"key": key, **{name: getattr(self, name) for name in _FACTS}}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         with written_whole(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, facts=np.array(json.dumps(facts)), **arrays)
@@ -87,8 +92,9 @@ class LevelCounts:
             facts = json.loads(str(read_npz(path, ["facts"], _OF_FACTS)[0]))
             if facts["key"] == key:  # who does not have these maps does not know it
                 slices = [Slice(*values) for values in facts["slices"]]
+                areas = [OfArea(*values) for values in facts["areas"]]
                 arrays = read_npz(path, _ARRAYS, Limits())
-                return cls(facts["threshold"], slices, *arrays, found=facts.get("found"))
+                return cls(facts["threshold"], slices, areas, *arrays, found=facts["found"])
         return None
 
     def code(self, threshold: float) -> int:
@@ -171,12 +177,12 @@ class ScoredMaps:
         return counts
 
     def _counted(self) -> LevelCounts:
-        threshold, slices = sliced(self.samples, self.scores, self.masks)
+        threshold, slices, areas = sliced(self.samples, self.scores, self.masks)
         above = None if self.found is None else float(np.nextafter(self.found, np.inf))
         levels = _levels(self, threshold, above)
         shape = (len(self.samples), len(levels) + 1)
         normal, anomalous = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
-        regions = [np.zeros((0, shape[1]), np.int64)]
+        regions, n_regions_of = [np.zeros((0, shape[1]), np.int64)], np.zeros(shape[0], np.int64)
         for index in range(len(self.samples)):
             code, mask = codes(self.scores[index], levels), self.masks[index]
             kept = ~np.ma.getmaskarray(mask) if np.ma.is_masked(mask) else slice(None)
@@ -190,7 +196,9 @@ class ScoredMaps:
             background, *found = joint.reshape(n_regions + 1, shape[1])
             normal[index], anomalous[index] = background, np.sum(found, axis=0)
             regions.append(np.array(found))
-        return LevelCounts(threshold, slices, levels, normal, anomalous, np.concatenate(regions), found=above)
+            n_regions_of[index] = n_regions
+        of_image, regions_found = np.repeat(np.arange(shape[0]), n_regions_of), np.concatenate(regions)
+        return LevelCounts(threshold, slices, areas, levels, normal, anomalous, regions_found, of_image, found=above)
 
     def picture(self, index: int) -> NDArray[np.uint8]:
         """The image of a sample in the frame of its map, (height, width, 3) uint8 RGB."""
@@ -200,8 +208,7 @@ class ScoredMaps:
             path = self.samples[index].image_path
             whole = frame_shape(shape, image_size(path), self.protocol)
             box = crop_box(whole, self.protocol.crop)
-        sample = self.samples[index]
-        image = Image.fromarray(read_image(sample.image_path, sample.bit_depth))
+        image = Image.fromarray(picture_of(self.samples[index]))
         return np.asarray(image.resize((whole[1], whole[0]), Image.Resampling.BILINEAR))[box]
 
 

@@ -1,4 +1,4 @@
-"""Slices of a category by kind and size of defect and by light, swept together with the whole: no pixel twice."""
+"""Slices of a category by kind, size and area of defects and by light, swept with the whole: no pixel twice."""
 
 from collections.abc import Sequence
 from math import isnan, nan
@@ -9,10 +9,14 @@ from numpy.typing import NDArray
 
 from aseg_bench.datasets.mvtec_ad_2 import light_of
 from aseg_bench.metrics import Curve, FirstPass, Needs, SecondPass
+from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.checks import n_valid, truth_of
 from aseg_bench.records import Sample
 
 SIZES = ("small", "medium", "large")
+AREA_BOUNDS = (0.001, 0.003, 0.01, 0.03)  # shares of the image, so that data sets and methods have the same
+AUPRO_LIMIT = 0.05  # of false positives
+AREAS = ("below 0.1 %", "0.1 to 0.3 %", "0.3 to 1 %", "1 to 3 %", "3 % and more")
 
 
 class Slice(NamedTuple):
@@ -31,10 +35,22 @@ class Slice(NamedTuple):
     pixel_ap: float | None = None
 
 
+class OfArea(NamedTuple):
+    """How the defects of one of ``AREAS`` are found, as if all others were void; None where a class is missing.
+
+    Attributes:
+        pixel_ap: AP of their pixels against all normal ones.
+        aupro: mean over these defects of the area under their found share up to 5 % false positives.
+    """
+
+    pixel_ap: float | None = None
+    aupro: float | None = None
+
+
 def sliced(
     samples: Sequence[Sample], scores: Sequence[NDArray[Any]], masks: Sequence[NDArray[np.bool_]]
-) -> tuple[float | None, list[Slice]]:
-    """Threshold of a category and AP of its slices, exactly, from one sweep.
+) -> tuple[float | None, list[Slice], list[OfArea]]:
+    """Threshold of a category, AP of its slices, and its defects by area, exactly, from one sweep.
 
     Images that lie in the same slices are counted together against the anomalous pixels of the category; the counts of
     a slice are sums of these.
@@ -45,12 +61,14 @@ def sliced(
         masks: True where the pixel is anomalous, masked where it is void, same shapes; each is read twice.
 
     Returns:
-        The score that maximises precision + recall, None where a class is missing; and the slices.
+        The score that maximises precision + recall, None where a class is missing; the slices; and one for each of
+        ``AREAS``, of the 8-connected regions that take such a share of their image.
     """
-    first, shares = FirstPass(Needs()), []
+    first, shares, sizes = FirstPass(Needs(regions=True)), [], []
     for index, sample in enumerate(samples):
         mask = masks[index]
         n_pixels, n_anomalous = n_valid(mask), int(np.count_nonzero(truth_of(mask)))
+        sizes.append(n_pixels)
         shares.append(n_anomalous / n_pixels if n_pixels else nan)
         if n_anomalous:
             first.update(scores[index], mask, index=index, name=sample.name)
@@ -58,20 +76,19 @@ def sliced(
     groups: dict[tuple[int, ...], list[int]] = {}
     for index in range(len(samples)):
         groups.setdefault(tuple(k for k, part in enumerate(parts) if index in part.positions), []).append(index)
-    keys = {image.index: image.keys for image in ranking.images}
+    anomalous = {image.index: (image, np.searchsorted(ranking.keys, image.keys)) for image in ranking.images}
     found: dict[tuple[int, ...], NDArray[np.int64]] = {}
     counts: dict[tuple[int, ...], NDArray[np.int64]] = {}
     for group, positions in groups.items():
         second, found[group] = SecondPass(ranking), np.zeros(ranking.n_distinct, np.int64)
         for index in positions:
             second.update(scores[index], masks[index], index=index, name=samples[index].name)
-            if index in keys:
-                ranks = np.searchsorted(ranking.keys, keys[index])
-                found[group] += np.bincount(ranks, minlength=ranking.n_distinct)
+            if index in anomalous:
+                found[group] += np.bincount(anomalous[index][1], minlength=ranking.n_distinct)
         counts[group] = second.compute().counts.astype(np.int64)
 
-    def curve(chosen: Sequence[tuple[int, ...]]) -> Curve | None:
-        own = np.sum([found[group] for group in chosen], axis=0)
+    def curve(chosen: Sequence[tuple[int, ...]], own: NDArray[np.int64] | None = None) -> Curve | None:
+        own = np.sum([found[group] for group in chosen], axis=0) if own is None else own
         kept = np.flatnonzero(own)
         starts = np.append(0, 2 * kept[:, None] + [1, 2])  # ties with a kept score, and the gap above it
         gaps = np.add.reduceat(np.sum([counts[group] for group in chosen], axis=0), starts)
@@ -82,7 +99,33 @@ def sliced(
     for k, part in enumerate(parts):
         own = curve([group for group in groups if not group or k in group])
         rated.append(part._replace(pixel_ap=None if own is None else own.average_precision))
-    return None if whole is None else whole.pr_threshold, rated
+    if whole is None:
+        return None, rated, [OfArea() for _ in AREAS]
+    weights = np.empty(ranking.n_distinct)
+    kernels.areas(whole.counts, AUPRO_LIMIT * whole.n_normal, weights)
+    found_by_area, overlaps = np.zeros((len(AREAS), ranking.n_distinct), np.int64), [np.zeros(0) for _ in AREAS]
+    for image, ranks in anomalous.values():
+        places = areas_of(image.sizes, sizes[image.index])
+        np.add.at(found_by_area, (np.repeat(places, image.sizes), ranks), 1)
+        means = np.add.reduceat(weights[ranks], np.cumsum(image.sizes) - image.sizes) / image.sizes
+        for place in np.unique(places):
+            overlaps[place] = np.append(overlaps[place], means[places == place])
+    by_area = [curve(list(groups), own) for own in found_by_area]
+    areas = [
+        OfArea() if own is None else OfArea(own.average_precision, float(some.mean()))
+        for own, some in zip(by_area, overlaps, strict=True)
+    ]
+    return whole.pr_threshold, rated, areas
+
+
+def areas_of(sizes: NDArray[np.int64], n_pixels: int | NDArray[np.int64]) -> NDArray[np.intp]:
+    """For each defect its place among ``AREAS``.
+
+    Args:
+        sizes: pixels of the defects.
+        n_pixels: pixels of their images that are not void.
+    """
+    return np.digitize(sizes / n_pixels, AREA_BOUNDS)
 
 
 def slices(samples: Sequence[Sample], shares: Sequence[float]) -> list[Slice]:

@@ -169,7 +169,7 @@ def _show_dataset(key: str, as_json: bool) -> None:
     from aseg_bench.datasets import find_dataset
 
     data = find_dataset(key)
-    known = {"key": data.key, "label": data.label, "what it is": data.summary} | {
+    known = {"key": data.key, "label": f"{data.label}{data.corruption}", "what it is": data.summary} | {
         name: getattr(data, name) or None for name in ("homepage", "licence", "citation")
     }
     layout = data.tree or (data.layout.tree if data.layout else "")

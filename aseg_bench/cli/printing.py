@@ -50,6 +50,9 @@ def finish(
         of_the_paper = [table for table in made.tables if table.key in {"table", "table1", "table2", "table3"}]
         by_category = tables_of_methods(results, metrics, methods, mixed) if metrics or len(methods) == 1 else []
         is_alone = len({score.case.method for score in results.scores}) == 1
+        robustness = [table for table in made.tables if table.key.endswith("_robustness")]
         print_report(
-            [*by_category, *([] if is_alone else of_the_paper)], made.findings, [results.folder.scores_file, built]
+            [*by_category, *([] if is_alone else of_the_paper), *robustness],
+            made.findings,
+            [results.folder.scores_file, built],
         )

@@ -23,7 +23,9 @@ def report_command(
     ] = None,
     tables: Annotated[
         str | None,
-        typer.Option(help="Any of 1 to 5, cost and categories, separated by commas; 4 and 5 need an ablation."),
+        typer.Option(
+            help="Any of 1 to 5, robustness, cost, areas and categories, separated by commas; 4 and 5 need an ablation."
+        ),
     ] = None,
     formats: Annotated[str, typer.Option("--format", help="Any of md, tex, html and csv.")] = "md,tex,html,csv",
     paper: Annotated[

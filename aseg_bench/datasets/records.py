@@ -121,6 +121,7 @@ class Dataset:
         layout: what its category folders hold, where they are read by ``find_in_layout``.
         marks: what tells a root of this set from one of others: patterns of paths below it, all of them found.
         counts: images per category as published; empty where nothing is published.
+        corruption: what is done to its test images, in print; empty where they are clean.
     """
 
     key: str
@@ -135,6 +136,7 @@ class Dataset:
     layout: Layout | None = None
     marks: Sequence[str] = ()
     counts: Mapping[str, CategoryCounts] = field(default_factory=dict)
+    corruption: str = ""
 
     def looks_like(self, root: Path) -> bool:
         """Whether a folder seems to be the root of this set, by the names of a few folders."""
@@ -143,4 +145,4 @@ class Dataset:
     def label_of(self, categories: Collection[str]) -> str:
         """Name in print of the images found: a user's own set does not get the name of the set whose layout it has."""
         own = self.counts and not set(categories) <= self.counts.keys()
-        return "Own images" if own else self.label
+        return f"Own images{self.corruption}" if own else f"{self.label}{self.corruption}"

@@ -1,10 +1,12 @@
 """DATASETS, the one table of data sets, and what is found through it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from importlib.metadata import entry_points
 from pathlib import Path
 
+from aseg_bench.corruptions import CORRUPTIONS, parsed, parts_of
 from aseg_bench.datasets.bmad import BMAD
 from aseg_bench.datasets.btad import BTAD
 from aseg_bench.datasets.dagm import DAGM
@@ -48,6 +50,9 @@ class _Datasets(Mapping[str, Dataset]):
         return datasets
 
     def __getitem__(self, key: str) -> Dataset:
+        clean, named = parts_of(key)
+        if named and clean in self:
+            return _corrupted(self[clean], key, named)
         return self._ours[key] if key in self._ours else self._all[key]
 
     def __iter__(self) -> Iterator[str]:
@@ -84,13 +89,35 @@ DATASETS: Mapping[str, Dataset] = _Datasets(
 )
 
 
+def _corrupted(clean: Dataset, key: str, named: str) -> Dataset:
+    """A data set whose test images are corrupted as they are read."""
+    try:
+        kind, strength = parsed(named)
+    except InputError as error:
+        raise KeyError(key) from error
+
+    def find(root: Path | None, categories: Sequence[str] | None = None, reading: Reading = AS_USUAL) -> list[Sample]:
+        return [
+            replace(sample, dataset=key, corruption="" if sample.split == "train" else named)
+            for sample in clean.find(root, categories, reading)
+        ]
+
+    corruption = CORRUPTIONS[kind]
+    what = f"test images with {corruption.label.lower()} of strength {strength}: {corruption.summary}"
+    summary = f"{clean.summary.rstrip('.')}; {what}"
+    return replace(clean, key=key, corruption=f", {corruption.label.lower()} {strength}", summary=summary, find=find)
+
+
 def find_dataset(key: str) -> Dataset:
-    """The facts of a data set.
+    """The facts of a data set, or of one whose test images are corrupted: ``mvtec_ad+noise@3``.
 
     Raises:
-        InputError: no data set has this key; the message lists those nearest to it.
+        InputError: no data set has this key, the message lists those nearest to it; or there is no such corruption.
     """
-    if key not in DATASETS:
+    clean, named = parts_of(key)
+    if named and clean in DATASETS:
+        parsed(named)
+    elif key not in DATASETS:
         raise InputError(f"no data set {key}; {near_matches(key, list(DATASETS))}")
     return DATASETS[key]
 

@@ -12,7 +12,7 @@ from aseg_bench.datasets import AS_USUAL, Reading, find_dataset, find_samples
 from aseg_bench.datasets.inspection import with_all_splits
 from aseg_bench.files import make_folder, written_whole
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE
-from aseg_bench.reporting.figures.areas import areas_figure
+from aseg_bench.reporting.figures.defects import defects_figure
 from aseg_bench.reporting.figures.style import FORMATS, save
 from aseg_bench.reporting.published import paper_data
 from aseg_bench.reporting.tables import DASH, Cell, Table
@@ -181,5 +181,5 @@ def _written(out: Path, label: str, stats: DataStats, facts: Mapping[str, Any], 
         with written_whole(paths[-1]) as temporary:
             frame.assign(**{column: frame[column].map(csv_text) for column in texts}).to_csv(temporary, index=False)
     rates = {row["category"]: row["anomaly_rate_anomalous"] for row in facts["categories"]}
-    figure = areas_figure(label, stats.regions, rates, facts["anomaly_rate_in_paper"])
+    figure = defects_figure(label, stats.regions, rates, facts["anomaly_rate_in_paper"])
     return paths if figure is None else [*paths, *save(figure, out, "areas", FORMATS)]

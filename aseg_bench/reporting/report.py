@@ -13,16 +13,19 @@ from shutil import rmtree
 import numpy as np
 import pandas as pd
 
+from aseg_bench.analysis.areas import area_scores
 from aseg_bench.analysis.scored_maps import ScoredMaps, counted
 from aseg_bench.datasets import DATASETS, count_deviations, dataset_labels
 from aseg_bench.errors import InputError, listed, near_matches
 from aseg_bench.files import make_folder, written_whole
 from aseg_bench.progress import working
 from aseg_bench.records import Case, Place, Score
+from aseg_bench.reporting.areas import AREA, area_tables
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
 from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
+from aseg_bench.reporting.robustness import ROBUSTNESS, clean_results, is_beside_clean, robustness_tables
 from aseg_bench.reporting.tables import (
     MAIN,
     PAPER_TABLES,
@@ -46,7 +49,7 @@ FINDINGS = "findings.txt"
 PAGE = "report.html"
 WRITTEN = ".written"  # in the folder of a report: of what it was made, and the files that it wrote
 _N_SHOWN = 3  # categories named in a sentence
-TABLES = (*map(str, PAPER_TABLES), THRESHOLD, COST, CATEGORIES)
+TABLES = (*map(str, PAPER_TABLES), ROBUSTNESS, THRESHOLD, COST, AREA, CATEGORIES)
 
 
 @dataclass(frozen=True)
@@ -133,14 +136,14 @@ def _written(
     key = _key(read, names, tables, formats, page, mixed, title)
     if not again and (there := _there(place, key)):
         texts = (place / FINDINGS).read_text(encoding="utf-8").splitlines() if place / FINDINGS in there else []
-        return replace(_made(read, tables, mixed, ()), findings=texts, paths=there)
+        return replace(_made(read, tables, mixed), findings=texts, paths=there)
     with working("writing the report", quiet):
         maps, notes = _shown_maps(read) if page and not mixed else ([], [])
         for note in notes:
             if note.kind == "warning":
                 warnings.warn(note.text, stacklevel=2)
         maps = counted(maps)
-        made = _made(read, tables, mixed, maps if len(read) == 1 else ())
+        made = _made(read, tables, mixed, maps)
         paths = write_report(place, made, formats)
         if page and not mixed:
             paths += _write_page(place, read, made, maps, notes, title)
@@ -162,13 +165,17 @@ def _write_page(
 
     labels = {name: facts.label for name, facts in shown_methods(runs).items()}
     datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
+    everything = merged_scores([run.scores for run in runs])
+    corrupted = {key for key in datasets if is_beside_clean(key, set(datasets))}
+    scores = [score for score in everything if score.case.dataset not in corrupted]
     logs = {
         (run.names.get(method, method), dataset): log
         for run in runs
         for method, dataset in run.folder.record.cases
+        if dataset not in corrupted
         if (log := run.folder.table(run.folder.log_file(method, dataset))) is not None
     }
-    scores = merged_scores([run.scores for run in runs])
+    trainings = training_points(runs)
     conditions = {f"run {i}, {run.folder.out.name}": run.folder.content for i, run in enumerate(runs, start=1)}
     today, machines = date.today(), dict.fromkeys(run.folder.content.get("machine", "") for run in runs)
     results, odd = marked(merge_runs([run.scores for run in runs]), runs), findings_of(runs)
@@ -177,7 +184,7 @@ def _write_page(
         scores,
         maps,
         logs=logs,
-        trainings=training_points(runs),
+        trainings=trainings[~trainings["dataset"].isin(corrupted)],
         unranked={
             (Case(key.method, key.dataset, key.category), key.metric)
             for key, one in results.items()
@@ -213,7 +220,8 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
         known = {maps.case.method for category in shown.values() for maps in category}
         names = [name for name in run.methods if name not in known]
         try:
-            found, gaps = run.maps_there(names)
+            shown_sets = [key for key in run.datasets if not is_beside_clean(key, set(run.datasets))]
+            found, gaps = run.maps_there(names, shown_sets)
         except InputError as error:  # the images are gone
             found, gaps = {}, [str(error)]
         notes += [Note(f"{gap}; left out of the gallery and of the figures of maps", "warning") for gap in gaps]
@@ -228,7 +236,7 @@ def _shown_maps(runs: Sequence[Results]) -> tuple[list[list[ScoredMaps]], list[N
 
 
 def _made(
-    runs: Sequence[Results], tables: Sequence[str] | None, mixed: bool, maps: Sequence[Sequence[ScoredMaps]]
+    runs: Sequence[Results], tables: Sequence[str] | None, mixed: bool, maps: Sequence[Sequence[ScoredMaps]] = ()
 ) -> Report:
     """Tables, published numbers and diagnosis of one or several runs, of a single one also what its maps say."""
     if {"4", "5"} & set(tables or ()):
@@ -236,7 +244,8 @@ def _made(
     wanted = known_names(tables, TABLES)
     methods = shown_methods(runs)
     datasets = dataset_labels(chain.from_iterable(run.scores for run in runs))
-    results = marked(merge_runs([run.scores for run in runs], mixed), runs)
+    everything = marked(merge_runs([run.scores for run in runs], mixed), runs)
+    results = clean_results(everything)
     beside = beside_published(results, methods, datasets)
     numbers = [number for number in PAPER_TABLES if str(number) in wanted]
     several = len({key.dataset for key in results}) > 1 or len(numbers) == 1
@@ -244,21 +253,29 @@ def _made(
     others = [*(paper_tables(results, methods, datasets) if several else ())]
     others += published_tables(beside, results, methods, datasets)
     chosen += [table for table in others if table.key.removeprefix("table")[0] in wanted]
+    if ROBUSTNESS in wanted:
+        chosen += robustness_tables(everything, methods, datasets)
     if THRESHOLD in wanted:
-        chosen += threshold_tables(results, runs, methods, datasets) + light_tables(maps, methods, datasets)
+        chosen += threshold_tables(results, runs, methods, datasets)
+        chosen += light_tables(maps if len(runs) == 1 else (), methods, datasets)
     if COST in wanted:
         chosen += filter(None, [cost_table(results, runs, methods, datasets)])
+    if AREA in wanted and maps:
+        areas = [score for one in chain.from_iterable(maps) for score in area_scores(one)]
+        labels = {name: facts.label for name, facts in methods.items()}
+        chosen += area_tables(areas, labels, datasets, runs[0].protocol.size, len(runs))
     if CATEGORIES in wanted:
         chosen += category_tables(results, methods, datasets)
-    diagnoses = [] if mixed else diagnose(results, methods, datasets, false_alarms(maps) if maps else None)
-    findings = findings_of(runs)
+    alarms = false_alarms(maps) if maps and len(runs) == 1 else None
+    diagnoses = [] if mixed else diagnose(results, methods, datasets, alarms)
+    findings = list(dict.fromkeys(findings_of(runs)))  # several data sets may have the same
     findings += [text for diagnosis in diagnoses for text in diagnosis.findings]
     findings += _other_images(chain.from_iterable(run.scores for run in runs))
     names = dict.fromkeys(name.partition(":")[0] for run in runs for name in run.methods)  # or of its family
     bibtex = "\n".join(
         dict.fromkeys(methods[name].bibtex for name in names if name in methods and methods[name].bibtex)
     )
-    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside, bibtex, results)
+    return Report([*chosen, *(diagnosis.table for diagnosis in diagnoses)], findings, beside, bibtex, everything)
 
 
 def _other_images(scores: Iterable[Score]) -> list[str]:

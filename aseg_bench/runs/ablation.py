@@ -22,7 +22,7 @@ from PIL import Image
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.datasets import find_samples
 from aseg_bench.errors import InputError
-from aseg_bench.images import read_image
+from aseg_bench.images import picture_of
 from aseg_bench.methods import MethodFacts, Segmenter, find_method
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
@@ -188,7 +188,7 @@ def _keep_level_maps(store: MapStore, model: Segmenter, test: Sequence[Sample], 
     """Write every level's maps that are not there yet, at the size the model works at; returns how many levels."""
 
     def maps_of(sample: Sample) -> NDArray[np.float32]:
-        picture = Image.fromarray(read_image(sample.image_path, sample.bit_depth))
+        picture = Image.fromarray(picture_of(sample))
         image = picture.resize(model.size[::-1], Image.Resampling.BILINEAR)
         return model.level_maps([np.asarray(image)])[0]
 

@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from aseg_bench.corruptions import clean_of
 from aseg_bench.errors import first_few
 from aseg_bench.methods import CUT_SHORT, DISQUALIFYING, MethodFacts, find_methods
 from aseg_bench.metrics import AT_PR_THRESHOLD, METRICS
@@ -35,7 +36,7 @@ def findings_of(runs: Sequence["Results"]) -> list[str]:
             categories.setdefault((one.case.method, one.case.dataset), set())
     of_data = dict.fromkeys(finding.text for finding in found if not finding.case.method)
     return list(of_data) + [
-        text
+        text if key[1] == clean_of(key[1]) else f"{key[1]}: {text}"
         for key, names in categories.items()
         for text in grouped([one for one in found if (one.case.method, one.case.dataset) == key], len(names), labels)
     ]

@@ -19,12 +19,13 @@ from typing import Any
 import pandas as pd
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, stored_maps
+from aseg_bench.corruptions import clean_of
 from aseg_bench.files import folder_name, reading, to_disk, written_whole
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Sample, Score
 from aseg_bench.runs.provenance import made_by
-from aseg_bench.runs.record import MEND_RECORD, Record, checked, content_of, record_of
+from aseg_bench.runs.record import MEND_RECORD, CaseRecord, Record, checked, content_of, record_of
 from aseg_bench.runs.scores import read_scores, write_scores
 from aseg_bench.scoring.categories import Scored
 
@@ -61,8 +62,17 @@ class RunFolder:
         self.store = MapStore(out / "maps")
 
     def training(self, method: str, dataset: str) -> Path:
-        """Where checkpoint and losses of a live model lie."""
-        return self.out / "training" / folder_name(method) / dataset
+        """Where checkpoint and losses of a live model lie; those of a corrupted data set are those of the clean one."""
+        return self.out / "training" / folder_name(method) / clean_of(dataset)
+
+    def relatives(self, method: str, dataset: str) -> dict[str, CaseRecord]:
+        """What the record says of a live method on data sets with the same training images, clean or corrupted."""
+        return {
+            key: case
+            for (name, key), case in self.record.cases.items()
+            if name == method and key != dataset and clean_of(key) == clean_of(dataset)
+            if not case.is_evaluated and case.conditions.maps is None
+        }
 
     def checkpoint_file(self, method: str, dataset: str) -> Path:
         """The weights of a training, or its bank."""
@@ -192,13 +202,17 @@ class RunFolder:
         self.ablation = ablation
 
     def discard(self, methods: Iterable[str], dataset: str) -> None:
-        """Remove what there is of some methods on a data set: scores, record, trainings and maps."""
+        """Remove what there is of some methods on a data set: scores, record, trainings and maps.
+
+        A training stays that was reused for a corrupted data set.
+        """
         gone = {(method, dataset) for method in methods}
         if self.has_scores:
             self.write_scores([s for s in self.scores if (s.case.method, s.case.dataset) not in gone])
         for method, _ in gone:
-            for folder in (self.training(method, dataset), self.store.folder(method, dataset)):
-                rmtree(folder, ignore_errors=True)
+            rmtree(self.store.folder(method, dataset), ignore_errors=True)
+            if dataset == clean_of(dataset) or not self.relatives(method, dataset):
+                rmtree(self.training(method, dataset), ignore_errors=True)
         if self.record_file.exists():  # last: files without record are nobody's
             self.write_record(self.record.without(methods, dataset))
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
+from aseg_bench.corruptions import clean_of
 from aseg_bench.datasets import find_samples
 from aseg_bench.errors import InputError, first_few, near_matches
 from aseg_bench.images import MAX_BIT_DEPTH
@@ -106,9 +107,10 @@ def _samples_of(checkpoint: Path) -> list[Sample]:
 
 def _data_of(checkpoint: Path) -> tuple[str, DataFacts]:
     """The data set on which a checkpoint was trained, and what its run says of it."""
-    dataset, run = _run_of(checkpoint)
+    trained, run = _run_of(checkpoint)
     known = run.record.datasets if run else {}
-    if dataset not in known:
+    dataset = next((key for key in known if clean_of(key) == trained), "")  # of one training all are alike
+    if not dataset:
         raise InputError(f"{checkpoint} does not lie in a run, RUN/training/METHOD/DATASET/checkpoint.pt")
     return dataset, known[dataset]
 

@@ -146,8 +146,14 @@ class Results:
             raise InputError(f"{gaps[0]}; run again with the same command, or name others with --methods")
         return found
 
-    def maps_there(self, methods: Sequence[str]) -> tuple[dict[Place, list[ScoredMaps]], list[str]]:
+    def maps_there(
+        self, methods: Sequence[str], datasets: Sequence[str] | None = None
+    ) -> tuple[dict[Place, list[ScoredMaps]], list[str]]:
         """The maps by category of those methods that have all of them there, and what is missing of the others.
+
+        Args:
+            methods: names.
+            datasets: keys; None takes all.
 
         Raises:
             InputError: the images are not where the run left them.
@@ -156,7 +162,7 @@ class Results:
         gaps = []
         store, in_folder = self.folder.store, {name: own for own, name in self.names.items()}
         own_names = {name: in_folder.get(name, name) for name in methods}
-        for dataset in self.datasets:
+        for dataset in self.datasets if datasets is None else datasets:
             samples = self.samples(dataset)
             missing = {name: store.missing(own, samples) for name, own in own_names.items()}
             gaps += [

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aseg_bench.analysis.scored_maps import by_category
+from aseg_bench.corruptions import clean_of
 from aseg_bench.datasets import AS_USUAL, Reading, check_images, find_samples
 from aseg_bench.errors import AsegBenchError, InputError, near_matches
 from aseg_bench.files import folder_name, to_disk, written_whole
@@ -54,6 +55,7 @@ from aseg_bench.scoring.categories import SCORING, score_meeting
 
 MAP_SIZES = ("model", "image")
 CONFIG = "config.yaml"
+_OF_MAPS = ("data", "half", "map_size", "maps_checksum")  # conditions that a training does not depend on
 
 
 @dataclass(frozen=True)
@@ -404,11 +406,18 @@ def _of_checkpoint(file: Path | None) -> dict[str, Any]:
 
 def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions, mapped: Sequence[Sample]) -> bool:
     """Whether the maps of a method must be made; they must not if a finished case has the same conditions."""
+    for key, case in folder.relatives(name, plan.dataset).items() if name not in plan.maps else ():
+        for what, before, now in case.conditions.differences(conditions, ignored=_OF_MAPS):
+            raise InputError(
+                f"{plan.out} holds {name} on {key}, which shares its training with {plan.dataset}, with {what} "
+                f"{before}, not {now}; give the same, or choose another --out"
+            )
     if plan.overwrite:
         return True
     done = folder.record.cases.get((name, plan.dataset))
     if done is None or done.is_evaluated:  # of the latter the folder has scores alone
-        for place in (folder.store.folder(name, plan.dataset), folder.training(name, plan.dataset)):
+        own = [] if folder.relatives(name, plan.dataset) else [folder.training(name, plan.dataset)]
+        for place in (folder.store.folder(name, plan.dataset), *own):
             if place.exists():
                 raise InputError(f"{place} is of a run without record; move it away, or give --overwrite")
         return True
@@ -511,7 +520,7 @@ def _make_maps(plan: RunPlan, folder: RunFolder, ready: _Ready, name: str) -> No
         kept_checksum=kept,
         weights_checksum=checksum_of_files(weights) if weights.is_file() else None,
     )
-    if plan.options.learning_curve and name not in plan.maps:
+    if plan.options.learning_curve and name not in plan.maps and plan.dataset == clean_of(plan.dataset):
         write_curve(method, made, folder, plan.dataset, ready.test, ready.protocol)
     folder.write_record(folder.record.with_case(name, plan.dataset, made))
 

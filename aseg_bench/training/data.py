@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from aseg_bench.images import read_image
+from aseg_bench.images import picture_of
 from aseg_bench.progress import track
 from aseg_bench.records import Sample
 from aseg_bench.training.backbone import Backbone
@@ -45,7 +45,7 @@ def load_images(samples: Sequence[Sample], tiling: Tiling, quiet: bool = False) 
     images = np.empty(shape, np.uint8) if fits else _on_disk(shape)
 
     def decode(sample: Sample) -> NDArray[np.uint8]:
-        return tiling.cut(read_image(sample.image_path, sample.bit_depth))
+        return tiling.cut(picture_of(sample))
 
     with ThreadPoolExecutor() as pool:  # Pillow decodes outside the interpreter lock
         decoded = pool.map(decode, samples)

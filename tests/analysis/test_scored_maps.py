@@ -118,8 +118,9 @@ def test_counts_are_kept_for_these_very_maps_under_this_protocol(tmp_path):
     counts = first.counts
     again = stored()
     assert again.has_counts
-    assert (again.counts.threshold, again.counts.slices) == (counts.threshold, counts.slices)
-    for name in ("levels", "normal", "anomalous", "regions"):
+    for name in ("threshold", "slices", "areas"):
+        assert getattr(again.counts, name) == getattr(counts, name)
+    for name in ("levels", "normal", "anomalous", "regions", "region_images"):
         np.testing.assert_array_equal(getattr(again.counts, name), getattr(counts, name))
     assert not stored(PROTOCOLS["rd4ad"]).has_counts
     file.write_bytes(file.read_bytes()[:-20])

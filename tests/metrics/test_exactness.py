@@ -155,7 +155,7 @@ def test_slices_have_the_true_average_precision_and_threshold(crowd, dtype, seed
         Sample("own", "bolt", "test", f"kind{i % 2}" if mask.any() else "good", str(i), tmp_path_factory.getbasetemp())
         for i, mask in enumerate(masks)
     ]
-    threshold, slices = sliced(samples, scores, masks)
+    threshold, slices, _ = sliced(samples, scores, masks)
     assert threshold == oracles.at_pr_threshold(oracles.pooled(scores, masks))[0]
     normal = [i for i, sample in enumerate(samples) if not sample.is_anomalous]
     for part in slices:

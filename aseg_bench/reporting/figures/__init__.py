@@ -9,10 +9,13 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
+from aseg_bench.analysis.areas import AreaScore, area_scores
 from aseg_bench.analysis.scored_maps import ScoredMaps, in_processes
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import Case, Score
+from aseg_bench.reporting.areas import AREA, area_means
+from aseg_bench.reporting.figures.areas import areas_figure
 from aseg_bench.reporting.figures.budgets import budgets_figure
 from aseg_bench.reporting.figures.curves import curves_figure, distributions_figure
 from aseg_bench.reporting.figures.inflation import agreement, inflation_figure, published_points, score_points
@@ -74,7 +77,9 @@ def write_figures(
     labels = labels or {}
     cases = [score.case for score in scores] + [maps.case for category in categories for maps in category]
     method_looks = looks([case.method for case in cases])
+    areas = [score for maps in chain.from_iterable(categories) for score in area_scores(maps)]
     jobs = [
+        partial(_area_figures, folder, areas, method_looks, labels, formats),
         partial(_score_figures, folder, scores, logs or {}, trainings, unranked, labels, datasets or {}, formats),
         *(partial(_category_figures, folder, category, method_looks, labels, formats) for category in categories),
     ]
@@ -117,6 +122,27 @@ def _score_figures(
         title = f"Losses of {labels.get(method, method)}"
         written.append(_write(folder, formats, title, dataset, "", ["losses", method, dataset], losses_figure(log)))
     return written
+
+
+def _area_figures(
+    folder: Path,
+    areas: Sequence[AreaScore],
+    method_looks: Mapping[str, Look],
+    labels: Mapping[str, str],
+    formats: Sequence[str],
+) -> list[WrittenFigure | None]:
+    return [
+        _write(
+            folder,
+            formats,
+            "Scores by area of defects",
+            dataset,
+            "",
+            [AREA, dataset],
+            areas_figure(means, method_looks, labels),
+        )
+        for dataset, means in area_means(areas).items()
+    ]
 
 
 def _category_figures(

@@ -1,61 +1,50 @@
-"""How large the defects of a data set are."""
+"""What the methods reach on small and on large defects."""
 
-import numpy as np
-import pandas as pd
+from collections.abc import Mapping
+
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from aseg_bench.reporting.figures.style import ANOMALOUS, GREY, NORMAL, PAGE, new_figure, printed, style
-
-_RATE = "Anomaly Rate, anomalous images"
-_SPREAD = 0.28  # of the points of a row, in rows
+from aseg_bench.analysis.slices import AREAS
+from aseg_bench.reporting.areas import MISSED, SHOWN, AreaMean
+from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
 
 
 def areas_figure(
-    label: str, regions: pd.DataFrame, rates: dict[str, float | None], published: float | None = None
-) -> Figure | None:
-    """Share of the image that each region covers, by category, the smallest median on top, on a logarithmic axis.
+    by_method: Mapping[str, Mapping[str, AreaMean]], looks: Mapping[str, Look], labels: Mapping[str, str]
+) -> Figure:
+    """AP, AUPRO, recall and DSC over the area of defects, a line per method.
 
     Args:
-        label: of the data set, in print.
-        regions: a row per region: category and share.
-        rates: by category, the Anomaly Rate over the images that have an anomalous pixel.
-        published: the Anomaly Rate that the source paper prints, as a fraction; None for none.
-
-    Returns:
-        The figure; None without regions.
+        by_method: from ``area_means``, of one data set.
+        looks: by method.
+        labels: names of methods in print; a missing one prints as it is.
     """
-    if regions.empty:
-        return None
-    medians = regions.groupby("category")["share"].median().sort_values(kind="stable")
-    rng = np.random.default_rng(0)
+    shown = [area for area in AREAS if any(area in means for means in by_method.values())]
+    n_defects = [max(means[area].n_defects for means in by_method.values() if area in means) for area in shown]
+    names = [f"{_short(area)}\n({n})" for area, n in zip(shown, n_defects, strict=True)]
+    drawn = {metric: title for metric, title in SHOWN.items() if metric != MISSED}
     with style():
-        figure = new_figure(PAGE, 1.0 + 0.3 * len(medians))
-        axes = figure.subplots()
-        for row, category in enumerate(medians.index):
-            shares = 100 * regions.loc[regions["category"] == category, "share"].to_numpy()
-            heights = row + rng.uniform(-_SPREAD, _SPREAD, len(shares))
-            alpha = float(np.clip(60 / len(shares), 0.15, 0.7))
-            axes.plot(shares, heights, ".", color=NORMAL, alpha=alpha, markeredgewidth=0, rasterized=True, zorder=1)
-            axes.plot(np.quantile(shares, [0.25, 0.75]), [row, row], color="black", zorder=3)
-        axes.plot(100 * medians, range(len(medians)), "k|", markersize=9, markeredgewidth=1.5, zorder=4)
-        known = [(rate, row) for row, name in enumerate(medians.index) if (rate := rates.get(str(name))) is not None]
-        axes.plot([100 * rate for rate, _ in known], [row for _, row in known], "D", color=ANOMALOUS, markersize=4)
-        handles = [
-            Line2D([], [], linestyle="", marker=".", color=NORMAL, markeredgewidth=0, label="a region"),
-            Line2D([], [], color="black", marker="|", markersize=9, label="their median and middle half"),
-            Line2D(
-                [], [], linestyle="", marker="D", color=ANOMALOUS, markersize=4, label="Anomaly Rate, anomalous images"
-            ),
-        ]
-        if published is not None:
-            label_of_line = f"Anomaly Rate in the paper, {100 * published:.2f} %"
-            handles.append(axes.axvline(100 * published, color=GREY, linestyle="--", linewidth=1, label=label_of_line))
-        counts = regions["category"].value_counts()
-        names = [f"{printed(str(category))} ({counts[category]})" for category in medians.index]
-        axes.set_yticks(range(len(names)), names)
-        axes.set(xscale="log", xlabel="share of the image (%)", ylim=(len(names) - 0.4, -0.6))
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.set_title(f"{printed(label)}: areas of defects, 8-connected regions; their number in brackets")
-        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        figure = new_figure(PAGE, 2.4)
+        for axes, (metric, title) in zip(figure.subplots(1, len(drawn), sharey=True), drawn.items(), strict=True):
+            for method, means in by_method.items():
+                there = [(place, means[area]) for place, area in enumerate(shown) if area in means]
+                axes.plot(
+                    [place for place, _ in there],
+                    [100 * getattr(mean, metric) for _, mean in there],
+                    color=looks[method].colour,
+                    marker=looks[method].marker,
+                    linestyle=looks[method].dashes,
+                    label=printed(labels.get(method, method)),
+                )
+            axes.set_xticks(range(len(shown)), names, fontsize=6)
+            axes.set(title=title, xlim=(-0.3, len(shown) - 0.7), ylim=(0, 100))
+        figure.axes[0].set_ylabel("mean of the categories (%)")
+        figure.supxlabel("area of the defect, % of its image (defects in brackets)", fontsize=8)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6)
     return figure
+
+
+def _short(area: str) -> str:
+    for words, sign in {" %": "", "below ": "<", " to ": "–", " and more": "+"}.items():
+        area = area.replace(words, sign)
+    return area
