@@ -8,7 +8,7 @@ from typing import Literal
 from numpy.typing import ArrayLike
 
 from aseg_bench.metrics import measures
-from aseg_bench.metrics.checks import BoolMasks, ScoreMaps
+from aseg_bench.metrics.checks import Masks, ScoreMaps
 from aseg_bench.metrics.first_pass import CURVE_ONLY, Needs
 from aseg_bench.metrics.passes import sweep_maps
 from aseg_bench.metrics.second_pass import ImageScore
@@ -47,9 +47,7 @@ class Metric:
     unit: Unit = "fraction"
     is_of_protocols: bool = False
 
-    def __call__(
-        self, scores: ScoreMaps, masks: BoolMasks, *, image_scores: ArrayLike | ImageScore | None = None
-    ) -> float:
+    def __call__(self, scores: ScoreMaps, masks: Masks, *, image_scores: ArrayLike | ImageScore | None = None) -> float:
         """The metric of the maps of one category; arguments and errors are those of `evaluate_maps`."""
         return float(self.function(sweep_maps(scores, masks, self.needs, image_scores=image_scores)))
 
