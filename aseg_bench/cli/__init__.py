@@ -26,7 +26,7 @@ from aseg_bench.cli.results import compare_command, published_command, report_co
 from aseg_bench.cli.running import ablate_command, run_command
 from aseg_bench.cli.scoring import audit_command, eval_command, merge_command
 from aseg_bench.cli.sharing import leaderboard_command, pack_command
-from aseg_bench.cli.standing import status_command, verify_command
+from aseg_bench.cli.standing import gate_command, status_command, verify_command
 from aseg_bench.cli.stopping import stoppable
 from aseg_bench.cli.trained import export_command, predict_command
 from aseg_bench.errors import AsegBenchError, how_to_install
@@ -42,6 +42,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     leaderboard_command: "leaderboard runs --out site",
     status_command: "status runs/demo",
     verify_command: "verify runs/demo",
+    gate_command: "gate runs/demo --min mean:pixel_ap=0.4 --against runs/base --tolerance 0.01",
     published_command: "published --method uniad --dataset mvtec --metric pixel_ap",
     ablate_command: "ablate levels --dataset mvtec_ad --data-root ~/mvtec",
     predict_command: "predict photos/ --checkpoint checkpoint.pt --out maps",
