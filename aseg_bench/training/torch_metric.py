@@ -92,7 +92,7 @@ class SegmentationMetrics(Metric):
         if image_scores is not None:
             self.image_scores.extend(image_scores.detach().double().cpu())
 
-    def compute(self) -> dict[str, Tensor] | Tensor:
+    def compute(self) -> Any:
         """Value of each metric, float64 scalars by key; of a single key the scalar itself.
 
         Raises:
