@@ -6,6 +6,7 @@ import pytest
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import evaluate_maps
 from tests.metrics.cases import smooth
+from tests.test_documents import python_of
 
 torch = pytest.importorskip("torch")
 lightning = pytest.importorskip("lightning.pytorch", reason="lightning is not installed: pip install lightning")
@@ -88,6 +89,12 @@ def test_lightning_logs_the_metric_itself():
     _, logged = trained(Toy(lambda *_: None, SegmentationMetrics("pixel_ap")))
     for epoch, values in enumerate(logged):
         assert values["own"] == pytest.approx(expected(epoch)["pixel_ap"], rel=1e-6)
+
+
+def test_the_document_makes_the_callback_of_the_default_names():
+    names = {}
+    exec(python_of("docs/integrations.md"), names)
+    assert names["callback"].names == LogSegmentationMetrics().names
 
 
 def test_what_a_step_does_not_return_is_one_error():
