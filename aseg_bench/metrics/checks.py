@@ -89,15 +89,12 @@ def as_truth(values: Any, where: str) -> NDArray[Any]:
     return np.ma.MaskedArray(truth_of(given) != 0, mask=np.ma.getmask(given)) if np.ma.is_masked(given) else given != 0
 
 
-def level_of(values: Any, where: str) -> int:
-    """What stands for anomalous in truth that is given: 1 or 255; 0 where nothing is anomalous.
+def level_of(given: NDArray[Any], where: str) -> int:
+    """What stands for anomalous in numbers, masked where void: 1 or 255; 0 where nothing is anomalous.
 
     Raises:
         InputError: as `as_truth`.
     """
-    given = _as_voided(values, where)
-    if given.dtype == np.bool_:
-        return int(truth_of(given).any())
     numbers = np.asarray(np.ma.compressed(given)) if np.ma.is_masked(given) else given
     highest = numbers.max(initial=0)
     if not ((numbers == highest) | (numbers == 0)).all() or highest not in (0, *ANOMALOUS):
@@ -174,7 +171,8 @@ def as_maps(scores: Any, masks: Any) -> tuple[Sequence[Any], Sequence[Any]]:
         where = f"the mask of image {i}"
         given = _as_voided(masks[i], where)
         check_pair(as_map(scores[i], f"image {i}"), as_mask(given, where), f"image {i}")
-        levels.setdefault(level_of(given, where), i)
+        if given.dtype != np.bool_:
+            levels.setdefault(level_of(given, where), i)
     if set(ANOMALOUS) <= levels.keys():
         raise InputError(
             f"image {levels[1]} has masks of 0 and 1, image {levels[255]} of 0 and 255; 255 may mean void: pass "

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, distributed
 from torchmetrics import Metric
@@ -86,8 +87,9 @@ class SegmentationMetrics(Metric):
         if self.score_maps and (image_scores is None) == bool(self.image_scores):
             raise InputError("give image scores with every batch or with none")
         for index, (score_map, mask) in enumerate(zip(maps, truth, strict=True)):
-            whole = as_mask(mask, f"the mask of image {index}")
-            self.score_maps.append(torch.from_numpy(as_map(score_map, f"image {index}")))
+            plain, whole = as_map(score_map, f"image {index}"), as_mask(mask, f"the mask of image {index}")
+            fit = np.require(plain, plain.dtype.newbyteorder("="), ["C", "W"])  # for torch; a copy only where it is not
+            self.score_maps.append(torch.from_numpy(fit))
             self.masks.append(torch.from_numpy(mask_bytes(whole).reshape(whole.shape)))
         if image_scores is not None:
             self.image_scores.extend(image_scores.detach().double().cpu())

@@ -28,9 +28,13 @@ MAKERS: dict[str, Callable[[Any], Any]] = {
     "numpy": lambda maps: maps,
     "not contiguous": lambda maps: np.asfortranarray(maps),
     "read-only": lambda maps: np.frombuffer(maps.tobytes(), maps.dtype).reshape(maps.shape),
+    "backwards in memory": lambda maps: np.flip(np.flip(maps, (1, 2)).copy(), (1, 2)),
+    "of another byte order": lambda maps: maps.astype(maps.dtype.newbyteorder(">")),
     "torch": lambda maps: torch.from_numpy(maps),
     "torch with a gradient": lambda maps: torch.from_numpy(maps).requires_grad_(maps.dtype.kind == "f"),
 }
+if torch.cuda.is_available():
+    MAKERS["cuda"] = lambda maps: torch.from_numpy(maps).cuda()
 
 
 def stream(scores: Any, masks: Any) -> dict[str, float]:
