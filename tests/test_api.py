@@ -18,6 +18,10 @@ def test_every_public_name_is_there_and_explained(name: str) -> None:
     assert not callable(thing) or thing.__doc__
 
 
+def test_completion_shows_the_public_names_and_nothing_else() -> None:
+    assert dir(aseg_bench) == sorted(aseg_bench.__all__)
+
+
 def test_type_checkers_see_the_names_that_are_loaded_lazily() -> None:
     tree = ast.parse(Path(aseg_bench.__file__).read_text(encoding="utf-8"))
     (typed,) = (node for node in tree.body if isinstance(node, ast.If))

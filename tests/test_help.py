@@ -30,6 +30,9 @@ WORKS = (
     "run --config both/config.yaml --dry-run",
     "status both",
     "verify both",
+    "gate both --min pixel_ap=0 --min mean:dsc=0",
+    "gate both --against both --tolerance 0.01 --metrics pixel_ap,dsc --json",
+    "gate both --against both --quiet",
     f"run --methods uni_as {DATA} {ONE_STEP} --out trained --train-only",
     f"run --methods uni_as {DATA} {ONE_STEP} --out of_camera {READ} --learning-curve --no-page --threshold max",
     f"run --methods uni_as {DATA} {ONE_STEP} --out a --preset cpu --seed 1 --max-minutes 5 --precision bf16-mixed"

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("aseg_bench", "baselines", "uni_as")
 MODULES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 DEVELOPERS = sorted([ROOT / "benchmark.py", *(ROOT / "benchmarks").rglob("*.py")])  # what the wheel does not carry
+WITH_TORCH = {"training", "integrations"}  # the only rooms that import it
 TORCH = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "onnx", "onnxruntime"}
 FLOORS = (
     {"errors"},
@@ -22,7 +23,7 @@ FLOORS = (
     {"images", "methods", "pickles"},
     {"datasets", "metrics", "protocols"},
     {"predictions", "training"},
-    {"scoring", "analysis"},
+    {"scoring", "analysis", "integrations"},
     {"runs"},
     {"reporting"},
     {"cli"},
@@ -76,8 +77,8 @@ def test_rooms_import_only_from_the_floors_below(path: Path) -> None:
             assert floor[parts[1]] < floor[room(path)], f"{room(path)} imports {name}"
 
 
-@pytest.mark.parametrize("path", [path for path in OURS if room(path) != "training"], ids=named)
-def test_only_the_training_room_imports_torch(path: Path) -> None:
+@pytest.mark.parametrize("path", [path for path in OURS if room(path) not in WITH_TORCH], ids=named)
+def test_only_its_rooms_import_torch(path: Path) -> None:
     reads_files_of_torch = room(path) == "predictions" or path.stem == "pickles"  # and imports it inside functions
     tops = {name.split(".")[0] for name in imports(path, anywhere=not reads_files_of_torch)}
     assert not tops & TORCH
@@ -100,11 +101,11 @@ def test_the_package_loads_neither_torch_nor_numba() -> None:
     run_fresh("import sys, aseg_bench\nassert not {'torch', 'numba', 'matplotlib', 'pandas'} & set(sys.modules)")
 
 
-def test_no_room_but_training_loads_torch() -> None:
+def test_no_other_room_loads_torch() -> None:
     rooms = [
         ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
         for path in OURS
-        if room(path) != "training"
+        if room(path) not in WITH_TORCH
     ]
     run_fresh(
         f"import sys, importlib\nfor room in {rooms}: importlib.import_module(room)\nassert 'torch' not in sys.modules"
@@ -186,7 +187,7 @@ def test_prose_is_in_the_words_that_a_colleague_would_use() -> None:
         r"there\s+(?:is|are)\s+no\b|(\b(?:shall|anew|nought|can\s+but|(?:is|are)\s+no\s+(?!longer|more|less|one)\w+))\b",
         re.IGNORECASE,
     )
-    folders = [*PACKAGES, "benchmarks", "docs", "tests"]
+    folders = [*PACKAGES, "benchmarks", "docs", "examples", "tests"]
     files = [*ROOT.glob("*.py"), *ROOT.glob("*.md"), *(path for name in folders for path in (ROOT / name).rglob("*.*"))]
     found = []
     for path in sorted(files):

@@ -17,20 +17,30 @@ PACKAGES = ("aseg_bench", "baselines", "uni_as")
 
 
 @pytest.fixture(scope="module")
-def installed_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project built as a wheel from a copy, and unpacked as pip would."""
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of what wheels are built from."""
     copy = tmp_path_factory.mktemp("project")
     for package in PACKAGES:
         shutil.copytree(ROOT / package, copy / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copy)
-    build = "import setuptools.build_meta as backend; backend.build_wheel('dist')"
-    subprocess.run([sys.executable, "-c", build], check=True, capture_output=True, cwd=copy)
-    site = tmp_path_factory.mktemp("site")
-    (wheel,) = (copy / "dist").glob("*.whl")
+    return copy
+
+
+def unpacked(project: Path, kind: str, site: Path) -> Path:
+    """A wheel built from a project, and unpacked as pip would."""
+    build = f"import setuptools.build_meta as backend; backend.build_{kind}({str(site.parent)!r})"
+    subprocess.run([sys.executable, "-c", build], check=True, capture_output=True, cwd=project)
+    (wheel,) = site.parent.glob("*.whl")
     with ZipFile(wheel) as archive:
         archive.extractall(site)
     return site
+
+
+@pytest.fixture(scope="module")
+def installed_wheel(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the project's wheel is installed."""
+    return unpacked(project, "wheel", tmp_path_factory.mktemp("wheel") / "site")
 
 
 def run_from(site: Path, code: str, *words: str) -> str:
@@ -50,6 +60,16 @@ def test_the_wheel_carries_every_file_of_the_packages(installed_wheel: Path) -> 
         }
 
     assert files(installed_wheel) == files(ROOT)
+
+
+def test_type_checkers_and_editors_find_the_hints_of_either_install(
+    installed_wheel: Path, project: Path, tmp_path: Path
+) -> None:
+    assert all((installed_wheel / package / "py.typed").is_file() for package in PACKAGES)
+    editable = unpacked(project, "editable", tmp_path / "site")
+    (path,) = editable.glob("*.pth")  # they follow a path, but no hook of importing
+    assert Path(path.read_text().strip()) == project
+    assert list(editable.glob("*.py")) == []
 
 
 def test_the_command_line_works_outside_the_checkout(installed_wheel: Path) -> None:

@@ -29,7 +29,7 @@ from aseg_bench.cli.results import compare_command, published_command, report_co
 from aseg_bench.cli.running import ablate_command, run_command
 from aseg_bench.cli.scoring import audit_command, eval_command, merge_command
 from aseg_bench.cli.sharing import leaderboard_command, pack_command, submit_command
-from aseg_bench.cli.standing import status_command, verify_command
+from aseg_bench.cli.standing import gate_command, status_command, verify_command
 from aseg_bench.cli.stopping import stoppable
 from aseg_bench.cli.trained import export_command, predict_command
 from aseg_bench.errors import AsegBenchError, how_to_install
@@ -46,6 +46,7 @@ COMMANDS: dict[Callable[..., None], str] = {
     submit_command: "submit mvtec_ad_2 runs/ad_2 --out submission",
     status_command: "status runs/demo",
     verify_command: "verify runs/demo",
+    gate_command: "gate runs/demo --min mean:pixel_ap=0.4 --against runs/base --tolerance 0.01",
     published_command: "published --method uniad --dataset mvtec --metric pixel_ap",
     ablate_command: "ablate levels --dataset mvtec_ad --data-root ~/mvtec",
     predict_command: "predict photos/ --checkpoint checkpoint.pt --out maps",

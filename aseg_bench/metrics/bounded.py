@@ -1,12 +1,12 @@
 """Bounds on the metrics of more pixels than can be measured exactly, from one pass in constant memory."""
 
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.metrics.checks import as_array, as_mask, check_pair, mask_bytes
+from aseg_bench.metrics.checks import as_map, as_mask, check_pair, mask_bytes
 from aseg_bench.metrics.first_pass import extremes, same_kind
 from aseg_bench.metrics.keys import KeyType, key_type
 from aseg_bench.metrics.tallies import CoarseTally
@@ -55,18 +55,18 @@ class BoundedStream:
         self._normal, self._anomalous = CoarseTally(0, n_buckets), CoarseTally(1, n_buckets)
         self._n_images = 0
 
-    def update(self, score_map: NDArray[Any], mask: NDArray[np.bool_]) -> None:
+    def update(self, score_map: ArrayLike, mask: ArrayLike) -> None:
         """Take one image.
 
         Args:
-            score_map: anomaly scores, (height, width); sizes may differ from image to image.
-            mask: True where anomalous, masked where void, (height, width).
+            score_map: anomaly scores, (height, width) or (1, height, width); sizes may differ from image to image.
+            mask: what `evaluate_maps` takes as the mask of an image, (height, width).
 
         Raises:
             InputError: shapes or types do not fit, or a score is nan.
         """
         where = f"image {self._n_images}"
-        score_map, mask = as_array(score_map, where), as_mask(mask, f"the mask of {where}")
+        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}")
         check_pair(score_map, mask, where)
         kind = self._kind = same_kind(self._kind, key_type(score_map.dtype, where), where)
         bits, flat = kind.bits(score_map), mask_bytes(mask)

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.metrics.keys import key_type
 
-ScoreMaps = NDArray[Any] | Sequence[NDArray[Any]]
-BoolMasks = NDArray[np.bool_] | Sequence[NDArray[np.bool_]]  # masked arrays too: their masked pixels are void
+ScoreMaps = ArrayLike | Sequence[ArrayLike]  # tensors too
+Masks = ArrayLike | Sequence[ArrayLike]  # tensors too, and masked arrays, whose masked pixels are void
+ANOMALOUS = (1, 255)  # what stands for anomalous in masks that are not boolean; each beside 0 alone
 VOID = 2  # in `mask_bytes`
 
 
@@ -50,21 +51,60 @@ def as_array(values: Any, where: str) -> NDArray[Any]:
     return array
 
 
+def as_map(values: Any, where: str) -> NDArray[Any]:
+    """The door through which a score map enters: as `as_array`, without the channel of (1, height, width)."""
+    score_map: NDArray[Any] = one_channel(as_array(values, where), 2)
+    return score_map
+
+
 def as_mask(values: Any, where: str) -> NDArray[Any]:
-    """The door through which every truth enters: as `as_array`, and void where a masked array is masked.
+    """The door through which the truth of an image enters: as `as_truth`, without the channel of (1, height, width)."""
+    mask: NDArray[Any] = one_channel(as_truth(values, where), 2)
+    return mask
+
+
+def one_channel(array: Any, n_axes: int) -> Any:
+    """An array or tensor as it is, or without its channel: an axis of one before the last two, where it is one more."""
+    return array[..., 0, :, :] if len(array.shape) == n_axes + 1 and array.shape[-3] == 1 else array
+
+
+def as_truth(values: Any, where: str) -> NDArray[Any]:
+    """Truth of any shape: as `as_array`, but boolean, and void where a masked array is masked.
 
     Args:
-        values: as in `as_array`, or a masked array, or a list of them.
+        values: as in `as_array`, or a masked array, or a list of them: booleans, or numbers of any type that are 0 and
+            1 alone, or 0 and 255 alone.
         where: names the values in messages.
 
     Returns:
-        A plain array where nothing is void, otherwise a masked array.
+        A plain array where nothing is void, otherwise a masked array; boolean.
 
     Raises:
-        InputError: as `as_array`.
+        InputError: as `as_array`, or the numbers do not say which of them are anomalous.
     """
+    given = _as_voided(values, where)
+    if given.dtype == np.bool_:
+        return given
+    level_of(given, where)
+    return np.ma.MaskedArray(truth_of(given) != 0, mask=np.ma.getmask(given)) if np.ma.is_masked(given) else given != 0
+
+
+def level_of(given: NDArray[Any], where: str) -> int:
+    """What stands for anomalous in numbers, masked where void: 1 or 255; 0 where nothing is anomalous.
+
+    Raises:
+        InputError: as `as_truth`.
+    """
+    numbers = np.asarray(np.ma.compressed(given)) if np.ma.is_masked(given) else given
+    highest = numbers.max(initial=0)
+    if not ((numbers == highest) | (numbers == 0)).all() or highest not in (0, *ANOMALOUS):
+        raise InputError(_not_boolean(numbers, where))
+    return int(highest)
+
+
+def _as_voided(values: Any, where: str) -> NDArray[Any]:
     if isinstance(values, list | tuple) and any(isinstance(part, np.ma.MaskedArray) for part in values):
-        values = np.ma.stack([np.ma.asarray(as_mask(part, where)) for part in values])
+        values = np.ma.stack([np.ma.asarray(_as_voided(part, where)) for part in values])
     if not isinstance(values, np.ma.MaskedArray):
         return as_array(values, where)
     truth, void = as_array(np.ma.getdata(values), where), np.ma.getmaskarray(values)
@@ -103,39 +143,69 @@ def _from_tensor(tensor: Any) -> NDArray[Any]:
     return array
 
 
-def check_maps(scores: ScoreMaps, masks: BoolMasks) -> None:
-    """Check what can be checked without reading: numbers of maps, and shapes and types of what is in memory.
+def as_maps(scores: Any, masks: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+    """The door through which the maps of a category enter: both as sequences, one element per image.
+
+    What can be checked without reading is checked: numbers of maps, and shapes, types and truth of what is in memory.
+    What an element is, `as_map` and `as_mask` find out.
+
+    Args:
+        scores: an array or tensor (images, height, width) or (images, 1, height, width), or a sequence of those of
+            single images, whose sizes may differ.
+        masks: the same.
 
     Raises:
-        InputError: there are no maps, the numbers of maps and masks differ, or a pair in memory fails `check_pair`.
+        InputError: there are no maps, the numbers of maps and masks differ, a pair in memory fails `check_pair`, or 1
+            stands for anomalous in some masks and 255 in others.
     """
-    for name, maps in (("scores", scores), ("masks", masks)):
-        shape = getattr(maps, "shape", None)  # of an array or a tensor
-        if shape is not None and len(shape) != 3:
-            hint = f"; put one image as {name}[None]" if len(shape) == 2 else ""
-            raise InputError(f"{name} have shape {tuple(shape)}; (images, height, width) is needed{hint}")
-        if not hasattr(maps, "__len__") or not hasattr(maps, "__getitem__"):
-            raise InputError(
-                f"{name} are a {type(maps).__name__}; pass an array or a sequence, for instance list({name})"
-            )
+    scores, masks = _as_sequence("scores", scores), _as_sequence("masks", masks)
     if len(scores) != len(masks):
         raise InputError(f"there are {len(scores)} score maps and {len(masks)} masks; one of each per image is needed")
     if not len(scores):
         raise InputError("there are no score maps; at least one image is needed")
-    in_memory = (np.ndarray, list, tuple)
-    if isinstance(scores, in_memory) and isinstance(masks, in_memory):
-        arrays = isinstance(scores, np.ndarray) and isinstance(masks, np.ndarray)
-        if isinstance(masks, np.ndarray):
-            _check_boolean(masks, "the array of masks")
-        for i in range(1 if arrays else len(scores)):
-            check_pair(as_array(scores[i], f"image {i}"), as_mask(masks[i], f"the mask of image {i}"), f"image {i}")
+    if not (_is_in_memory(scores) and _is_in_memory(masks)):
+        return scores, masks
+    alike = all(hasattr(maps, "dtype") for maps in (scores, masks))
+    levels: dict[int, int] = {}
+    for i in range(1 if alike and "bool" in str(masks.dtype) else len(scores)):
+        where = f"the mask of image {i}"
+        given = _as_voided(masks[i], where)
+        check_pair(as_map(scores[i], f"image {i}"), as_mask(given, where), f"image {i}")
+        if given.dtype != np.bool_:
+            levels.setdefault(level_of(given, where), i)
+    if set(ANOMALOUS) <= levels.keys():
+        raise InputError(
+            f"image {levels[1]} has masks of 0 and 1, image {levels[255]} of 0 and 255; 255 may mean void: pass "
+            "masks == value, or numpy.ma.array(masks == 1, mask=masks == 255)"
+        )
+    return scores, masks
+
+
+def _as_sequence(name: str, maps: Any) -> Sequence[Any]:
+    shape = getattr(maps, "shape", None)  # of an array or a tensor
+    if shape is not None:
+        maps = one_channel(maps, 3)
+        if len(maps.shape) != 3:
+            hint = f"; put one image as {name}[None]" if len(shape) == 2 else ""
+            raise InputError(
+                f"{name} have shape {tuple(shape)}; (images, height, width) or (images, 1, height, width) is "
+                f"needed{hint}"
+            )
+    if not hasattr(maps, "__len__") or not hasattr(maps, "__getitem__"):
+        raise InputError(f"{name} are a {type(maps).__name__}; pass an array or a sequence, for instance list({name})")
+    sequence: Sequence[Any] = maps
+    return sequence
+
+
+def _is_in_memory(maps: Any) -> bool:
+    return isinstance(maps, list | tuple) or hasattr(maps, "dtype")
 
 
 def check_pair(scores: NDArray[Any], mask: NDArray[Any], where: str) -> None:
-    """Check one score map and its mask.
+    """Check one score map and its mask, which have come through `as_map` and `as_mask`.
 
     Raises:
-        InputError: scores and mask are not 2-D of one shape, the mask is not boolean, or the scores cannot be ordered.
+        InputError: scores and mask are not 2-D of one shape, or the scores cannot be ordered.
     """
     check_mask(mask, where)
     if scores.shape != mask.shape:
@@ -147,14 +217,13 @@ def check_pair(scores: NDArray[Any], mask: NDArray[Any], where: str) -> None:
 
 
 def check_mask(mask: NDArray[Any], where: str) -> None:
-    """Check one mask.
+    """Check one mask, which has come through `as_mask`.
 
     Raises:
-        InputError: the mask is not 2-D, has no pixels, or is not boolean (the message says how to make it boolean).
+        InputError: the mask is not 2-D or has no pixels.
     """
     if mask.ndim != 2 or not mask.size:
         raise InputError(f"{where}: the mask has shape {mask.shape}; (height, width) is needed, both above 0")
-    _check_boolean(mask, f"{where}: the mask")
 
 
 def check_keys(keys: Sequence[str], known: Sequence[str]) -> None:
@@ -180,19 +249,17 @@ def check_share(name: str, value: float) -> None:
         raise InputError(f"{name} is {value}; it must lie above 0 and not above 1")
 
 
-def _check_boolean(masks: NDArray[Any], what: str) -> None:
-    if masks.dtype == np.bool_:
-        return
-    if masks.dtype.kind in "iu":
-        values = np.unique(np.ma.compressed(masks))
-        held = ", ".join(map(str, values[:4])) + (" ..." if len(values) > 4 else "")
-        if values[0] < 0:
-            how = "decide which values are anomalous, and pass masks == value"
-        elif len(values) > 2 and values[-1] < 10:
-            how = "these look like the class indices of raw VisA: binarise with > 0"
-        else:
-            how = "binarise with > 0"
-        raise InputError(f"{what} holds {masks.dtype} values {held}, not booleans; {how}")
-    if masks.dtype.kind == "f":
-        raise InputError(f"{what} holds {masks.dtype} values, not booleans; binarise, for instance with > 0.5")
-    raise InputError(f"{what} is of type {masks.dtype}; a boolean array is needed")
+def _not_boolean(numbers: NDArray[Any], what: str) -> str:
+    values = np.unique(numbers)
+    held = ", ".join(f"{value:g}" for value in values[:4].astype(np.float64)) + (" ..." if len(values) > 4 else "")
+    if values.dtype.kind == "f":
+        how = "binarise, for instance with > 0.5"
+    elif values[0] < 0:
+        how = "decide which values are anomalous, and pass masks == value"
+    elif set(ANOMALOUS) <= set(values.tolist()) <= {0, *ANOMALOUS}:
+        how = "255 may mean void: pass numpy.ma.array(masks == 1, mask=masks == 255), or binarise with > 0"
+    elif len(values) > 2 and values[-1] < 10:
+        how = "these look like the class indices of raw VisA: binarise with > 0"
+    else:
+        how = "binarise with > 0"
+    return f"{what} holds {numbers.dtype} values {held}, neither booleans nor 0 and 1 or 0 and 255; {how}"

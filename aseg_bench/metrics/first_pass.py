@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.checks import as_array, as_mask, check_mask, check_pair, mask_bytes, n_valid, truth_of
+from aseg_bench.metrics.checks import as_map, as_mask, check_mask, check_pair, mask_bytes, n_valid, truth_of
 from aseg_bench.metrics.keys import FLOAT32, KEY_TYPES, Keys, KeyType, key_type
 from aseg_bench.metrics.tallies import UINT32_MAX, CoarseTally
 
@@ -175,7 +175,7 @@ class FirstPass:
         if score_map is None:
             check_mask(mask, where)
         else:
-            score_map = as_array(score_map, where)
+            score_map = as_map(score_map, where)
             check_pair(score_map, mask, where)
             self._take(score_map, mask, regions, index, where)
         if not truth_of(mask).any():

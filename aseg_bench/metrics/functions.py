@@ -1,10 +1,10 @@
 """Metrics with a parameter of their own: a limit, a range, given regions, or any threshold.
 
 All take ``scores`` and ``masks`` as `evaluate_maps` does: anomaly score per pixel, (images, height, width) or a
-sequence of (height, width) arrays, any unit, higher is more anomalous; and True where the pixel is anomalous, masked
-where it is void, of the same shapes. All raise InputError for what cannot be measured and UndefinedMetricError where
-the metric has no value, as where all pixels are of one class. Metrics that share a sweep are cheaper together, from
-`evaluate_maps`.
+sequence of (height, width) arrays, any unit, higher is more anomalous; and True (or 1, or 255) where the pixel is
+anomalous, masked where it is void, of the same shapes. All raise InputError for what cannot be measured and
+UndefinedMetricError where the metric has no value, as where all pixels are of one class. Metrics that share a sweep are
+cheaper together, from `evaluate_maps`.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import measures
 from aseg_bench.metrics.checks import (
-    BoolMasks,
+    Masks,
     ScoreMaps,
-    as_array,
+    as_map,
+    as_maps,
     as_mask,
-    check_maps,
     check_pair,
     check_share,
     n_valid,
@@ -33,7 +33,7 @@ from aseg_bench.metrics.sweep import Sweep
 from aseg_bench.metrics.table import AUPIMO_RANGE
 
 
-def aupro(scores: ScoreMaps, masks: BoolMasks, *, limit: float = 0.3) -> float:
+def aupro(scores: ScoreMaps, masks: Masks, *, limit: float = 0.3) -> float:
     """Mean found share of the anomalous regions over the false-positive rate, from 0 to ``limit``, over ``limit``.
 
     Regions are 8-connected, all of equal weight; the rate is over the normal pixels of all images; tied scores are one
@@ -49,7 +49,7 @@ def aupro(scores: ScoreMaps, masks: BoolMasks, *, limit: float = 0.3) -> float:
 
 
 def spro(
-    scores: ScoreMaps, masks: BoolMasks, regions: Sequence[Sequence[SaturatedRegion]], *, limit: float = 0.05
+    scores: ScoreMaps, masks: Masks, regions: Sequence[Sequence[SaturatedRegion]], *, limit: float = 0.05
 ) -> float:
     """As `aupro`, over given regions, each of which counts as found completely once its saturation area is found.
 
@@ -68,9 +68,7 @@ def spro(
     return measures.spro(sweep_maps(scores, masks, Needs(), regions=regions), limit)
 
 
-def aupimo(
-    scores: ScoreMaps, masks: BoolMasks, *, lower: float = AUPIMO_RANGE[0], upper: float = AUPIMO_RANGE[1]
-) -> float:
+def aupimo(scores: ScoreMaps, masks: Masks, *, lower: float = AUPIMO_RANGE[0], upper: float = AUPIMO_RANGE[1]) -> float:
     """Mean of `aupimo_per_image` over the images with anomalous pixels.
 
     Returns:
@@ -82,7 +80,7 @@ def aupimo(
 
 
 def aupimo_per_image(
-    scores: ScoreMaps, masks: BoolMasks, *, lower: float = AUPIMO_RANGE[0], upper: float = AUPIMO_RANGE[1]
+    scores: ScoreMaps, masks: Masks, *, lower: float = AUPIMO_RANGE[0], upper: float = AUPIMO_RANGE[1]
 ) -> NDArray[np.float64]:
     """Found share of each image's anomalous pixels, averaged over the logarithm of the false-positive rate.
 
@@ -143,7 +141,7 @@ class Thresholded:
         return _ratio(self.fp_of_normal_images, self.n_normal_images, "no image is normal")
 
 
-def at_threshold(scores: ScoreMaps, masks: BoolMasks, threshold: float) -> Thresholded:
+def at_threshold(scores: ScoreMaps, masks: Masks, threshold: float) -> Thresholded:
     """Precision, recall, F1, IoU and false-positive pixels at any threshold.
 
     Args:
@@ -151,10 +149,10 @@ def at_threshold(scores: ScoreMaps, masks: BoolMasks, threshold: float) -> Thres
         masks: as for all.
         threshold: a pixel is called anomalous where its score is at least this, compared as float64.
     """
-    check_maps(scores, masks)
+    scores, masks = as_maps(scores, masks)
     tp = fp = fn = tn = fp_of_normal = n_normal_images = 0
     for i in range(len(scores)):
-        score_map, mask = as_array(scores[i], f"image {i}"), as_mask(masks[i], f"the mask of image {i}")
+        score_map, mask = as_map(scores[i], f"image {i}"), as_mask(masks[i], f"the mask of image {i}")
         check_pair(score_map, mask, f"image {i}")
         if np.isnan(score_map).any():
             row, column = np.argwhere(np.isnan(score_map))[0]
@@ -174,7 +172,7 @@ def at_threshold(scores: ScoreMaps, masks: BoolMasks, threshold: float) -> Thres
     return Thresholded(tp, fp, fn, tn, fp_of_normal, n_normal_images)
 
 
-def _aupimo_sweep(scores: ScoreMaps, masks: BoolMasks, lower: float, upper: float) -> Sweep:
+def _aupimo_sweep(scores: ScoreMaps, masks: Masks, lower: float, upper: float) -> Sweep:
     check_share("upper", upper)
     if not 0.0 < lower < upper:
         raise InputError(f"lower is {lower}; it must lie above 0 and below upper, {upper}")

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import measures
-from aseg_bench.metrics.checks import BoolMasks, ScoreMaps, check_keys
+from aseg_bench.metrics.checks import Masks, ScoreMaps, check_keys
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import CURVE_ONLY, NOTHING, Needs, SaturatedRegion
 from aseg_bench.metrics.passes import sweep_maps
@@ -40,7 +40,7 @@ class Measured:
 
 def evaluate_maps(
     scores: ScoreMaps,
-    masks: BoolMasks,
+    masks: Masks,
     *,
     metrics: Sequence[str] | None = None,
     image_scores: ArrayLike | ImageScore | None = None,
@@ -50,13 +50,13 @@ def evaluate_maps(
     """Every metric of the maps of one category, exactly.
 
     Args:
-        scores: anomaly score per pixel, (images, height, width), or a sequence of (height, width) arrays of any sizes;
-            any unit, higher is more anomalous. An element of a sequence is read at most twice, so it may come from a
-            file. Arrays and tensors of float16, bfloat16, float32, float64 and integers are compared without loss;
-            infinities are ordered.
-        masks: True where the pixel is anomalous, shaped as ``scores``. Where they are masked arrays
-            (``numpy.ma.array(masks, mask=void)``), masked pixels are void: no pixel metric counts them. An image that
-            is void throughout counts in image metrics alone.
+        scores: anomaly score per pixel, (images, height, width), or a sequence of (height, width) arrays of any sizes,
+            all also with a channel before the height; any unit, higher is more anomalous. An element of a lazy sequence
+            is read at most twice, so it may come from a file. Arrays and tensors of float16, bfloat16, float32, float64
+            and integers are compared without loss; infinities are ordered.
+        masks: True where the pixel is anomalous, or numbers of any type that are 0 and 1 alone, or 0 and 255 alone;
+            shaped as ``scores``. Where they are masked arrays (``numpy.ma.array(masks, mask=void)``), masked pixels are
+            void: no pixel metric counts them. An image that is void throughout counts in image metrics alone.
         metrics: keys of ``METRICS``; only what these need is computed. None computes all that are defined.
         image_scores: one score per image, (images,), or a function from a map to it; None takes the highest pixel,
             void or not.
@@ -68,7 +68,7 @@ def evaluate_maps(
         Value by metric key, as in ``scores.csv``; fractions, never percentages.
 
     Raises:
-        InputError: shapes differ, masks are not boolean, a score is nan, or a key is unknown.
+        InputError: shapes differ, masks hold other values, a score is nan, or a key is unknown.
         UndefinedMetricError: a metric asked for by name has no value.
 
     >>> scores = np.array([[[0.1, 0.2], [0.3, 0.9]], [[0.1, 0.1], [0.4, 0.2]]])
@@ -84,7 +84,7 @@ def evaluate_maps(
 
 def measure(
     scores: ScoreMaps,
-    masks: BoolMasks,
+    masks: Masks,
     *,
     metrics: Sequence[str] | None = None,
     image_scores: ArrayLike | ImageScore | None = None,

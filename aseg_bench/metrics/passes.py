@@ -7,11 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics.checks import BoolMasks, ScoreMaps, as_array, as_mask, check_maps
+from aseg_bench.metrics.checks import Masks, ScoreMaps, as_array, as_map, as_maps, as_mask
 from aseg_bench.metrics.first_pass import FirstPass, Needs, SaturatedRegion
 from aseg_bench.metrics.second_pass import ImageScore, SecondPass
 from aseg_bench.metrics.sweep import Sweep
@@ -24,7 +23,7 @@ PRIVATE_COUNTS = 2**27  # bytes that the counts of threads beyond the first may 
 
 def sweep_maps(
     scores: ScoreMaps,
-    masks: BoolMasks,
+    masks: Masks,
     needs: Needs,
     *,
     image_scores: ArrayLike | ImageScore | None = None,
@@ -34,7 +33,7 @@ def sweep_maps(
     n_threads: int | None = None,
 ) -> Sweep:
     """Both passes over the maps of a category; the arguments are those of `measure`."""
-    check_maps(scores, masks)
+    scores, masks = as_maps(scores, masks)
     n_images = len(scores)
     if n_threads is not None and n_threads < 1:
         raise InputError(f"n_threads is {n_threads}; at least 1 is needed, or None for all of the machine's")
@@ -53,8 +52,7 @@ def sweep_maps(
     def first_steps() -> Iterator[tuple[int, Callable[[FirstPass], None]]]:
         for index in range(n_images):
             mask = as_mask(masks[index], f"the mask of {name_of(index)}")
-            wanted = mask.dtype != np.bool_ or firsts[0].wants_scores(mask)
-            score_map = as_array(scores[index], name_of(index)) if wanted else None
+            score_map = as_map(scores[index], name_of(index)) if firsts[0].wants_scores(mask) else None
             at = regions[index] if regions is not None else ()
             yield (
                 mask.size,
@@ -70,7 +68,7 @@ def sweep_maps(
     def second_steps() -> Iterator[tuple[int, Callable[[SecondPass], None]]]:
         for index in range(n_images):
             mask = as_mask(masks[index], f"the mask of {name_of(index)}")
-            score_map = as_array(scores[index], name_of(index))
+            score_map = as_map(scores[index], name_of(index))
             yield (
                 mask.size,
                 lambda part, s=score_map, m=mask, i=index: part.update(  # type: ignore[misc]

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.checks import as_array, as_mask, check_pair, mask_bytes, n_valid, truth_of
+from aseg_bench.metrics.checks import as_map, as_mask, check_pair, mask_bytes, n_valid, truth_of
 from aseg_bench.metrics.first_pass import CURVE_ONLY, Ranking, extremes, same_kind
 from aseg_bench.metrics.keys import Keys, key_type
 from aseg_bench.metrics.sweep import Image, Sweep
@@ -90,7 +90,7 @@ class SecondPass:
         """
         index = len(self._images) if index is None else index
         where = f"image {index}" if name is None else name
-        score_map, mask = as_array(score_map, where), as_mask(mask, f"the mask of {where}")
+        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}")
         check_pair(score_map, mask, where)
         ranking = self.ranking
         kind = key_type(score_map.dtype, where)

@@ -5,10 +5,10 @@ from tempfile import TemporaryFile
 from typing import IO, Any, NamedTuple, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics.checks import as_array, as_mask, check_pair, mask_bytes, mask_of_bytes
+from aseg_bench.metrics.checks import as_map, as_mask, check_pair, mask_bytes, mask_of_bytes
 from aseg_bench.metrics.measure import Measured, chosen, measure
 from aseg_bench.metrics.second_pass import ImageScore
 from aseg_bench.records import LazySequence
@@ -58,19 +58,19 @@ class MetricStream:
         self._masks: list[_Kept] = []
         self._image_scores: list[float] = []
 
-    def update(self, score_map: NDArray[Any], mask: NDArray[np.bool_], *, image_score: float | None = None) -> None:
+    def update(self, score_map: ArrayLike, mask: ArrayLike, *, image_score: float | None = None) -> None:
         """Take one image.
 
         Args:
-            score_map: anomaly scores, (height, width); sizes may differ from image to image.
-            mask: True where anomalous, masked where void, (height, width).
+            score_map: anomaly scores, (height, width) or (1, height, width); sizes may differ from image to image.
+            mask: what `evaluate_maps` takes as the mask of an image, (height, width).
             image_score: the image's score; None takes the highest pixel, then for all images.
 
         Raises:
             InputError: shapes or types do not fit, or only some images come with a score.
         """
         where = f"image {len(self._scores)}"
-        score_map, mask = as_array(score_map, where), as_mask(mask, f"the mask of {where}")
+        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}")
         check_pair(score_map, mask, where)
         if (image_score is None) != (len(self._image_scores) == 0) and self._scores:
             raise InputError(f"image {len(self._scores)}: give an image score with every image or with none")

@@ -8,7 +8,7 @@ from typing import Literal
 from numpy.typing import ArrayLike
 
 from aseg_bench.metrics import measures
-from aseg_bench.metrics.checks import BoolMasks, ScoreMaps
+from aseg_bench.metrics.checks import Masks, ScoreMaps
 from aseg_bench.metrics.first_pass import CURVE_ONLY, Needs
 from aseg_bench.metrics.passes import sweep_maps
 from aseg_bench.metrics.second_pass import ImageScore
@@ -52,7 +52,7 @@ class Metric:
     def __call__(
         self,
         scores: ScoreMaps,
-        masks: BoolMasks,
+        masks: Masks,
         *,
         image_scores: ArrayLike | ImageScore | None = None,
         threshold: float | None = None,

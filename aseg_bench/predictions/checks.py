@@ -151,7 +151,7 @@ class MapsLook:
         """
         found = [
             _constant(names, self.seen),
-            _clamped(self.seen),
+            clamped(self.seen),
             _few_levels(len(self.levels), self.is_half),
             _per_image_min_max(self.seen),
             _inverted(auroc, self.truth_counts),
@@ -187,7 +187,8 @@ def _constant(names: Sequence[str], seen: Sequence[Seen]) -> Suspicion | None:
     return Suspicion("constant", f"{what}; was the model trained, and did the writing finish?")
 
 
-def _clamped(seen: Sequence[Seen]) -> Suspicion | None:
+def clamped(seen: Sequence[Seen]) -> Suspicion | None:
+    """Whether maps look cut off at 0 or 1."""
     if min(scores.low for scores in seen) < 0 or max(scores.high for scores in seen) > 1:
         return None
     n_pixels, n_zero, n_one = (sum(of_map) for of_map in zip(*(scores[2:] for scores in seen), strict=True))

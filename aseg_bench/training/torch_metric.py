@@ -1,17 +1,29 @@
 """The metric core as a drop-in `torchmetrics.Metric`, with the numbers of `evaluate_maps`."""
 
+import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, distributed
 from torchmetrics import Metric
 
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import METRICS, FirstPass, SecondPass, defined, needs_of
-from aseg_bench.metrics.checks import as_array, as_mask, check_keys, check_pair, mask_bytes, mask_of_bytes
+from aseg_bench.metrics.checks import (
+    Masks,
+    ScoreMaps,
+    as_array,
+    as_map,
+    as_maps,
+    as_mask,
+    as_truth,
+    check_keys,
+    mask_bytes,
+    mask_of_bytes,
+)
 
 Part = TypeVar("Part", FirstPass, SecondPass)
 
@@ -34,59 +46,61 @@ class SegmentationMetrics(Metric):
     masks: list[Tensor]
     image_scores: list[Tensor]
 
-    def __init__(self, metrics: Sequence[str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, metrics: str | Sequence[str] | None = None, **kwargs: Any) -> None:
         """Start empty.
 
         Args:
-            metrics: keys of ``METRICS``; None computes all that are defined.
+            metrics: keys of ``METRICS``; None computes all that are defined. A single key makes `compute` return one
+                scalar, as ``self.log`` of Lightning and anomalib's Evaluator need it.
             kwargs: settings of ``torchmetrics.Metric``.
 
         Raises:
             InputError: a key is unknown.
         """
         super().__init__(**kwargs)
+        self.key = metrics if isinstance(metrics, str) else None
         self.named = metrics is not None
-        self.keys = tuple(METRICS) if metrics is None else tuple(metrics)
-        check_keys(self.keys if metrics is None else metrics, tuple(METRICS))
+        self.keys = tuple(METRICS) if metrics is None else (metrics,) if isinstance(metrics, str) else tuple(metrics)
+        check_keys(self.keys, tuple(METRICS))
         for state in ("score_maps", "masks", "image_scores"):
             self.add_state(state, default=[], dist_reduce_fx=None)
 
-    def update(self, scores: Tensor, masks: Tensor | NDArray[np.bool_], image_scores: Tensor | None = None) -> None:
+    def update(self, scores: ScoreMaps, masks: Masks, image_scores: Tensor | None = None) -> None:
         """Take a batch.
 
         Args:
-            scores: anomaly score per pixel, (batch, height, width) or (batch, 1, height, width).
-            masks: True where the pixel is anomalous, bool, same shape; a numpy masked array where some are void.
+            scores: anomaly score per pixel, (batch, height, width) or (batch, 1, height, width), or a sequence of
+                (height, width) tensors of any sizes.
+            masks: what `evaluate_maps` takes, of the same shape: True, 1 or 255 where the pixel is anomalous; a numpy
+                masked array where some are void.
             image_scores: one score per image, (batch,); None takes the highest pixel, then for all batches.
 
         Raises:
-            InputError: shapes differ, masks are not boolean, or only some batches come with image scores.
+            InputError: shapes differ, masks hold other values, or only some batches come with image scores.
         """
-        scores = scores.squeeze(1) if scores.ndim == 4 else scores
-        masks = masks.squeeze(1) if masks.ndim == 4 else masks
-        if scores.ndim != 3 or scores.shape != masks.shape:
-            raise InputError(
-                f"scores have shape {tuple(scores.shape)}, masks {tuple(masks.shape)}; (batch, height, width) or "
-                "(batch, 1, height, width) is needed of both"
-            )
-        if image_scores is not None and image_scores.shape != scores.shape[:1]:
-            raise InputError(f"there are {len(scores)} images and image scores of shape {tuple(image_scores.shape)}")
+        maps, truth = as_maps(  # first whole, as one copy from a device is faster than one for each image
+            scores if isinstance(scores, list | tuple) else as_array(scores, "the array of scores"),
+            masks if isinstance(masks, list | tuple) else as_truth(masks, "the array of masks"),
+        )
+        if image_scores is not None and image_scores.shape != (len(maps),):
+            raise InputError(f"there are {len(maps)} images and image scores of shape {tuple(image_scores.shape)}")
         if self.score_maps and (image_scores is None) == bool(self.image_scores):
             raise InputError("give image scores with every batch or with none")
-        maps, truth = as_array(scores, "the scores"), as_mask(masks, "the masks")
-        for score_map, mask in zip(maps, truth, strict=True):
-            check_pair(score_map, mask, f"image {len(self.score_maps)}")
-            self.score_maps.append(torch.from_numpy(score_map))
-            self.masks.append(torch.from_numpy(mask_bytes(mask).reshape(mask.shape)))
+        for index, (score_map, mask) in enumerate(zip(maps, truth, strict=True)):
+            plain, whole = as_map(score_map, f"image {index}"), as_mask(mask, f"the mask of image {index}")
+            fit = np.require(plain, plain.dtype.newbyteorder("="), ["C", "W"])  # for torch; a copy only where it is not
+            self.score_maps.append(torch.from_numpy(fit))
+            self.masks.append(torch.from_numpy(mask_bytes(whole).reshape(whole.shape)))
         if image_scores is not None:
             self.image_scores.extend(image_scores.detach().double().cpu())
 
-    def compute(self) -> dict[str, Tensor]:
-        """Value of each metric, float64 scalars by key.
+    def compute(self) -> Any:
+        """Value of each metric, float64 scalars by key; of a single key the scalar itself.
 
         Raises:
             InputError: there is no image, or a score is nan.
-            UndefinedMetricError: a metric asked for by name has no value; with ``metrics=None`` it is left out.
+            UndefinedMetricError: one of a sequence of metrics has no value. With ``metrics=None`` it is left out, and
+                a single key is nan after a warning, so that no training ends for a batch without anomalous pixels.
         """
         needs = needs_of(self.keys)
         first = FirstPass(needs)
@@ -103,8 +117,15 @@ class SegmentationMetrics(Metric):
         sweep = self._merged(second).compute()
         if not sweep.images:
             raise InputError("there is no image yet; call update first")
-        values = defined(sweep, self.keys, named=self.named)
-        return {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
+        try:
+            values = defined(sweep, self.keys, named=self.named)
+        except UndefinedMetricError as error:
+            if self.key is None:
+                raise
+            warnings.warn(str(error), stacklevel=2)
+            values = {self.key: math.nan}
+        found = {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
+        return found if self.key is None else found[self.key]
 
     def _sync_dist(self, *_: Any, **__: Any) -> None:
         """Gather no maps: while synchronised, `compute` merges the passes of the processes."""

@@ -69,10 +69,10 @@ def test_image_scores_come_with_every_batch_or_with_none():
 @pytest.mark.parametrize(
     ("scores", "masks", "message"),
     [
-        (torch.zeros(2, 3, 4), torch.zeros(2, 3, 5, dtype=torch.bool), "masks"),
-        (torch.zeros(3, 4), torch.zeros(3, 4, dtype=torch.bool), "batch, height, width"),
-        (torch.zeros(1, 3, 4), torch.zeros(1, 3, 4), "not booleans"),
-        (torch.zeros(2, 2, 3, 4), torch.zeros(2, 2, 3, 4, dtype=torch.bool), "batch, 1, height, width"),
+        (torch.zeros(2, 3, 4), torch.zeros(2, 3, 5, dtype=torch.bool), "the mask"),
+        (torch.zeros(3, 4), torch.zeros(3, 4, dtype=torch.bool), "images, height, width"),
+        (torch.zeros(1, 3, 4), torch.rand(1, 3, 4), "neither booleans nor"),
+        (torch.zeros(2, 2, 3, 4), torch.zeros(2, 2, 3, 4, dtype=torch.bool), "images, 1, height, width"),
     ],
 )
 def test_a_bad_batch_is_one_clear_error(scores, masks, message):
@@ -139,3 +139,14 @@ def test_tensors_of_every_type_have_the_digits_of_their_values(dtype):
 def test_a_tensor_without_an_array_is_one_clear_error(make):
     with pytest.raises(InputError, match="not an array of numbers"):
         evaluate_maps(make(torch.from_numpy(SCORES)), MASKS)
+
+
+def test_a_single_key_is_a_scalar_and_nan_where_it_has_no_value():
+    metric = SegmentationMetrics("pixel_ap")
+    for scores, masks in batches():
+        metric.update(scores, masks)
+    assert metric.compute().item() == EXPECTED["pixel_ap"]
+    metric.reset()
+    metric.update(torch.zeros(1, 2, 2), torch.zeros(1, 2, 2))
+    with pytest.warns(UserWarning, match="pixel_ap is undefined: no pixel is anomalous"):
+        assert metric.compute().isnan()

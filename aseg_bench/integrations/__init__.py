@@ -1,0 +1,1 @@
+"""Metrics inside other people's frameworks, one file per host, which must be installed to import its file."""

@@ -1,0 +1,84 @@
+"""Metrics of every epoch of a Lightning module, whoever wrote it."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from aseg_bench.errors import InputError
+from aseg_bench.training.torch_metric import SegmentationMetrics
+
+
+class LogSegmentationMetrics(Callback):
+    """Logs exact metrics at the end of each epoch of validation and test, as ``val_pixel_ap`` and ``test_pixel_ap``.
+
+    Maps and masks are looked up by name in what the module's step returns, then in its batch; both may be mappings or
+    objects with attributes. Given to anomalib's Engine it sees the maps before the post-processor clamps them. A metric
+    that an epoch cannot define is left out of it, with a warning; Lightning's sanity check is not scored.
+    """
+
+    def __init__(
+        self, metrics: Sequence[str] = ("pixel_ap",), *, maps: str = "anomaly_map", masks: str = "gt_mask"
+    ) -> None:
+        """Start empty.
+
+        Args:
+            metrics: keys of ``METRICS``.
+            maps: name of the anomaly maps, (batch, height, width) or (batch, 1, height, width).
+            masks: name of the masks, in any form that `SegmentationMetrics` takes.
+
+        Raises:
+            InputError: a key is unknown.
+        """
+        super().__init__()
+        self.names = (maps, masks)
+        self.metric = SegmentationMetrics(list(metrics))
+        self.metric.named = False  # what is undefined is left out
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Take the maps of a batch.
+
+        Raises:
+            InputError: neither the step's outputs nor the batch have the names.
+        """
+        if not trainer.sanity_checking:
+            self.metric.update(*(_named(name, outputs, batch) for name in self.names))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics."""
+        if self.metric.update_called:
+            self._log("val", pl_module)
+
+    on_test_batch_end = on_validation_batch_end
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Log the metrics."""
+        if self.metric.update_called:
+            self._log("test", pl_module)
+
+    def _log(self, stage: str, pl_module: LightningModule) -> None:
+        values = self.metric.compute()
+        self.metric.reset()
+        if missing := [key for key in self.metric.keys if key not in values]:
+            warnings.warn(f"without a value in this epoch: {', '.join(missing)}", stacklevel=2)
+        pl_module.log_dict({f"{stage}_{key}": value.item() for key, value in values.items()})
+
+
+def _named(name: str, *places: Any) -> Any:
+    for place in places:
+        found = place.get(name) if isinstance(place, Mapping) else getattr(place, name, None)
+        if found is not None:
+            return found
+    raise InputError(
+        f"neither what the step returns nor its batch has {name}; return it from the step, as {{'{name}': ...}}, or "
+        "name what is there with maps= and masks="
+    )
