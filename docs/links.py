@@ -63,7 +63,7 @@ def linked(text: str, home: Path) -> str:
         if not target.is_relative_to(ROOT) or not target.exists():
             return match[0]
         if target.is_dir():
-            target = min(target.glob("*.md"))
+            target = min([*target.glob("*.md"), *target.glob("*.py")])
         if target.parent == DEFINITIONS:
             return f"{before}/generated/metrics/{definition(target)[0][0]}.md{anchor}{after}"
         if target.is_relative_to(DOCS):
