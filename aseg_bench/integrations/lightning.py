@@ -36,6 +36,12 @@ class LogSegmentationMetrics(Callback):
         self.metric = SegmentationMetrics(list(metrics))
         self.metric.named = False  # what is undefined is left out
 
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin again, also after an epoch that was broken off."""
+        self.metric.reset()
+
+    on_test_epoch_start = on_validation_epoch_start
+
     def on_validation_batch_end(
         self,
         trainer: Trainer,

@@ -222,8 +222,9 @@ def _room() -> Iterator[Check]:
 def _memory() -> str:
     if _MEMORY.is_file():
         lines = dict(line.split(":", 1) for line in _MEMORY.read_text(encoding="utf-8").splitlines() if ":" in line)
-        total, free = (int(lines[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
-        return f"{free:.1f} of {total:.1f} GiB are free"
+        if {"MemTotal", "MemAvailable"} <= lines.keys():
+            total, free = (int(lines[name].split()[0]) / 2**20 for name in ("MemTotal", "MemAvailable"))
+            return f"{free:.1f} of {total:.1f} GiB are free"
     if hasattr(os, "sysconf") and {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= os.sysconf_names.keys():
         return f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / _GIB:.1f} GiB"
     return "the system does not tell"

@@ -1,11 +1,13 @@
 """Where jobs run: in processes of this machine, or on the workers of a Dask cluster."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Self, TypeVar
 
 from aseg_bench.errors import AsegBenchError, InputError, first_few
@@ -92,7 +94,8 @@ class Engine:
         return [done[index] for index in range(len(jobs))]
 
     def _of_processes(self) -> Executor:
-        return ProcessPoolExecutor(self._workers, mp_context=get_context("spawn"))  # threads and forks do not mix
+        context = get_context("spawn")  # threads and forks do not mix
+        return ProcessPoolExecutor(self._workers, mp_context=context, initializer=_end_with_the_parent)
 
     def _on_dask(self, dask: str) -> Executor:
         from distributed import Client
@@ -115,6 +118,17 @@ class Engine:
         self._workers = len(client.nthreads())
         pool: Executor = client.get_executor(pure=False)
         return pool
+
+
+def _end_with_the_parent() -> None:
+    """Let a worker end when the process that started it is killed, which cannot say so."""
+
+    def end_when_it_does() -> None:
+        if (parent := parent_process()) is not None:
+            parent.join()
+            os._exit(1)
+
+    Thread(target=end_when_it_does, daemon=True).start()
 
 
 def _failed(files: Sequence[str], why: str) -> InputError:

@@ -89,8 +89,8 @@ def evaluate(
         keep_going: leave out categories that have a problem instead of stopping.
         mixed: tables may mix protocols.
         reading: how the files of the data set are read; it needs no training images.
-        workers: score in so many processes, or with ``dask`` wait for so many workers; protocols exact and native only,
-            and the digits are the same.
+        workers: score in so many processes, or with ``dask`` wait for so many workers; the digits are the
+            same.
         dask: score on the workers of this Dask scheduler, an address or the path of its file, which must find maps and
             images under the same paths.
         quiet: no progress bars.

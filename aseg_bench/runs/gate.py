@@ -114,13 +114,21 @@ def gate(
         for key, case in results.record.cases.items()
         if case.failed
     ]
+    scored = {(key.method, key.dataset) for key in cells}
+    failures += [
+        Failure(*key, "", "", None, None, "has no scores; give the command of the run again")
+        for key in results.record.planned
+        if key not in scored and not any(key == (one.method, one.dataset) for one in failures)
+    ]
     n_checked = 0
     for bound in bounds:
         _check_bound(bound, cells, run)
-        for key, cell in cells.items():
-            if key.metric == bound.metric and bound.category in ("", key.category):
+        for of_all in dict.fromkeys(key._replace(category=MEAN, metric=bound.metric) for key in cells):
+            of_method = [key for key in cells if key._replace(category=MEAN) == of_all]
+            places = [key for key in of_method if bound.category in ("", key.category)]
+            for key in places or [of_all._replace(category=bound.category or MEAN)]:  # what a method lacks fails
                 n_checked += 1
-                failures += _failure(key, cell, bound.value, "")
+                failures += _failure(key, cells.get(key), bound.value, "")
     if against is not None:
         base = Results.of(RunFolder(against))
         _check_images(results, base)
@@ -175,6 +183,12 @@ def _check_bound(bound: Bound, cells: Mapping[Key, Result], run: Path) -> None:
 
 
 def _check_images(results: Results, base: Results) -> None:
+    for dataset in dict.fromkeys(score.case.dataset for score in results.scores):
+        if (dataset in results.record.datasets) != (dataset in base.record.datasets):
+            raise InputError(
+                f"only one of {results.folder.out} and {base.folder.out} says which images of {dataset} it was scored "
+                "on; score both with --dataset"
+            )
     for dataset, facts in results.record.datasets.items():
         there = base.record.datasets.get(dataset)
         if there is not None and there.checksum != facts.checksum:

@@ -37,6 +37,8 @@ def make_logger(key: str, folder: Path, name: str) -> Logger:
         make = resolve_name(key)
     except (AttributeError, ValueError) as error:
         raise InputError(f"--logger {key} names no function: {error}") from error
+    if not callable(make):
+        raise InputError(f"--logger {key} names no function, but a {type(make).__name__}")
     logger: Logger = make(folder, name)
     return logger
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from joblib import cpu_count
+
 from aseg_bench.datasets.checks import Looks, digests, findings_of, look_at_images
 from aseg_bench.datasets.questions import Look
 from aseg_bench.errors import InputError
@@ -229,7 +231,9 @@ class CategoryJob(NamedTuple):
                 suspicions={**imported.suspicions, "": []},
             )
             protocol = find_protocol(self.plan.protocol, self.plan.mask_rule)
-            return score_dump(alone, self.plan.method, protocol=protocol, metrics=self.plan.metrics)
+            n_threads = max(1, cpu_count() // self.plan.n_shards)  # the other workers have the others
+            method, metrics = self.plan.method, self.plan.metrics
+            return score_dump(alone, method, protocol=protocol, metrics=metrics, n_threads=n_threads)
 
     @property
     def files(self) -> list[str]:

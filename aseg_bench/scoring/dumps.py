@@ -35,6 +35,7 @@ def score_dump(
     metrics: Sequence[str] | None = None,
     keep_going: bool = False,
     tell: Callable[[str], None] = lambda category: None,
+    n_threads: int | None = None,
 ) -> ScoredDump:
     """Score all categories of a dump; each is read once.
 
@@ -45,6 +46,7 @@ def score_dump(
         metrics: keys of ``METRICS``; None takes the default ones.
         keep_going: leave out the categories that have a problem instead of stopping.
         tell: called with the name of each category that is done.
+        n_threads: threads of the sweep; None takes all.
 
     Raises:
         InputError: a category has a problem and ``keep_going`` is off, or none can be scored.
@@ -58,7 +60,13 @@ def score_dump(
     for name_of_category, category in _read(imported, protocol, keep_going, failures):
         case = Case(name, category.samples[0].dataset if category.samples else OWN_DATASET, name_of_category)
         scored = score_category(
-            case, category.samples, category.maps, protocol=protocol, metrics=metrics, masks=category.masks
+            case,
+            category.samples,
+            category.maps,
+            protocol=protocol,
+            metrics=metrics,
+            masks=category.masks,
+            n_threads=n_threads,
         )
         scores += scored.scores
         findings += scored.findings

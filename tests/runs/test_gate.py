@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,23 @@ def test_a_method_that_has_failed_fails(call: Call, installed: Installed, tiny: 
     outcome = call("gate", tiny.parent / "out", "--min", "pixel_ap=0")
     assert outcome.code == 1
     assert outcome.out == "fails: failing, mvtec_ad: has no scores, as it failed: the loss is not finite\n"
+
+
+def test_a_method_that_lacks_a_bounded_cell_or_was_never_scored_fails(made: Made, call: Call) -> None:
+    folder = made("run")
+    lacking = write_other(folder, [("bolt", "pixel_auroc", 0.9)])
+    outcome = call("gate", folder, "--min", "pixel_ap=0.3", "--min", "nut:pixel_ap=0.3")
+    assert outcome.code == 1
+    assert f"{lacking}, mvtec_ad mean, pixel_ap: has no value: not in the run" in outcome.out
+    assert f"{lacking}, mvtec_ad nut, pixel_ap: has no value: not in the run" in outcome.out
+    RunFolder(folder).write_record(replace(RunFolder(folder).record, planned=[("late", "mvtec_ad")]))
+    assert "late, mvtec_ad: has no scores" in call("gate", folder, "--min", "pixel_ap=0.3").out
+
+
+def write_other(folder: Path, rows: list[tuple[str, str, float]]) -> str:
+    others = [Score(Case("other", "mvtec_ad", category), metric, value, 5, "exact") for category, metric, value in rows]
+    write_scores(folder / "scores.csv", [*RunFolder(folder).scores, *others])
+    return "other"
 
 
 def test_runs_without_a_common_cell_are_one_error(made: Made, call: Call) -> None:

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -204,6 +204,42 @@ def test_the_work_of_a_process_that_dies_is_done_again_and_a_failing_job_names_i
             engine.results(kill_the_first, ["fails"], lambda job: [job])
         with pytest.raises(ValueError, match=r"a process died 3 times while shards with .*always"):
             engine.results(kill_the_first, [always], lambda job: [job])
+
+
+def test_workers_end_when_the_process_that_started_them_is_killed(tmp_path: Path) -> None:
+    code = """
+import os, time
+from pathlib import Path
+from aseg_bench.runs.engines import Engine
+
+def waiting(place):
+    Path(place).write_text(str(os.getpid()))
+    time.sleep(60)
+
+if __name__ == "__main__":
+    with Engine(1) as engine:
+        engine.results(waiting, ["worker"], lambda job: [job])
+"""
+    (tmp_path / "parent.py").write_text(code)
+    place = tmp_path / "worker"
+    parent = subprocess.Popen([sys.executable, "parent.py"], cwd=tmp_path)
+    wait_for(lambda: place.exists() and place.read_text())
+    parent.kill()
+    parent.wait()
+
+    def is_gone() -> bool:
+        stat = Path("/proc", place.read_text(), "stat")
+        return not stat.exists() or " Z " in stat.read_text()
+
+    if sys.platform == "linux":
+        wait_for(is_gone)
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.fixture
