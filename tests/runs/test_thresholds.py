@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import tifffile
 
+from aseg_bench.datasets import Reading, find_samples
+from aseg_bench.datasets.mvtec_ad_2 import light_of
 from aseg_bench.images import read_image, read_mask
 from aseg_bench.metrics import AT_THRESHOLD
 from tests.conftest import run_on, save, write_category
@@ -107,6 +109,16 @@ def test_a_threshold_never_sees_test_images(call, installed, ad_2):
     shutil.rmtree(out)
     assert call(*run_ad_2(ad_2, "--threshold", "max")).code == 0
     assert record_of(out, "near/mvtec_ad_2")["threshold"] == before
+
+
+def test_a_threshold_is_found_on_clean_images_whatever_the_test_images_suffer(call, installed, ad_2):
+    assert call(*run_ad_2(ad_2, "--threshold", "mean_3std")).code == 0
+    assert call(*run_ad_2(ad_2, "--threshold", "mean_3std", "--dataset", "mvtec_ad_2+noise@5")).code == 0
+    clean, noisy = (record_of(ad_2.parent / "out", f"near/mvtec_ad_2{end}")["threshold"] for end in ("", "+noise@5"))
+    assert clean == noisy
+    spoilt = find_samples("mvtec_ad_2+noise@5", ad_2, None, Reading(splits=["validation", "test_private"]))
+    assert {one.split for one in spoilt if one.corruption} == {"test"}
+    assert {light_of(one) for one in spoilt if one.split == "test"} == set(LIGHTS)
 
 
 def test_without_a_validation_split_a_tenth_of_the_training_images_is_held_out(call, installed, tmp_path):
