@@ -68,7 +68,7 @@ def check_submission(folder: Path, n_images: Mapping[str, int] = N_IMAGES, sizes
                     files += [(place / (stem + ending), (name, split, stem)) for stem in stems]
     there = [(file, key) for file, key in files if file.is_file()]
     with ThreadPoolExecutor(_N_THREADS) as pool:
-        faults = pool.map(lambda one: _fault(*one, sizes), there)
+        faults = pool.map(lambda one: _fault(one[0], one[1], sizes), there)
         by_fault: dict[str, list[str]] = {}
         for (file, _), fault in zip(there, faults, strict=True):
             if fault:

@@ -277,6 +277,14 @@ def test_a_list_of_files_may_name_a_validation_split(call, installed, ad_2, tmp_
     kept = {name: record_of(tmp_path / name, "near/manifest")["threshold"] for name in ("with", "without")}
     assert (kept["with"]["split"], kept["with"]["n_images"]) == ("validation", 3)
     assert (kept["without"]["split"], kept["without"]["n_images"]) == ("train", 1)
+    others = [line.removesuffix(",can") + ",cap" for line in lines[1:] if ",validation," not in line]
+    (tmp_path / "some.csv").write_text(
+        "\n".join([*lines, *(line.replace("/can/", "/vial/") for line in others)]) + "\n"
+    )
+    words = ("--dataset", "manifest", "--data-root", tmp_path / "some.csv", "--out", tmp_path / "some")
+    error = call("run", "--methods", "near", "--threshold", "max", *words).error
+    assert "validation images of some categories and none of cap" in error
+    assert not (tmp_path / "some").exists()
 
 
 def test_a_damaged_threshold_in_the_record_is_one_error(call, installed, ad_2):
