@@ -17,6 +17,7 @@ COLUMNS = ("image", "mask", "category", "split", "defect", "label", "name")
 # what UniAD's train.json and test.json call them
 _OF_UNIAD = {"filename": "image", "maskname": "mask", "clsname": "category", "label_name": "defect"}
 _SPLITS = (*SPLITS, "validation")
+_LABELS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}  # whether anomalous
 _CATEGORY, _DEFECT = "images", "defect"  # where a file does not say
 _LINES = frozenset({".json", ".jsonl", ".ndjson"})
 
@@ -61,8 +62,8 @@ def find(root: Path | None, categories: Sequence[str] | None = None, reading: Re
         if sample.image_path in seen:
             problems.append(f"{sample.image_path} is listed twice")
         seen[sample.image_path] = sample
-    extra = {split for split in _SPLITS if split in (*SPLITS, *reading.splits)}
-    return finished(root, [one for one in seen.values() if one.split in extra], problems, reading.splits)
+    read = {*SPLITS, *reading.splits}
+    return [one for one in finished(root, [*seen.values()], problems, reading.splits) if one.split in read]
 
 
 def _rows(file: Path, problems: list[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
@@ -110,13 +111,15 @@ def _sample(file: Path, number: int, row: Mapping[str, str], reading: Reading, p
     image, mask = file.parent / row["image"], file.parent / row["mask"] if "mask" in row else None
     split = row.get("split", file.stem)  # train.json and test.json of UniAD
     split = "validation" if split == "val" else split
-    is_bad = row.get("label", "0") not in {"0", "0.0"} if "label" in row else mask is not None
+    is_bad = _LABELS.get(row["label"].casefold(), False) if "label" in row else mask is not None
     said = row.get("defect", _DEFECT if is_bad else GOOD)
     is_normal = said.casefold() in NORMAL_NAMES or same_text(said) == same_text(reading.normal_folder)
     defect = GOOD if is_normal else same_text(said)
     stem = same_text(row.get("name", image.stem))
     wrong = []
-    if "label" in row and is_bad == (defect == GOOD):
+    if "label" in row and row["label"].casefold() not in _LABELS:
+        wrong.append(f"the label {row['label']}, which is not 0 or 1, or false or true")
+    elif "label" in row and is_bad == (defect == GOOD):
         wrong.append(f"the label {row['label']} with the defect {said}")
     if split not in _SPLITS:
         wrong.append(f"the split {split}; known: {', '.join(_SPLITS)}" if "split" in row else "no split")

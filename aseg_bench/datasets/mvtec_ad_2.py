@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from aseg_bench.corruptions import clean_of
 from aseg_bench.datasets.layout import find_in_layout
 from aseg_bench.datasets.records import Dataset, Layout
 from aseg_bench.records import Sample
@@ -38,4 +39,4 @@ MVTEC_AD_2 = Dataset(
 
 def light_of(sample: Sample) -> str:
     """The light of an image of MVTec AD 2, ``overexposed`` of ``012_overexposed``; empty for other data sets."""
-    return sample.stem.partition("_")[2] if sample.dataset == _KEY else ""
+    return sample.stem.partition("_")[2] if clean_of(sample.dataset) == _KEY else ""

@@ -98,7 +98,7 @@ def _corrupted(clean: Dataset, key: str, named: str) -> Dataset:
 
     def find(root: Path | None, categories: Sequence[str] | None = None, reading: Reading = AS_USUAL) -> list[Sample]:
         return [
-            replace(sample, dataset=key, corruption="" if sample.split == "train" else named)
+            replace(sample, dataset=key, corruption=named if sample.split == "test" else "")
             for sample in clean.find(root, categories, reading)
         ]
 

@@ -12,7 +12,8 @@ from aseg_bench.images import MAX_BIT_DEPTH
 from aseg_bench.metrics.thresholds import Quantile, ThresholdRule, find_rule
 from aseg_bench.records import Sample
 from aseg_bench.runs.folder import RunFolder
-from aseg_bench.runs.record import DataFacts, FoundThreshold
+from aseg_bench.runs.record import CaseRecord, DataFacts, FoundThreshold
+from aseg_bench.runs.thresholds import held_out
 
 _MEND = "give normal pictures that the model was not trained on with --normal FOLDER"
 
@@ -81,7 +82,10 @@ def check_not_trained_on(checkpoint: Path, pictures: Iterable[Path]) -> None:
         InputError: some are; a model's scores are lower on them than on others.
     """
     try:
-        known = {sample.image_path.resolve() for sample in _samples_of(checkpoint) if sample.split == "train"}
+        train = [sample for sample in _samples_of(checkpoint) if sample.split == "train"]
+        known = {sample.image_path.resolve() for sample in train}
+        if any(case.conditions.held_out for _, case in _cases_of(checkpoint)):
+            known -= {sample.image_path.resolve() for sample in held_out(train)}
     except InputError:  # a checkpoint on its own
         return
     trained_on = [str(path) for path in pictures if path.resolve() in known]
@@ -116,12 +120,15 @@ def _data_of(checkpoint: Path) -> tuple[str, DataFacts]:
 
 
 def _found_threshold(checkpoint: Path) -> FoundThreshold | None:
-    dataset, run = _run_of(checkpoint)
+    trained = _run_of(checkpoint)[0]
+    return next((case.threshold for dataset, case in _cases_of(checkpoint) if dataset == trained), None)
+
+
+def _cases_of(checkpoint: Path) -> list[tuple[str, CaseRecord]]:
+    """Data set and record of the cases, clean and corrupted, whose maps are of a checkpoint in a run."""
+    run, place = _run_of(checkpoint)[1], checkpoint.resolve()
     cases = run.record.cases.items() if run else ()
-    place = checkpoint.resolve()
-    own = [case.threshold for (name, of), case in cases
-           if of == dataset and run and run.checkpoint_file(name, of).resolve() == place]  # fmt: skip
-    return own[0] if own else None
+    return [(of, case) for (name, of), case in cases if run and run.checkpoint_file(name, of).resolve() == place]
 
 
 def _run_of(checkpoint: Path) -> tuple[str, RunFolder | None]:

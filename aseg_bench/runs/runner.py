@@ -310,7 +310,8 @@ def _ready(plan: RunPlan, folder: RunFolder) -> _Ready:
     if is_held_out:
         _check_held_out(plan)
         normal = held_out(train)
-        train = [sample for sample in train if sample not in normal]
+        apart = {sample.image_path for sample in normal}
+        train = [sample for sample in train if sample.image_path not in apart]
     with working("checking images and maps", plan.options.quiet):
         findings = check_images(found, plan.data_root, is_anomalous=own_rule(plan.mask_rule))
         data = data_facts(plan.data_root, samples, reading, findings)

@@ -83,15 +83,16 @@ def submit(run: Path, out: Path, *, method: str | None = None, device: str = "au
     that the run has found for the object. Scores become float16 in their order: see `rescaling`.
 
     Args:
-        run: folder of a finished run on MVTec AD 2 with a threshold.
+        run: folder of a finished run on MVTec AD 2 with a threshold, under the protocol ``native``.
         out: folder of the submission.
         method: of the run; None takes its only one.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
         quiet: no progress bars.
 
     Raises:
-        InputError: the run is not one of MVTec AD 2, has no threshold, or several methods of which none is named; its
-            images are not where it left them; or the folder of the submission is one of the run's.
+        InputError: the run is not one of MVTec AD 2, has no threshold that was found at the size of the images, or
+            several methods of which none is named; its images or its training are not where it left them; or the
+            folder of the submission is one of the run's.
     """
     if out.resolve().is_relative_to(run.resolve()):
         raise InputError(f"{out} lies in the run; choose another --out, which the server gets")
@@ -162,10 +163,18 @@ def _method_in(results: Results, method: str | None) -> str:
     if method is None and len(there) > 1:
         raise InputError(f"{results.folder.out} holds {', '.join(there)}; say which with --method")
     name = method or there[0]
-    if results.record.cases[name, DATASET].threshold is None:
+    threshold = results.record.cases[name, DATASET].threshold
+    if threshold is None:
         raise InputError(
-            f"{results.folder.out} has no threshold of {name}, which the masks need; run it again with --threshold "
-            "mean_3std, which trains nothing again"
+            f"{results.folder.out} has no threshold of {name}, which the masks need; run it again with --protocol "
+            "native --threshold mean_3std, which trains nothing again"
+        )
+    protocol = results.protocol
+    if protocol.size != "image" or protocol.crop or threshold.protocol != protocol.stamp:
+        raise InputError(
+            f"{results.folder.out} has a threshold of {name} that was found under the protocol {threshold.protocol}, "
+            "and masks are of maps in the size of their images; score the run again with --protocol native "
+            f"--threshold {threshold.rule}, which trains nothing again"
         )
     return name
 
@@ -187,8 +196,9 @@ def _made_again(
     if conditions.maps is not None:
         return MapsMethod(name, Path(conditions.maps))
     facts, checkpoint = find_method(name), folder.checkpoint_file(name, DATASET)
-    if case.weights_checksum and not checkpoint.is_file():
-        raise InputError(f"{checkpoint} is gone; run again with --overwrite")
+    kept = checkpoint if case.weights_checksum else folder.training(name, DATASET)
+    if (case.weights_checksum or facts.presets) and not kept.exists():  # what has no presets may keep nothing
+        raise InputError(f"{kept} is gone, and another training is not that of the run; run again with --overwrite")
     assert facts.build is not None, "it has made maps"
     method = facts.build(
         MethodOptions(

@@ -4,7 +4,7 @@
 <folder>/anomaly_images_thresholded/<object>/<split>/<stem>.png   one channel, 255 where anomalous, else 0
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def check_submission(folder: Path, n_images: Mapping[str, int] = N_IMAGES, sizes
                     files += [(place / (stem + ending), (name, split, stem)) for stem in stems]
     there = [(file, key) for file, key in files if file.is_file()]
     with ThreadPoolExecutor(_N_THREADS) as pool:
-        faults = pool.map(lambda one: _fault(one[0], None if sizes is None else sizes[one[1]]), there)
+        faults = pool.map(lambda one: _fault(one[0], one[1], sizes), there)
         by_fault: dict[str, list[str]] = {}
         for (file, _), fault in zip(there, faults, strict=True):
             if fault:
@@ -88,7 +88,9 @@ def _differing(folder: Path, wanted: set[str], what: str) -> list[str]:
     ]
 
 
-def _fault(file: Path, size: Sequence[int] | None) -> str:
+def _fault(file: Path, key: tuple[str, str, str], sizes: Sizes | None) -> str:
+    if sizes is not None and key not in sizes:
+        return "are of no image of the data set"
     try:
         with reading(file):
             if file.suffix == ENDINGS[SCORES]:
@@ -105,4 +107,4 @@ def _fault(file: Path, size: Sequence[int] | None) -> str:
         return "hold scores that are not finite"
     if file.suffix == ENDINGS[CALLED] and not np.isin(image, (0, 255)).all():
         return "hold other values than 0 and 255"
-    return "have another size than their image" if size is not None and image.shape != tuple(size) else ""
+    return "have another size than their image" if sizes is not None and image.shape != sizes[key] else ""

@@ -1,7 +1,6 @@
 """Thresholds of a run: on which normal images they are found, and what the record keeps of them."""
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.datasets import DATASETS, Reading, find_samples
-from aseg_bench.errors import InputError
+from aseg_bench.errors import InputError, first_few
 from aseg_bench.metrics.thresholds import ThresholdRule
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol
@@ -28,14 +27,32 @@ def find_with_validation(
     """The samples of a data set, with those of its validation split where it has one.
 
     Raises:
-        InputError: as `find_samples`, or the validation split of a layout that has one is not there.
+        InputError: as `find_samples`, the validation split of a layout that has one is not there, or a list of
+            files names one of some categories and not of others.
     """
     both = replace(reading, splits=[*reading.splits, VALIDATION])
     layout = DATASETS[dataset].layout if dataset in DATASETS else None
     if layout is None:  # such as a list of files, which may name that split
-        with suppress(InputError):
+        try:
             return find_samples(dataset, root, categories, both)
+        except InputError as error:
+            found = find_samples(dataset, root, categories, reading)
+            there = sorted({sample.category for sample in found})
+            without = [name for name in there if not _is_found(dataset, root, name, both)]
+            if len(without) == len(there):
+                return found
+            raise InputError(
+                f"{root} has {VALIDATION} images of some categories and none of {first_few(without)}; add them, or "
+                "leave out those of the others, and a tenth of the training images is held out"
+            ) from error
     return find_samples(dataset, root, categories, both if layout and VALIDATION in layout.images else reading)
+
+
+def _is_found(dataset: str, root: Path | None, category: str, reading: Reading) -> bool:
+    try:
+        return bool(find_samples(dataset, root, [category], reading))
+    except InputError:
+        return False
 
 
 def held_out(train: Sequence[Sample]) -> list[Sample]:

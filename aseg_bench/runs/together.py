@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aseg_bench.corruptions import clean_of
 from aseg_bench.errors import InputError
 from aseg_bench.runs.record import CaseRecord
 
@@ -16,12 +17,16 @@ _BY_THE_WAY = frozenset({"precision"})  # in which seeds may differ
 _OF_MAPS = frozenset({"data", "half", "map_size"})  # what says how maps were read, all else is of trainings
 _APART = "name them apart with --as NAME,NAME"
 
+# by method, data set and protocol
+_Held = dict[tuple[str, str, str], list[tuple[CaseRecord | None, Path]]]
+
 
 def check_together(results: Sequence["Results"], mixed: bool = False) -> None:
     """Refuse runs that do not belong in one report.
 
     Raises:
-        InputError: they differ in data (unless ``mixed``), or methods of one name differ in more than the seed.
+        InputError: they differ in data (unless ``mixed``), methods of one name differ in more than the seed, or those
+            on clean and on corrupted images differ at all.
     """
     seen: dict[str, tuple[str, Path]] = {}
     for result in results:
@@ -32,7 +37,7 @@ def check_together(results: Sequence["Results"], mixed: bool = False) -> None:
                 if not mixed:
                     raise InputError(f"{said}; score the same images, or pass --mixed")
                 warnings.warn(f"{said}; their numbers do not compare", stacklevel=2)
-    held: dict[tuple[str, str, str], list[tuple[CaseRecord | None, Path]]] = {}
+    held: _Held = {}
     for result in results:
         scored = dict.fromkeys((score.case.method, score.case.dataset, score.protocol) for score in result.scores)
         for method, dataset, protocol in scored:
@@ -42,6 +47,32 @@ def check_together(results: Sequence["Results"], mixed: bool = False) -> None:
                 if said := _no_seeds(case, other):
                     raise InputError(f"{both}{said}")
             before.append((case, result.folder.out))
+    _check_corrupted(held)
+
+
+def _check_corrupted(held: _Held) -> None:
+    """Refuse maps of corrupted images where none of the clean ones are of the same training or code."""
+    for (method, dataset, protocol), corrupted in held.items():
+        clean = held.get((method, clean_of(dataset), protocol), [])
+        for case, folder in corrupted if dataset != clean_of(dataset) else ():
+            apart = [(_first_difference(case, other), place) for other, place in clean if case and other]
+            if case and apart and all(said for said, _ in apart):
+                said, place = apart[0]
+                raise InputError(
+                    f"{folder} holds {method} on {dataset}, and {place} on {clean_of(dataset)}, with {said}: what the "
+                    f"corruption costs cannot be told from that; report on one of them, or {_APART}"
+                )
+
+
+def _first_difference(case: CaseRecord, other: CaseRecord) -> str:
+    """In what, but for the images, the trainings or readings of two cases differ; nothing where they do not."""
+    one, two = case.conditions, other.conditions
+    is_read = one.maps is not None and two.maps is not None
+    ignored = {"data", *_BY_THE_WAY, *({"maps", "maps_checksum"} if is_read else {"maps_checksum"})}
+    found = one.differences(two, ignored=[*ignored])
+    numbers = case.about.get("all_settings"), other.about.get("all_settings")
+    found += [("all_settings", *numbers)] if numbers[0] != numbers[1] else []
+    return f"{found[0][0]} {found[0][1]} and {found[0][2]}" if found else ""
 
 
 def _no_seeds(case: CaseRecord | None, other: CaseRecord | None) -> str:

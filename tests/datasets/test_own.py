@@ -57,6 +57,8 @@ def test_lists_of_uniad_are_read(listed: Path) -> None:
         ("a/2.png,test,truth/2.png,,1,", "images/test/defect/2"),
         ("a/2.png,test,truth/2.png,,0,", "images/test/good/2"),
         ("a/2.png,test,truth/2.png,dent,1,other", "images/test/dent/other"),
+        ("a/2.png,test,truth/2.png,,True,", "images/test/defect/2"),
+        ("a/2.png,test,truth/2.png,,FALSE,", "images/test/good/2"),
     ],
 )
 def test_what_a_row_says_of_a_defect(listed: Path, row: str, name: str) -> None:
@@ -85,7 +87,7 @@ def test_all_that_is_wrong_with_a_manifest_is_one_error(listed: Path) -> None:
         find_samples("manifest", listed)
     problems: list[str] = []  # an error shows the first few
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manifest, "finished", lambda where, samples, found, splits: problems.extend(found))
+        patch.setattr(manifest, "finished", lambda where, samples, found, splits: problems.extend(found) or [])
         find_samples("manifest", listed)
     for said in (
         "unknown column colour; known: image, mask",
@@ -110,6 +112,8 @@ def test_all_that_is_wrong_with_a_manifest_is_one_error(listed: Path) -> None:
         ("list.csv", "image,split\n", "no image is listed"),
         ("list.csv", "image\na/1.png\n", "line 2, a/1.png: no split"),
         ("list.csv", "image,label,defect,split\na/1.png,1,good,test\n", "the label 1 with the defect good"),
+        ("list.csv", "image,label,split\na/1.png,good,test\n", "line 2, a/1.png: the label good, which is not 0 or 1"),
+        ("list.csv", "image,split\na/1.png,val\nb/1.png,val\n", "are both images/validation/good/1; rename"),
         ("list.csv", "image,split\na/1.png,test\nb/1.png,test\n", "are both images/test/good/1; rename or remove"),
         ("list.json", '{"image": "a/1.png", "split": "test"}\n[1]\n{', r"line 2 is not a JSON object(.|\n)*line 3"),
         ("list.csv", "image,split\na/1.png,test\n", "has no images in train; training needs normal images there"),

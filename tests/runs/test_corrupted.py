@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,30 @@ def test_the_report_has_what_each_corruption_costs(plan: RunPlan) -> None:
     assert [row[3].aside, row[6].aside] == [f"{two - clean:+.2f}", f"{noisy - clean:+.2f}"]
     assert not [table.key for table in made.tables if "+" in table.key]
     assert {key.dataset for key in made.results} == {CLEAN, NOISY, "mvtec_ad+noise@2"}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"options": MethodOptions(seed=1, quiet=True)}, "seed 1 and 0"), ({"threshold": "max"}, "held_out 0.1 and 0.0")],
+)
+def test_what_a_corruption_costs_is_not_told_from_another_training(
+    plan: RunPlan, other: dict[str, Any], said: str
+) -> None:
+    apart, same = plan.out.with_name("apart"), plan.out.with_name("same")
+    for one in (plan, replace(plan, dataset=NOISY, out=same), replace(plan, dataset=NOISY, out=apart, **other)):
+        run(one)
+    assert [table for table in report([plan.out, same], page=False).tables if table.key == "mvtec_ad_robustness"]
+    with pytest.raises(InputError, match=rf"apart holds kept on mvtec_ad\+noise@5, and .*out on mvtec_ad, with {said}"):
+        report([plan.out, apart], page=False)
+    report([plan.out, apart], names=["one", "two"], page=False)
+
+
+def test_each_seed_of_a_corrupted_set_needs_one_of_the_clean_set(plan: RunPlan) -> None:
+    outs = [plan.out.with_name(f"seed{seed}") for seed in range(2)]
+    for seed, out in enumerate(outs):
+        for dataset in (CLEAN, NOISY):
+            run(replace(plan, dataset=dataset, out=out, options=replace(plan.options, seed=seed)))
+    assert report(outs, page=False).tables
 
 
 def test_pictures_of_a_corrupted_set_alone_are_corrupted(plan: RunPlan) -> None:

@@ -1,6 +1,7 @@
 """A submission to the server of MVTec AD 2: what its rules ask for, and what float16 costs."""
 
 import shutil
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -13,18 +14,24 @@ from sklearn.metrics import average_precision_score
 from aseg_bench.images import read_image
 from aseg_bench.runs.submission import N_VALUES, rescaling
 from aseg_bench.runs.submission_rules import N_IMAGES, check_submission, stems_of
-from tests.conftest import run_on, save
+from tests.conftest import Distance, facts_of, run_on, save
 from tests.runs.test_thresholds import record_of, run_ad_2, write_ad_2
 
+NATIVE = ("--protocol", "native", "--threshold")
 OBJECTS = {"can": 3, "vial": 3}
 few = settings(max_examples=25, deadline=None)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """The settings of a method that has none."""
 
 
 @pytest.fixture
 def made(call, installed, tmp_path):
     """A run on a miniature, and its submission."""
     root, out = write_ad_2(tmp_path / "ad_2"), tmp_path / "sent"
-    assert call(*run_ad_2(root, "--threshold", "quantile_0.99")).code == 0
+    assert call(*run_ad_2(root, *NATIVE, "quantile_0.99")).code == 0
     outcome = call("submit", "mvtec_ad_2", tmp_path / "out", "--out", out)
     assert outcome.code == 0
     return root, out, outcome.out
@@ -58,7 +65,7 @@ def test_a_submission_has_the_names_types_sizes_and_masks_that_the_server_wants(
 
 def test_whoever_stops_goes_on_where_he_was(call, installed, tmp_path):
     root = write_ad_2(tmp_path / "ad_2")
-    assert call(*run_ad_2(root, "--threshold", "max")).code == 0
+    assert call(*run_ad_2(root, *NATIVE, "max")).code == 0
     words = ("submit", "mvtec_ad_2", tmp_path / "out", "--out", tmp_path / "sent", "--quiet")
     installed.interrupt = "near predict"
     assert call(*words).code == 130
@@ -108,8 +115,16 @@ def test_what_cannot_be_submitted_is_refused(call, installed, tiny, tmp_path):
     root, out, sent = write_ad_2(tmp_path / "ad_2"), tmp_path / "out", tmp_path / "sent"
     submit = ("submit", "mvtec_ad_2")
     assert call(*run_ad_2(root)).code == 0
-    assert "run it again with --threshold mean_3std" in call(*submit, out, "--out", sent).error
-    assert call(*run_ad_2(root, "--threshold", "max", methods="near,far")).code == 0
+    assert "with --protocol native --threshold mean_3std" in call(*submit, out, "--out", sent).error
+    assert call(*run_ad_2(root, "--threshold", "max")).code == 0
+    done = list(installed.diary)
+    said = "score the run again with --protocol native --threshold max, which trains nothing again"
+    assert said in " ".join(call(*submit, out, "--out", sent).error.split())
+    assert call(*run_ad_2(root, "--protocol", "native")).code == 0  # keeps what was found under exact
+    assert said in " ".join(call(*submit, out, "--out", sent).error.split())
+    assert call(*run_ad_2(root, *NATIVE, "max")).code == 0
+    assert installed.diary == done
+    assert call(*run_ad_2(root, *NATIVE, "max", methods="near,far")).code == 0
     assert "holds near, far; say which with --method" in call(*submit, out, "--out", sent).error
     assert "did you mean far?" in call(*submit, out, "--out", sent, "--method", "fra").error
     assert "lies in the run" in call(*submit, out, "--out", out / "sent").error
@@ -119,9 +134,24 @@ def test_what_cannot_be_submitted_is_refused(call, installed, tiny, tmp_path):
     assert "is not a run on mvtec_ad_2" in call(*submit, tmp_path / "other", "--out", sent).error
     dump = tmp_path / "dump"
     shutil.copytree(out / "maps/near/mvtec_ad_2", dump, ignore=shutil.ignore_patterns(".*"))
-    assert call(*run_ad_2(root, "--threshold", "max", methods=f"mapped=maps:{dump}")).code == 0
+    assert call(*run_ad_2(root, *NATIVE, "max", methods=f"mapped=maps:{dump}")).code == 0
     assert "can/test_private" in call(*submit, out, "--out", sent, "--method", "mapped").error
     assert not sent.exists()
+
+
+def test_a_training_that_is_gone_is_not_done_again_in_silence(call, installed, tmp_path):
+    def build(options):
+        return Distance("kept", options, installed.diary)
+
+    installed.add(facts_of("kept", build=build, presets=lambda: {"cpu": Preset()}))
+    root, out, sent = write_ad_2(tmp_path / "ad_2"), tmp_path / "out", tmp_path / "sent"
+    assert call(*run_ad_2(root, *NATIVE, "max", methods="kept")).code == 0
+    done = list(installed.diary)
+    submit = ("submit", "mvtec_ad_2", out, "--out", sent)
+    assert "training/kept/mvtec_ad_2 is gone" in "".join(call(*submit).error.split("\n"))
+    assert installed.diary == done
+    (out / "training/kept/mvtec_ad_2").mkdir(parents=True)
+    assert call(*submit).code == 0
 
 
 FAULTS = {
@@ -164,6 +194,14 @@ def test_every_fault_that_the_server_would_refuse_is_found(made, tmp_path):
         spoil(spoilt)
         problems = check_submission(spoilt, OBJECTS, sizes)
         assert [said in text for text in problems] == [True], (said, problems)
+
+
+def test_private_images_with_a_gap_in_their_numbers_are_one_problem(made):
+    _, out, _ = made
+    sizes = {(name, split, stem): (24, 32) for name in OBJECTS for split in ("test_private", "test_private_mixed")
+             for stem in stems_of(3, split) if not stem.startswith("001")}  # fmt: skip
+    (problem,) = check_submission(out, OBJECTS, sizes)
+    assert "8 files are of no image of the data set, first anomaly_images/can/test_private/001" in problem
 
 
 def test_a_finished_folder_is_checked_by_the_rules_of_the_server(call, made, tmp_path):

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import tifffile
 
+from aseg_bench.datasets import Reading, find_samples
+from aseg_bench.datasets.mvtec_ad_2 import light_of
 from aseg_bench.images import read_image, read_mask
 from aseg_bench.metrics import AT_THRESHOLD
 from tests.conftest import run_on, save, write_category
@@ -107,6 +109,16 @@ def test_a_threshold_never_sees_test_images(call, installed, ad_2):
     shutil.rmtree(out)
     assert call(*run_ad_2(ad_2, "--threshold", "max")).code == 0
     assert record_of(out, "near/mvtec_ad_2")["threshold"] == before
+
+
+def test_a_threshold_is_found_on_clean_images_whatever_the_test_images_suffer(call, installed, ad_2):
+    assert call(*run_ad_2(ad_2, "--threshold", "mean_3std")).code == 0
+    assert call(*run_ad_2(ad_2, "--threshold", "mean_3std", "--dataset", "mvtec_ad_2+noise@5")).code == 0
+    clean, noisy = (record_of(ad_2.parent / "out", f"near/mvtec_ad_2{end}")["threshold"] for end in ("", "+noise@5"))
+    assert clean == noisy
+    spoilt = find_samples("mvtec_ad_2+noise@5", ad_2, None, Reading(splits=["validation", "test_private"]))
+    assert {one.split for one in spoilt if one.corruption} == {"test"}
+    assert {light_of(one) for one in spoilt if one.split == "test"} == set(LIGHTS)
 
 
 def test_without_a_validation_split_a_tenth_of_the_training_images_is_held_out(call, installed, tmp_path):
@@ -265,6 +277,14 @@ def test_a_list_of_files_may_name_a_validation_split(call, installed, ad_2, tmp_
     kept = {name: record_of(tmp_path / name, "near/manifest")["threshold"] for name in ("with", "without")}
     assert (kept["with"]["split"], kept["with"]["n_images"]) == ("validation", 3)
     assert (kept["without"]["split"], kept["without"]["n_images"]) == ("train", 1)
+    others = [line.removesuffix(",can") + ",cap" for line in lines[1:] if ",validation," not in line]
+    (tmp_path / "some.csv").write_text(
+        "\n".join([*lines, *(line.replace("/can/", "/vial/") for line in others)]) + "\n"
+    )
+    words = ("--dataset", "manifest", "--data-root", tmp_path / "some.csv", "--out", tmp_path / "some")
+    error = call("run", "--methods", "near", "--threshold", "max", *words).error
+    assert "validation images of some categories and none of cap" in error
+    assert not (tmp_path / "some").exists()
 
 
 def test_a_damaged_threshold_in_the_record_is_one_error(call, installed, ad_2):

@@ -284,6 +284,18 @@ def test_two_processes_train_like_one_with_the_doubled_batch(make, samples):
     assert first == pytest.approx(second, rel=1e-3, abs=1e-6)
 
 
+def test_only_a_training_that_goes_on_needs_as_many_processes(make, samples, options):
+    make({"n_steps": "1"}).fit(samples)
+    done = content(options)
+    done["conditions"]["processes"] = 2
+    torch.save(done, options.folder / CHECKPOINT)
+    make({"n_steps": "1"}).fit(samples)
+    done["state"]["finished"] = False
+    torch.save(done, options.folder / CHECKPOINT)
+    with pytest.raises(TrainingError, match="with processes 2, not 1"):
+        make({"n_steps": "1"}).fit(samples)
+
+
 def test_a_training_process_that_is_killed_is_one_clear_error(make, samples, monkeypatch):
     def launch(*_):
         raise ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 1, -9, "SIGKILL")

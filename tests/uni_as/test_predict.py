@@ -11,8 +11,12 @@ import tifffile
 from PIL import Image
 
 from aseg_bench import predict
+from aseg_bench.datasets import find_samples
+from aseg_bench.errors import InputError
 from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.normal import check_not_trained_on
 from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts, FoundThreshold, Record
+from aseg_bench.runs.thresholds import held_out
 from tests.conftest import save, write_category
 from tests.runs.test_regions import decoded
 
@@ -136,6 +140,18 @@ def test_thresholds_that_cannot_be_used_are_refused_before_the_work(call, checkp
     shutil.rmtree(data)
     assert "does not exist; name a folder; give normal pictures" in call(*words, in_run, *quantile).error
     assert not out.exists()
+
+
+def test_images_that_were_held_out_of_the_training_are_not_called_trained_on(in_run, data, tmp_path):
+    train = sorted((data / "bolt" / "train" / "good").iterdir())
+    (apart,) = held_out([sample for sample in find_samples("mvtec_ad", data) if sample.split == "train"])
+    run = RunFolder(tmp_path / "run")
+    with pytest.raises(InputError, match="trained on 4 of"):
+        check_not_trained_on(in_run, train)
+    run.write_record(run.record.with_case("uni_as", "mvtec_ad", CaseRecord(Conditions(held_out=0.1))))
+    with pytest.raises(InputError, match="trained on 3 of"):
+        check_not_trained_on(in_run, train)
+    check_not_trained_on(in_run, [apart.image_path])
 
 
 def test_pictures_are_read_with_the_bits_of_the_run(in_run, data, tmp_path):
