@@ -20,7 +20,8 @@ from tests.conftest import Call, Distance, Installed, facts_of, run_on
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for one process")
 @pytest.mark.parametrize("delay", [0.12, 0.3])
 def test_ctrl_c_while_the_command_line_loads_is_one_line(tmp_path: Path, delay: float) -> None:
-    code = "import signal, aseg_bench.__main__ as command; print('here', flush=True)\n"
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # background jobs ignore it
+    code += "import aseg_bench.__main__ as command; print('here', flush=True)\n"
     code += "import time, builtins; whole = builtins.__import__\n"
     code += f"def slow(*given): time.sleep({delay / 20}); return whole(*given)\n"
     code += "builtins.__import__ = slow; command.main()"

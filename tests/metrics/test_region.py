@@ -105,7 +105,7 @@ def test_a_region_beyond_the_mask_is_an_error():
         (SaturatedRegion(~whole, 3), "is empty"),
         (SaturatedRegion(masks[2][:5], 3), "beyond the mask"),
         (SaturatedRegion(masks[2], 0), "at least 1"),
-        (SaturatedRegion(masks[2].astype(np.uint8), 1), "binarise"),
+        (SaturatedRegion(masks[2] * np.uint8(3), 1), "binarise"),
     ):
         with pytest.raises(ValueError, match=message):
             functions.spro(scores, masks, [[], [], [region]])
