@@ -95,6 +95,8 @@ def fakes(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> No
             presets = real[name].presets
             assert presets is not None
             settings_for(presets(), options)
+            if options.folder is not None:
+                options.folder.mkdir(parents=True, exist_ok=True)  # where a training of the real one would lie
             return Distance(name, options)
 
         installed.add(replace(facts, build=build))
