@@ -65,9 +65,8 @@ class _Tracker:
         self._log(dict(metrics), step=step)
 
     def finalize(self, status: str) -> None:
-        del status
         if self._log is not None:
-            self._end()
+            self._end(status == "success")
         self._log = None
 
 
@@ -80,13 +79,13 @@ def _tensorboard(folder: Path, name: str) -> Logger:
 def _wandb(folder: Path, name: str) -> tuple[Any, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     run = import_module("wandb").init(project=PROJECT, name=name, dir=folder, reinit="create_new")
-    return run.log, run.finish
+    return run.log, lambda is_well: run.finish(exit_code=0 if is_well else 1)
 
 
 def _trackio(folder: Path, name: str) -> tuple[Any, Any]:
     del folder  # it keeps all runs in one place
     run = import_module("trackio").init(project=PROJECT, name=name)
-    return run.log, run.finish
+    return run.log, lambda is_well: run.finish()  # it keeps no outcome
 
 
 def _mlflow(folder: Path, name: str) -> tuple[Any, Any]:
@@ -94,7 +93,7 @@ def _mlflow(folder: Path, name: str) -> tuple[Any, Any]:
     mlflow = import_module("mlflow")
     mlflow.set_experiment(PROJECT)
     mlflow.start_run(run_name=name)
-    return mlflow.log_metrics, mlflow.end_run
+    return mlflow.log_metrics, lambda is_well: mlflow.end_run("FINISHED" if is_well else "FAILED")
 
 
 LOGGERS: Mapping[str, Callable[[Path, str], Logger]] = {

@@ -89,7 +89,8 @@ def of_wandb(notes: list[Any]) -> SimpleNamespace:
     def init(**given: Any) -> SimpleNamespace:
         notes.append(given["name"])
         return SimpleNamespace(
-            log=lambda values, step: notes.append((values, step)), finish=lambda: notes.append("end")
+            log=lambda values, step: notes.append((values, step)),
+            finish=lambda exit_code=0: notes.append("failed" if exit_code else "end"),
         )
 
     return SimpleNamespace(init=init)
@@ -100,7 +101,7 @@ def of_mlflow(notes: list[Any]) -> SimpleNamespace:
         set_experiment=lambda project: None,
         start_run=lambda run_name: notes.append(run_name),
         log_metrics=lambda values, step: notes.append((values, step)),
-        end_run=lambda: notes.append("end"),
+        end_run=lambda status: notes.append({"FINISHED": "end", "FAILED": "failed"}[status]),
     )
 
 
@@ -119,3 +120,6 @@ def test_the_run_of_a_tracker_begins_with_the_first_numbers_and_ends_once(
     logger.finalize("success")
     logger.finalize("success")
     assert notes == ["near/tiny", ({"loss": 2.0}, 10), ({"pixel_ap": 0.5}, 20), "end"]
+    logger.log_metrics({"loss": 2.0}, 10)
+    logger.finalize("failed")
+    assert notes[-1] == ("end" if key == "trackio" else "failed")
