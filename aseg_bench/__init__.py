@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from aseg_bench.reporting.report import report as report
     from aseg_bench.runs.evaluation import evaluate as evaluate
     from aseg_bench.runs.pictures import predict as predict
+    from aseg_bench.runs.plan import RunPlan as RunPlan
     from aseg_bench.runs.results import read_results as read_results
-    from aseg_bench.runs.runner import RunPlan as RunPlan
     from aseg_bench.runs.runner import run as run
     from aseg_bench.training.torch_metric import SegmentationMetrics as SegmentationMetrics
 
@@ -40,7 +40,7 @@ _ROOMS = {
     "MethodFacts": "methods",
     "MethodOptions": "methods",
     "MetricStream": "metrics",
-    "RunPlan": "runs.runner",
+    "RunPlan": "runs.plan",
     "Sample": "records",
     "SegmentationMetrics": "training.torch_metric",
     "audit": "reporting.audit",

@@ -113,7 +113,9 @@ def run_command(
     """Train methods, map the test images, score every pixel; print the tables and write the report."""
     from aseg_bench.methods import MethodOptions
     from aseg_bench.runs.lock import is_helper
-    from aseg_bench.runs.runner import RunPlan, preview, run
+    from aseg_bench.runs.plan import RunPlan
+    from aseg_bench.runs.readiness import preview
+    from aseg_bench.runs.runner import run
 
     del config  # its callback has read it
     names, maps, checkpoints = methods_in(methods)
@@ -217,7 +219,7 @@ def ablate_command(
     from aseg_bench.reporting.ablation import ablation_report, write_level_pictures
     from aseg_bench.runs.ablation import PAPER_LEVELS, ablate_components, ablate_levels, parse_levels, parse_seeds
     from aseg_bench.runs.lock import is_helper
-    from aseg_bench.runs.runner import RunPlan
+    from aseg_bench.runs.plan import RunPlan
 
     if what not in {"components", "levels"}:
         raise InputError(f"ablate {what}: choose components or levels")

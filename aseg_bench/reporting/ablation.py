@@ -16,7 +16,7 @@ from aseg_bench.reporting.tables import DASH, Cell, Table, ablation_table, categ
 from aseg_bench.runs.ablation import ABLATED, Kind, level_maps
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import held
-from aseg_bench.runs.runner import RunPlan
+from aseg_bench.runs.plan import RunPlan
 from aseg_bench.runs.scores import Key, Result, merge_runs, read_scores
 
 _NUMBERS = {Kind.COMPONENTS: "4", Kind.LEVELS: "5"}  # of the paper's tables

@@ -30,7 +30,9 @@ from aseg_bench.protocols import find_protocol
 from aseg_bench.records import AnomalyMap, Case, LazySequence, Sample, Score
 from aseg_bench.runs.folder import Ablation, RunFolder
 from aseg_bench.runs.lock import held, is_helper
-from aseg_bench.runs.runner import RunPlan, check, run
+from aseg_bench.runs.plan import RunPlan
+from aseg_bench.runs.readiness import check
+from aseg_bench.runs.runner import run
 from aseg_bench.runs.scores import merged_scores, write_scores
 from aseg_bench.scoring.categories import score_category
 

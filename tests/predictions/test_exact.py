@@ -22,7 +22,8 @@ from aseg_bench.predictions.exact import exact_scores
 from aseg_bench.predictions.imported import import_maps
 from aseg_bench.predictions.records import Limits
 from aseg_bench.records import Sample
-from aseg_bench.runs.runner import RunPlan, run
+from aseg_bench.runs.plan import RunPlan
+from aseg_bench.runs.runner import run
 from aseg_bench.scoring.dumps import score_dump
 
 Maps = dict[Sample, NDArray[Any]]

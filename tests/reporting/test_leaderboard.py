@@ -11,8 +11,9 @@ from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
 from aseg_bench.reporting.leaderboard import leaderboard
 from aseg_bench.reporting.published import published
+from aseg_bench.runs.plan import RunPlan
 from aseg_bench.runs.publishing import pack
-from aseg_bench.runs.runner import RunPlan, run
+from aseg_bench.runs.runner import run
 from tests.conftest import Call, Installed, write_category
 
 

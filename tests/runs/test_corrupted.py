@@ -13,8 +13,9 @@ from aseg_bench.methods import MethodOptions
 from aseg_bench.records import Sample
 from aseg_bench.reporting.report import report
 from aseg_bench.runs.folder import RunFolder
+from aseg_bench.runs.plan import RunPlan
 from aseg_bench.runs.results import Results
-from aseg_bench.runs.runner import RunPlan, run
+from aseg_bench.runs.runner import run
 from tests.conftest import Distance, Installed, facts_of
 
 CLEAN, NOISY = "mvtec_ad", "mvtec_ad+noise@5"

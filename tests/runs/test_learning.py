@@ -15,7 +15,8 @@ from aseg_bench.methods import MethodOptions
 from aseg_bench.records import AnomalyMap, Sample
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.learning import some_of
-from aseg_bench.runs.runner import RunPlan, run
+from aseg_bench.runs.plan import RunPlan
+from aseg_bench.runs.runner import run
 from tests.conftest import Distance, Installed, facts_of, write_category
 
 

@@ -8,8 +8,9 @@ import pytest
 
 from aseg_bench.errors import InputError
 from aseg_bench.methods import MethodOptions
+from aseg_bench.runs.plan import RunPlan
 from aseg_bench.runs.publishing import CHECKSUMS, pack, publishable, unpacked
-from aseg_bench.runs.runner import RunPlan, run
+from aseg_bench.runs.runner import run
 from tests.conftest import Installed
 
 

@@ -15,7 +15,7 @@ from aseg_bench.methods import MethodOptions
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.records import AnomalyMap, Case, Sample, Score
 from aseg_bench.runs.folder import RunFolder
-from aseg_bench.runs.runner import RunPlan
+from aseg_bench.runs.plan import RunPlan
 from aseg_bench.runs.runner import run as run_plan
 from aseg_bench.runs.scores import read_scores
 from aseg_bench.scoring.categories import score_category
