@@ -1,6 +1,7 @@
 """Slices of a category by kind, size and area of defects and by light, swept with the whole: no pixel twice."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 from math import isnan, nan
 from typing import Any, NamedTuple
 
@@ -16,7 +17,12 @@ from aseg_bench.records import Sample
 SIZES = ("small", "medium", "large")
 AREA_BOUNDS = (0.001, 0.003, 0.01, 0.03)  # shares of the image, so that data sets and methods have the same
 AUPRO_LIMIT = 0.05  # of false positives
-AREAS = ("below 0.1 %", "0.1 to 0.3 %", "0.3 to 1 %", "1 to 3 %", "3 % and more")
+_PERCENTS = [f"{100 * bound:g}" for bound in AREA_BOUNDS]
+AREAS = (
+    f"below {_PERCENTS[0]} %",
+    *(f"{low} to {high} %" for low, high in pairwise(_PERCENTS)),
+    f"{_PERCENTS[-1]} % and more",
+)
 
 
 class Slice(NamedTuple):

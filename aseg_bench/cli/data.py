@@ -11,6 +11,7 @@ from aseg_bench.cli.options import (
     BitDepth,
     Categories,
     DataRoot,
+    DatasetKey,
     ImageLevel,
     MaskRuleText,
     MaxPixels,
@@ -19,8 +20,6 @@ from aseg_bench.cli.options import (
     names_in,
     reading_in,
 )
-
-DatasetKey = Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")]
 
 
 def check_command(

@@ -38,6 +38,7 @@ MapsDataset = Annotated[
     typer.Option("--dataset", help="Key from `aseg-bench datasets`; not needed where masks travel with maps."),
 ]
 ReaderKey = Annotated[str, typer.Option("--reader", help="auto, or a key from `aseg-bench readers`.")]
+DatasetKey = Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")]
 ProtocolKey = Annotated[str, typer.Option(help="Key from `aseg-bench protocols`: how maps and truth are compared.")]
 MaskRuleText = Annotated[
     str,

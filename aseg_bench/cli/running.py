@@ -15,6 +15,7 @@ from aseg_bench.cli.options import (
     BitDepth,
     Categories,
     DataRoot,
+    DatasetKey,
     Device,
     Devices,
     ImageLevel,
@@ -54,7 +55,7 @@ def run_command(
             "NAME=checkpoint:FILE takes weights in the place of a training."
         ),
     ],
-    dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
+    dataset: DatasetKey = "demo",
     data_root: DataRoot = None,
     categories: Categories = None,
     normal_folder: NormalFolder = "good",
@@ -186,7 +187,7 @@ def ablate_command(
         str, typer.Argument(help="components: train the lines of Table 4; levels: combine one model's levels, Table 5.")
     ],
     method: Annotated[str, typer.Option(help="The method to take apart.")] = "uni_as",
-    dataset: Annotated[str, typer.Option(help="Key from `aseg-bench datasets`.")] = "demo",
+    dataset: DatasetKey = "demo",
     data_root: DataRoot = None,
     categories: Categories = None,
     normal_folder: NormalFolder = "good",

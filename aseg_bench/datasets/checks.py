@@ -1,18 +1,17 @@
 """Checks of a data set before hours of work: sizes, damaged files, published counts, a checksum."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from aseg_bench.datasets.layout import folders_in, raise_problems
 from aseg_bench.datasets.questions import IsAnomalous, Look, look, mask_findings
 from aseg_bench.datasets.records import SPLITS, Dataset
 from aseg_bench.datasets.table import DATASETS
 from aseg_bench.errors import InputError, first_few
-from aseg_bench.files import files_below, same_text, sha256_of
+from aseg_bench.files import files_below, in_threads, same_text, sha256_of
 from aseg_bench.images import (
     IMAGE_SUFFIXES,
     MAX_BIT_DEPTH,
@@ -26,11 +25,7 @@ from aseg_bench.images import (
 )
 from aseg_bench.records import N_NAMED, Case, Finding, Sample
 
-_N_THREADS = 8  # reading waits for the disk
 _OF_VISA = "Data"  # the folder of a category of VisA as published
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Looks(NamedTuple):
@@ -309,9 +304,3 @@ def digest_of(path: Path) -> str:
 
 def _files(sample: Sample) -> Iterable[Path]:
     return [sample.image_path] if sample.mask_path is None else [sample.image_path, *mask_files(sample.mask_path)]
-
-
-def in_threads(function: Callable[[T], R], items: Sequence[T]) -> list[R]:
-    """What a function that waits for the disk makes of each item, in their order."""
-    with ThreadPoolExecutor(_N_THREADS) as pool:
-        return list(pool.map(function, items))

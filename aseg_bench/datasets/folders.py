@@ -54,7 +54,7 @@ def _samples(category: str, folder: Path, reading: Reading, problems: list[str])
         for stem, image in images.items()
     ]
     for defect in (one for one in folders_in(folder) if one not in {*normal, *truths} and any(images_in(one))):
-        masks = images_by_stem([place for one in truths for place in (one / defect.name,)], problems)
+        masks = images_by_stem([one / defect.name for one in truths], problems)
         masks = masks or images_by_stem(truths, problems)
         for stem, image in images_by_stem([defect], problems).items():
             mask = next((masks[stem + suffix] for suffix in _SUFFIXES if stem + suffix in masks), None)
@@ -75,8 +75,9 @@ def _samples(category: str, folder: Path, reading: Reading, problems: list[str])
                 )
             )
     used = {sample.mask_path for sample in samples}
+    named = {path.name for path in normal}
     for place in truths:
-        for inner in (place, *(one for one in folders_in(place) if one.name not in {path.name for path in normal})):
+        for inner in (place, *(one for one in folders_in(place) if one.name not in named)):
             problems += [f"{mask} has no image" for mask in sorted(images_in(inner)) if mask not in used]
     return samples
 

@@ -47,7 +47,7 @@ def find_1(root: Path | None, categories: Sequence[str] | None = None, reading: 
             stem,
             image,
             mask,
-            is_marked,
+            is_marked[mask],
             reading,
         )
         for stem, (image, mask) in pairs.items()
@@ -74,7 +74,7 @@ def find_2(root: Path | None, categories: Sequence[str] | None = None, reading: 
         pairs = _pairs(root / split, _MASK_2, "{stem}_GT.png", problems)
         is_marked = marked([mask for _, mask in pairs.values()], problems)
         samples += [
-            _sample("kolektor_sdd2", split, stem, image, mask, is_marked, reading)
+            _sample("kolektor_sdd2", split, stem, image, mask, is_marked[mask], reading)
             for stem, (image, mask) in pairs.items()
             if split == "test" or not is_marked[mask]
         ]
@@ -90,10 +90,8 @@ def _pairs(folder: Path, name: re.Pattern[str], expected: str, problems: list[st
     return paired(images, masks, expected, problems)
 
 
-def _sample(
-    dataset: str, split: str, stem: str, image: Path, mask: Path, is_marked: dict[Path, bool], reading: Reading
-) -> Sample:
-    defect, truth = (_DEFECT, mask) if is_marked[mask] else (GOOD, None)
+def _sample(dataset: str, split: str, stem: str, image: Path, mask: Path, is_marked: bool, reading: Reading) -> Sample:
+    defect, truth = (_DEFECT, mask) if is_marked else (GOOD, None)
     return Sample(dataset, dataset, split, defect, same_text(stem), image, truth, reading.bit_depth)
 
 

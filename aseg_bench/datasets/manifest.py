@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aseg_bench.datasets.layout import finished, raise_problems, select_categories
-from aseg_bench.datasets.records import AS_USUAL, SPLITS, Dataset, Reading
+from aseg_bench.datasets.records import AS_USUAL, SPLITS, VALIDATION, Dataset, Reading
 from aseg_bench.errors import InputError, listed, near_matches
 from aseg_bench.files import is_folder_name, same_text
 from aseg_bench.records import GOOD, NORMAL_NAMES, Sample
@@ -16,7 +16,7 @@ from aseg_bench.records import GOOD, NORMAL_NAMES, Sample
 COLUMNS = ("image", "mask", "category", "split", "defect", "label", "name")
 # what UniAD's train.json and test.json call them
 _OF_UNIAD = {"filename": "image", "maskname": "mask", "clsname": "category", "label_name": "defect"}
-_SPLITS = (*SPLITS, "validation")
+_SPLITS = (*SPLITS, VALIDATION)
 _LABELS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}  # whether anomalous
 _CATEGORY, _DEFECT = "images", "defect"  # where a file does not say
 _LINES = frozenset({".json", ".jsonl", ".ndjson"})
@@ -110,7 +110,7 @@ def _sample(file: Path, number: int, row: Mapping[str, str], reading: Reading, p
         return
     image, mask = file.parent / row["image"], file.parent / row["mask"] if "mask" in row else None
     split = row.get("split", file.stem)  # train.json and test.json of UniAD
-    split = "validation" if split == "val" else split
+    split = VALIDATION if split == "val" else split
     is_bad = _LABELS.get(row["label"].casefold(), False) if "label" in row else mask is not None
     said = row.get("defect", _DEFECT if is_bad else GOOD)
     is_normal = said.casefold() in NORMAL_NAMES or same_text(said) == same_text(reading.normal_folder)

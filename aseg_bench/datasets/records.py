@@ -11,6 +11,7 @@ from aseg_bench.images import MAX_BIT_DEPTH, MIN_BIT_DEPTH
 from aseg_bench.records import GOOD, Sample
 
 SPLITS = ("train", "test")
+VALIDATION = "validation"  # normal images that some sets have besides, for thresholds
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,12 @@
 """What data sets share that were made for other tasks: a split of normal images, and masks that say what is normal."""
 
 from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from aseg_bench.errors import InputError
+from aseg_bench.files import in_threads
 from aseg_bench.images import read_mask
 
-_N_THREADS = 8  # reading waits for the disk
 _TEST_SHARE = 5
 
 
@@ -26,8 +25,7 @@ def marked(masks: Sequence[Path], problems: list[str]) -> dict[Path, bool]:
             problems.append(str(error))
             return True
 
-    with ThreadPoolExecutor(_N_THREADS) as pool:
-        return dict(zip(masks, pool.map(is_marked, masks), strict=True))
+    return dict(zip(masks, in_threads(is_marked, masks), strict=True))
 
 
 def paired(

@@ -42,7 +42,7 @@ def area_means(scores: Sequence[AreaScore]) -> dict[str, dict[str, dict[str, Are
                 area: AreaMean(
                     sum(score.n_defects for score in some),
                     len(some),
-                    *(fmean(getattr(score, name) for score in some) for name in SHOWN),
+                    **{name: fmean(getattr(score, name) for score in some) for name in SHOWN},
                 )
                 for area, some in by_area.items()
             }

@@ -111,11 +111,10 @@ def _tables(label: str, facts: Mapping[str, Any]) -> list[Table]:
         )
     whole = []
     if len(rows) > 1:
-        only_rates = [facts["mean"].get(key) for key in RATES]
         mean = [
             Cell("mean"),
             *[Cell("")] * (len(n_images) + 2),
-            *(_percent(rate) for rate in only_rates),
+            *map(_percent, facts["mean"].values()),
             Cell(""),
             Cell(""),
         ]

@@ -7,6 +7,7 @@ from statistics import fmean
 from string import ascii_lowercase
 from typing import Literal
 
+from aseg_bench.errors import listed
 from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN
@@ -138,7 +139,7 @@ def paper_tables(
                 shown[each] = [_with_mean(entry, places) for entry in entries]
         if metric not in shown:
             continue
-        names = enumerated([heading(each) for each in shown])
+        names = listed([heading(each) for each in shown])
         caption = f"{names} by data set, each the mean over its categories.{told_oracles(shown)}"
         columns = {**places, **({MEAN: "Mean"} if len(places) > 1 else {})}
         if metric == PAPER_TABLES[1]:
@@ -217,7 +218,7 @@ def told_oracles(metrics: Collection[str]) -> str:
     chosen = [METRICS[key].label for key in ("dsc", "pixel_f1_max") if key in metrics]
     if not chosen:
         return ""
-    told = f" The threshold{'s' if len(chosen) > 1 else ''} of {enumerated(chosen)} {_CHOSEN[len(chosen) > 1]}"
+    told = f" The threshold{'s' if len(chosen) > 1 else ''} of {listed(chosen)} {_CHOSEN[len(chosen) > 1]}"
     return f"{told}{f'; that of {METRICS[FOUND].label} is found on normal images' if FOUND in metrics else ''}."
 
 
@@ -335,11 +336,6 @@ def heading(metric: str) -> str:
         return metric
     unit = {"fraction": " (%)", "ratio": "", "pixels": " (pixels)"}[METRICS[metric].unit]
     return f"{METRICS[metric].label}{unit}"
-
-
-def enumerated(names: Sequence[str]) -> str:
-    """Names in a sentence: ``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def ranks(texts: Sequence[str], higher_is_better: bool | None) -> list[Literal["", "best", "second"]]:

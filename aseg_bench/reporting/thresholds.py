@@ -7,13 +7,14 @@ from statistics import fmean
 
 from aseg_bench.analysis.scored_maps import ScoredMaps
 from aseg_bench.datasets.mvtec_ad_2 import light_of
+from aseg_bench.errors import listed
 from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import AT_THRESHOLD, THRESHOLDS
-from aseg_bench.reporting.tables import DASH, FOUND, Cell, Table, enumerated, heading, mean_table
+from aseg_bench.reporting.tables import DASH, FOUND, Cell, Table, heading, mean_table
 from aseg_bench.runs.record import FoundThreshold
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, Result
-from aseg_bench.runs.thresholds import VALIDATION
+from aseg_bench.runs.thresholds import where_of
 
 THRESHOLD = "thresholds"
 _SHOWN = (AT_THRESHOLD[0], "pixel_f1_max", *AT_THRESHOLD[1:])
@@ -40,7 +41,7 @@ def threshold_tables(
         by_way: dict[str, list[str]] = {}
         for name, one in found.items():
             by_way.setdefault(way_of(one), []).append(methods[name].label if name in methods else name)
-        ways = [way if len(by_way) == 1 else f"{way} ({enumerated(names)})" for way, names in by_way.items()]
+        ways = [way if len(by_way) == 1 else f"{way} ({listed(names)})" for way, names in by_way.items()]
         said = f" A pixel is called anomalous above the threshold of its category: {'; '.join(ways)}." if ways else ""
         table = mean_table(f"{THRESHOLD}_{dataset}", said, here, methods, datasets, _SHOWN)
         tables += [] if table is None else [table]
@@ -102,5 +103,4 @@ def found_in(run: Results, dataset: str) -> dict[str, FoundThreshold]:
 def way_of(found: FoundThreshold) -> str:
     """How a threshold was found, for instance ``mean + 3 deviations on 9 images of the validation split``."""
     label = THRESHOLDS[found.rule].label if found.rule in THRESHOLDS else found.rule
-    where = "of the validation split" if found.split == VALIDATION else "held out of the training"
-    return f"{label} on {found.n_images} normal images {where}"
+    return f"{label} on {found.n_images} normal images {where_of(found.split)}"

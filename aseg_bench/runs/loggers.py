@@ -9,7 +9,7 @@ from typing import Any
 
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.methods import Logger
-from aseg_bench.records import Score
+from aseg_bench.records import MEAN, Score
 from aseg_bench.runs.scores import frame_of
 
 PROJECT = "aseg-bench"
@@ -45,10 +45,10 @@ def make_logger(key: str, folder: Path, name: str) -> Logger:
 
 def log_scores(logger: Logger, scores: Iterable[Score], step: int) -> None:
     """Hand over the scores of a method: the mean as ``pixel_ap``, those of categories as ``pixel_ap/bottle``."""
-    rows = frame_of(list(scores)).dropna(subset="value")
+    rows = frame_of(scores).dropna(subset="value")
     values = {}
     for metric, category, value in zip(rows["metric"], rows["category"], rows["value"], strict=True):
-        values[_ODD.sub("_", metric if category == "mean" else f"{metric}/{category}")] = float(value)
+        values[_ODD.sub("_", metric if category == MEAN else f"{metric}/{category}")] = float(value)
     logger.log_metrics(metrics=values, step=step)
 
 

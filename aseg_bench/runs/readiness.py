@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aseg_bench.datasets import check_images, find_samples
+from aseg_bench.datasets.records import VALIDATION
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import folder_name
 from aseg_bench.methods import Estimate, Logger, Method, find_method
@@ -31,10 +32,10 @@ from aseg_bench.runs.plan import MAP_SIZES, RunPlan
 from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts
 from aseg_bench.runs.thresholds import (
     HELD_OUT,
-    VALIDATION,
     check_leaves_scores,
     find_with_validation,
     held_out,
+    where_of,
 )
 
 _OF_MAPS = ("data", "half", "map_size", "maps_checksum")  # conditions that a training does not depend on
@@ -141,7 +142,7 @@ def preview(plan: RunPlan) -> list[str]:
         *(f"{plan.dataset}: {finding.text}" for finding in ready.data.findings),
     ]
     if ready.normal:
-        where = "of the validation split" if ready.normal[0].split == VALIDATION else "held out of the training"
+        where = where_of(ready.normal[0].split)
         texts.append(f"the threshold is found on {len(ready.normal)} normal images {where}, by {plan.threshold}")
     seconds, unknown = 0.0, []
     for name in plan.methods:

@@ -14,6 +14,7 @@ import numpy as np
 
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.corruptions import clean_of
+from aseg_bench.datasets.records import VALIDATION
 from aseg_bench.errors import AsegBenchError, InputError
 from aseg_bench.files import to_disk, written_whole
 from aseg_bench.images import image_size
@@ -35,10 +36,7 @@ from aseg_bench.runs.provenance import machine, made_by, versions
 from aseg_bench.runs.readiness import Ready, ready_of
 from aseg_bench.runs.record import CaseRecord
 from aseg_bench.runs.results import Results
-from aseg_bench.runs.thresholds import (
-    VALIDATION,
-    found_threshold,
-)
+from aseg_bench.runs.thresholds import found_threshold
 from aseg_bench.scoring.categories import SCORING, score_meeting
 
 CONFIG = "config.yaml"

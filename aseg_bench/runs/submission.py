@@ -201,9 +201,9 @@ def _made_again(
         raise InputError(f"{kept} is gone, and another training is not that of the run; run again with --overwrite")
     assert facts.build is not None, "it has made maps"
     method = facts.build(
-        MethodOptions(
+        replace(
+            options,
             seed=conditions.seed,
-            device=options.device,
             precision=conditions.precision,
             backbone=conditions.backbone,
             backbone_weights=Path(conditions.backbone_weights) if conditions.backbone_weights else None,
@@ -212,7 +212,6 @@ def _made_again(
             preset=conditions.preset,
             settings=conditions.settings or {},
             folder=folder.training(name, DATASET),
-            quiet=options.quiet,
         )
     )
     method.fit(train)

@@ -5,7 +5,6 @@
 """
 
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import tifffile
 from PIL import Image
 
 from aseg_bench.errors import InputError, first_few
-from aseg_bench.files import reading
+from aseg_bench.files import in_threads, reading
 
 SCORES, CALLED = "anomaly_images", "anomaly_images_thresholded"
 ENDINGS = {SCORES: ".tiff", CALLED: ".png"}
@@ -29,7 +28,6 @@ N_IMAGES: Mapping[str, int] = {  # of each object, in either split
     "walnuts": 228,
 }
 Sizes = Mapping[tuple[str, str, str], tuple[int, int]]  # height and width of an image by object, split and stem
-_N_THREADS = 8  # reading waits for the disk
 
 
 def stems_of(n_images: int, split: str) -> list[str]:
@@ -67,12 +65,11 @@ def check_submission(folder: Path, n_images: Mapping[str, int] = N_IMAGES, sizes
                     problems += _differing(place, {stem + ending for stem in stems}, "images")
                     files += [(place / (stem + ending), (name, split, stem)) for stem in stems]
     there = [(file, key) for file, key in files if file.is_file()]
-    with ThreadPoolExecutor(_N_THREADS) as pool:
-        faults = pool.map(lambda one: _fault(one[0], one[1], sizes), there)
-        by_fault: dict[str, list[str]] = {}
-        for (file, _), fault in zip(there, faults, strict=True):
-            if fault:
-                by_fault.setdefault(fault, []).append(str(file.relative_to(folder)))
+    faults = in_threads(lambda one: _fault(one[0], one[1], sizes), there)
+    by_fault: dict[str, list[str]] = {}
+    for (file, _), fault in zip(there, faults, strict=True):
+        if fault:
+            by_fault.setdefault(fault, []).append(str(file.relative_to(folder)))
     return [*problems, *(f"{len(names)} files {fault}, first {names[0]}" for fault, names in by_fault.items())]
 
 

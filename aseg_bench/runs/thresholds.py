@@ -8,6 +8,7 @@ import numpy as np
 
 from aseg_bench.analysis.scored_maps import by_category
 from aseg_bench.datasets import DATASETS, Reading, find_samples
+from aseg_bench.datasets.records import VALIDATION
 from aseg_bench.errors import InputError, first_few
 from aseg_bench.metrics.thresholds import ThresholdRule
 from aseg_bench.predictions.store import MapStore
@@ -16,7 +17,6 @@ from aseg_bench.protocols.meeting import Meeting
 from aseg_bench.records import Sample
 from aseg_bench.runs.record import FoundThreshold
 
-VALIDATION = "validation"  # the split of normal images that some data sets have for thresholds
 HELD_OUT = 0.1  # of the training images of each category, of data sets without that split
 _SEED = 0  # of the choice of these, the same for every method and seed
 
@@ -72,6 +72,11 @@ def held_out(train: Sequence[Sample]) -> list[Sample]:
         places = np.random.default_rng(_SEED).choice(len(own), n, replace=False)
         chosen += [own[place] for place in sorted(places)]
     return chosen
+
+
+def where_of(split: str) -> str:
+    """Where the normal images of a threshold come from, in print, by their split."""
+    return "of the validation split" if split == VALIDATION else "held out of the training"
 
 
 def check_leaves_scores(protocol: Protocol) -> None:

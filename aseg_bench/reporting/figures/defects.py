@@ -44,9 +44,7 @@ def defects_figure(
         handles = [
             Line2D([], [], linestyle="", marker=".", color=NORMAL, markeredgewidth=0, label="a region"),
             Line2D([], [], color="black", marker="|", markersize=9, label="their median and middle half"),
-            Line2D(
-                [], [], linestyle="", marker="D", color=ANOMALOUS, markersize=4, label="Anomaly Rate, anomalous images"
-            ),
+            Line2D([], [], linestyle="", marker="D", color=ANOMALOUS, markersize=4, label=_RATE),
         ]
         if published is not None:
             label_of_line = f"Anomaly Rate in the paper, {100 * published:.2f} %"

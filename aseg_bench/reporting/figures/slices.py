@@ -7,9 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from aseg_bench.analysis.scored_maps import ScoredMaps
+from aseg_bench.errors import listed
 from aseg_bench.metrics import METRICS
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
-from aseg_bench.reporting.tables import enumerated
 
 _N_BESIDE = 3  # entries in a line of the legend
 _PARTS = {"kind": "kind of defect", "light": "light", "size": "size of the defect"}  # in their order
@@ -92,7 +92,7 @@ def slices_figure(
         axes[0].set_xlabel(f"{METRICS['pixel_ap'].label} (%), with all normal images")
         axes[1].set_xlabel("recall of pixels at the category's threshold (%)")
         axes[1].legend(loc="upper center", ncols=_N_BESIDE)
-        by = enumerated([_PARTS[part] for part in parts])
+        by = listed([_PARTS[part] for part in parts])
         figure.suptitle(f"{printed(category)}: by {by}, from top to bottom; images in brackets")
     return figure
 

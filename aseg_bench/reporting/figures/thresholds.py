@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import Score
 from aseg_bench.reporting.figures.style import PAGE, Look, new_figure, printed, style
+from aseg_bench.reporting.tables import FOUND
 
-_FOUND, _BEST = "seg_f1", "pixel_f1_max"
+_BEST = "pixel_f1_max"
 _SPREAD = 0.7  # share of a category's height over which the methods are spread
 _N_BESIDE = 4  # entries in a line of the legend
 
@@ -28,7 +29,7 @@ def thresholds_figure(scores: Sequence[Score], looks: Mapping[str, Look], labels
     values = {(one.case.method, one.case.category, one.metric): one.value for one in scores if one.value is not None}
     pairs = {(method, category): (found, values[method, category, _BEST])
              for (method, category, metric), found in values.items()
-             if metric == _FOUND and (method, category, _BEST) in values}  # fmt: skip
+             if metric == FOUND and (method, category, _BEST) in values}  # fmt: skip
     if not pairs:
         return None
     methods, categories = (list(dict.fromkeys(names)) for names in zip(*pairs, strict=True))
@@ -53,7 +54,7 @@ def thresholds_figure(scores: Sequence[Score], looks: Mapping[str, Look], labels
                     markerfacecolor=fill,
                     label=printed(label) if label else None,
                 )
-        for name, fill in ((METRICS[_FOUND].label, "black"), (METRICS[_BEST].label, "white")):
+        for name, fill in ((METRICS[FOUND].label, "black"), (METRICS[_BEST].label, "white")):
             axes.plot([], [], linestyle="", marker="o", color="black", markersize=4.5, markerfacecolor=fill, label=name)
         axes.set(xlim=(-2, 102), ylim=(len(categories) - 0.5, -0.5 - room), xlabel="F1 of all pixels (%)")
         axes.set_yticks(range(len(categories)), [printed(name, 36) for name in categories])
