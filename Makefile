@@ -25,7 +25,7 @@ check: lint test ## what every commit must pass: format, lint, types, then all t
 docs: .venv/docs ## build the site into build/docs
 	$(BIN)/python -m sphinx -q -W --keep-going docs build/docs
 
-speed: .venv/peers .venv/dev ## measure the metric core and its peers, models, reports, memory and intervals; write reports/
+speed: .venv/dev ## measure the metric core and its peers, models, reports, memory and intervals; write reports/
 	$(BIN)/python benchmark.py speed
 	$(BIN)/python benchmark.py models
 	$(BIN)/python benchmark.py report
@@ -46,7 +46,7 @@ release: .venv/dev ## build wheel and sdist, check them, run the wheel in a clea
 clean: ## remove the environment and the caches
 	rm -rf .venv build dist docs/generated *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.venv/models .venv/dev .venv/docs .venv/peers .venv/anomalib: .venv/%: pyproject.toml constraints.txt
+.venv/models .venv/dev .venv/docs .venv/anomalib: .venv/%: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$*]'
 	touch $@
