@@ -89,23 +89,24 @@ def gather(bits, mask, flip, out):
 
 
 @njit(cache=True, nogil=True)
-def between(bits, mask, flip, wanted, low, high, out):
-    """Write the keys in [low, high) of pixels whose mask is ``wanted``.
+def between(bits, mask, flip, low, high, normal, anomalous):
+    """Write the keys in [low, high) of normal and of anomalous pixels, each to a buffer of one more than all pixels.
 
-    Returns how many lie there (no more than fit are written) and how many are at or above ``high``.
+    Returns for each class how many lie there and how many at or above ``high``. Every key is written and stays if the
+    next one does not take its place: whether it lies there no branch could foretell.
     """
-    n_inside = n_above = 0
+    n_normal = n_anomalous = normal_above = anomalous_above = np.uint64(0)
     for i in range(bits.size):
         b = np.int64(bits[i])
         key = b if b >= 0 else flip - b
-        if key >= low and mask[i] == wanted:
-            if key >= high:
-                n_above += 1
-            else:
-                if n_inside < out.size:
-                    out[n_inside] = key
-                n_inside += 1
-    return n_inside, n_above
+        is_normal, is_anomalous, is_above = mask[i] == 0, mask[i] == 1, key >= high
+        is_inside = (key >= low) & (not is_above)
+        normal[n_normal] = anomalous[n_anomalous] = key
+        n_normal += np.uint64(is_normal & is_inside)
+        n_anomalous += np.uint64(is_anomalous & is_inside)
+        normal_above += np.uint64(is_normal & is_above)
+        anomalous_above += np.uint64(is_anomalous & is_above)
+    return n_normal, normal_above, n_anomalous, anomalous_above
 
 
 @njit(cache=True, nogil=True)

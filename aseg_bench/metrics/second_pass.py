@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from itertools import starmap
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -18,7 +19,10 @@ from aseg_bench.metrics.tallies import GapTally, TopTally
 
 N_PARTS = 2**10  # parts of the range of scores, at most; what waits in one is counted together
 N_PER_PART = 2**7  # distinct scores that need no part of their own
-N_WAITING = 2**9  # pixels of each part that are counted together
+N_WAITING = (
+    2**9,
+    2**13,
+)  # pixels of each part that are counted together, at least and at most: as many as it has scores
 N_TOLD_APART = 2**14  # places of the table of parts, which stays in the first-level cache
 ImageScore = Callable[[NDArray[Any]], float]
 _GAPS = ("gaps", "full_gaps", "full_counts")  # what `GapTally.to_arrays` gives
@@ -61,9 +65,11 @@ class SecondPass:
         of_anomalous = replace(ranking, needs=CURVE_ONLY, n_top=0)
         self._of_anomalous = SecondPass(of_anomalous) if ranking.needs.anomalous_images else None
         self._coarser, self._parts = _parts(ranking.ladder, ranking.n_distinct)
-        self._waiting = np.empty((int(self._parts[-1]) + 1, N_WAITING), dtype=kind.integer)
-        self._n_waiting = np.zeros(len(self._waiting), dtype=np.uint32)
-        self._places = np.empty(N_WAITING, dtype=np.int64)
+        n_parts, (least, most) = int(self._parts[-1]) + 1, N_WAITING
+        self._waiting = np.empty((n_parts, max(least, min(most, ranking.n_distinct // n_parts))), dtype=kind.integer)
+        self._n_waiting = np.zeros(n_parts, dtype=np.uint32)
+        self._places = np.empty(self._waiting.shape[1], dtype=np.int64)
+        self._inside = np.empty((2, 0), dtype=kind.integer)
 
     def update(
         self,
@@ -109,15 +115,17 @@ class SecondPass:
         if self._of_anomalous is not None and n_anomalous:
             self._of_anomalous.update(score_map, mask)
         if ranking.n_top and is_normal and highest >= self._tops.floor:
-            self._tops.update(_between(bits, flat, kind.flip, 0, (self._tops.floor, np.iinfo(np.int64).max))[0])
-        overlaps = bool(ranking.needs.overlaps and ranking.n_distinct)
+            self._tops.update(self._between(bits, flat, kind.flip, (self._tops.floor, np.iinfo(np.int64).max))[0][0])
+        normal = anomalous = None
+        if ranking.needs.overlaps and ranking.n_distinct:
+            normal, anomalous = starmap(_near, self._between(bits, flat, kind.flip, ranking.span))
         self._images.append(
             _Image(
                 index,
                 n_pixels,
                 n_anomalous,
-                self._near(bits, flat, kind.flip, 1) if overlaps and n_anomalous else None,
-                self._near(bits, flat, kind.flip, 0) if overlaps else None,
+                anomalous if n_anomalous else None,
+                normal,
                 self._score(score_map, image_score, kind.scores(np.array([highest], dtype=kind.integer)), where),
                 bool(n_anomalous) if image_label is None else image_label,
                 *_above(score_map, mask, ranking.needs.threshold),
@@ -199,7 +207,7 @@ class SecondPass:
 
     def _await(self, bits: Keys, flat: NDArray[np.uint8], flip: int) -> None:
         """Let the normal pixels of an image wait, and count those of a part whenever enough do."""
-        counts = self._gaps.room(len(bits) + int(self._n_waiting.sum()))
+        counts = self._gaps.room(len(bits), int(self._n_waiting.sum()))
         kernels.count_normal(
             bits,
             flat,
@@ -215,7 +223,7 @@ class SecondPass:
 
     def _count(self) -> None:
         """Count the waiting pixels."""
-        counts = self._gaps.room(int(self._n_waiting.sum()))
+        counts = self._gaps.room(0)
         kernels.count_rest(self._waiting, self._n_waiting, self.ranking.ladder, counts, self._places)
 
     def _finished(self, key: int) -> list[Image]:
@@ -235,10 +243,12 @@ class SecondPass:
             for image in sorted(self._images, key=lambda image: image.index)
         ]
 
-    def _near(self, bits: Keys, flat: NDArray[np.uint8], flip: int, wanted: int) -> _Part:
-        inside, n_above = _between(bits, flat, flip, wanted, self.ranking.span)
-        keys, counts = np.unique(inside, return_counts=True)
-        return _Part(keys, counts.astype(np.min_scalar_type(counts.max(initial=0))), n_above)  # mostly a byte each
+    def _between(self, bits: Keys, flat: NDArray[np.uint8], flip: int, span: tuple[int, int]) -> list[tuple[Keys, int]]:
+        """Of normal and of anomalous pixels: keys in [low, high), until the next call, and how many lie above."""
+        if self._inside.shape[1] <= bits.size:
+            self._inside = np.empty((2, bits.size + 1), dtype=bits.dtype)
+        n_normal, normal_above, n_anomalous, anomalous_above = kernels.between(bits, flat, flip, *span, *self._inside)
+        return [(self._inside[0, :n_normal], normal_above), (self._inside[1, :n_anomalous], anomalous_above)]
 
     def _score(
         self, score_map: NDArray[Any], image_score: float | ImageScore | None, highest: NDArray[Any], where: str
@@ -276,11 +286,6 @@ def _parts(ladder: kernels.Ladder, n_distinct: int) -> tuple[int, NDArray[np.uin
     return coarser + 6, parts.astype(np.uint16)
 
 
-def _between(bits: Keys, flat: NDArray[np.uint8], flip: int, wanted: int, span: tuple[int, int]) -> tuple[Keys, int]:
-    """Keys in [low, high) of one class, and how many lie at or above high."""
-    inside: Keys = np.empty(1024, dtype=bits.dtype)
-    n_inside, n_above = kernels.between(bits, flat, flip, wanted, *span, inside)
-    if n_inside > len(inside):
-        inside = np.empty(n_inside, dtype=bits.dtype)
-        kernels.between(bits, flat, flip, wanted, *span, inside)
-    return inside[:n_inside], n_above
+def _near(keys: Keys, n_above: int) -> _Part:
+    keys, counts = np.unique(keys, return_counts=True)
+    return _Part(keys, counts.astype(np.min_scalar_type(counts.max(initial=0))), n_above)  # mostly a byte each

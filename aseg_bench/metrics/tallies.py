@@ -113,12 +113,12 @@ class GapTally:
         self._full: NDArray[np.int64] | None = None
         self._n_since = 0
 
-    def room(self, n_pixels: int) -> NDArray[np.uint32]:
-        """Counts that can take this many pixels more."""
+    def room(self, n_pixels: int, n_waiting: int = 0) -> NDArray[np.uint32]:
+        """Counts that can take this many pixels more, and those that had room before and have not been counted."""
         if self._n_since + n_pixels > UINT32_MAX:
             self._full = self.total().astype(np.int64)
             self._counts[:] = 0
-            self._n_since = 0
+            self._n_since = n_waiting
         self._n_since += n_pixels
         return self._counts
 

@@ -87,7 +87,7 @@ def narrow(n_cells, n_buckets, n_waiting, n_parts):
         patch.setattr(first_pass, "N_CELLS", n_cells)
         patch.setattr(first_pass, "CELLS_PER_KEY", (0, 512))
         patch.setattr(tallies, "N_BUCKETS", n_buckets)
-        patch.setattr(second_pass, "N_WAITING", n_waiting)
+        patch.setattr(second_pass, "N_WAITING", (n_waiting, n_waiting))
         patch.setattr(second_pass, "N_PARTS", n_parts)
         patch.setattr(second_pass, "N_PER_PART", 1)
         yield

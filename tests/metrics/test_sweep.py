@@ -132,7 +132,7 @@ def test_counts_beyond_32_bits_are_kept(monkeypatch):
 def test_pixels_may_wait_in_any_number_to_be_counted_in_any_order(n_waiting, n_parts, monkeypatch):
     scores, masks = smooth(n_images=3)
     expected = measure(scores, masks).values
-    monkeypatch.setattr(second_pass, "N_WAITING", n_waiting)
+    monkeypatch.setattr(second_pass, "N_WAITING", (n_waiting, n_waiting))
     monkeypatch.setattr(second_pass, "N_PARTS", n_parts)
     monkeypatch.setattr(second_pass, "N_PER_PART", 1)
     assert measure(scores, masks).values == expected
@@ -152,6 +152,19 @@ def test_gap_tallies_merge_to_the_sum(monkeypatch):
     parts[0].merge(parts[1])
     np.testing.assert_array_equal(parts[0].total(), total)
     np.testing.assert_array_equal(elsewhere.total(), total)
+
+
+def test_there_is_room_for_pixels_that_still_wait(monkeypatch):
+    monkeypatch.setattr(tallies, "UINT32_MAX", 20)
+    gaps, rng, waiting, total = GapTally(0), np.random.default_rng(0), 0, 0
+    for n in rng.integers(1, 6, 200).tolist():
+        counts = gaps.room(n, waiting)
+        waiting, total = waiting + n, total + n
+        if waiting >= 8:
+            counts[0] += np.uint32(waiting)
+            waiting = 0
+        assert counts[0] <= 20
+    assert gaps.total()[0] == total - waiting
 
 
 def test_gaps_of_more_pixels_than_a_byte_or_32_bits_hold_cross_processes():
