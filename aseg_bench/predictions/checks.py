@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -66,33 +65,48 @@ def finite_map(scores: Any, where: str) -> NDArray[Any]:
     return exact_scores(flat, f"the map of {where}")
 
 
-def suspicions(
-    samples: Sequence[Sample], maps: Sequence[Scores], masks: Masks | None, mask_rule: str = DEFAULT_RULE
-) -> list[Suspicion]:
-    """Everything that looks wrong in the maps of a category.
+class Looking:
+    """A look at the maps of a category, one by one, for everything that looks wrong in them.
 
     Args:
         samples: its test images.
-        maps: one finite (height, width) array per sample; each is read once, in order, and then some of `to_turn`.
+        maps: one finite (height, width) array per sample.
         masks: masks that travelled with the maps, or None.
         mask_rule: which values of a mask mean anomalous or void, see `MaskRule`.
     """
-    last_read = lru_cache(maxsize=1)(maps.__getitem__)
-    truths = Meeting(samples, LazySequence(len(maps), last_read), masks, replace(EXACT, mask_rule=mask_rule)).truths
-    places = to_turn(samples)
-    parts = LazySequence(len(places), lambda number: thinned(last_read(places[number])), _KEPT)
-    truth_parts = LazySequence(len(places), lambda number: thinned(truths[places[number]]), _KEPT)
-    look, number_at = MapsLook(), {place: number for number, place in enumerate(places)}
-    for index in range(len(maps)):
-        if (number := number_at.get(index)) is not None:
-            _ = parts[number], truth_parts[number]  # what is kept of them is not read again
-        look.update(last_read(index), truths[index], thinned(last_read(index)))
-    turned = LazySequence(len(parts), lambda index: parts[index].T)
-    return look.suspicions(
-        [sample.name for sample in samples],
-        _auroc(parts, truth_parts),
-        lambda: _auroc(turned, truth_parts) if all(part.shape[0] == part.shape[1] for part in parts) else None,
-    )
+
+    def __init__(
+        self, samples: Sequence[Sample], maps: Sequence[Scores], masks: Masks | None, mask_rule: str = DEFAULT_RULE
+    ) -> None:
+        self._samples, self._maps, self._look = samples, maps, MapsLook()
+        self._truths = truths = Meeting(samples, maps, masks, replace(EXACT, mask_rule=mask_rule)).truths
+        places = to_turn(samples)
+        self._parts = LazySequence(len(places), lambda number: thinned(maps[places[number]]), _KEPT)
+        self._truth_parts = LazySequence(len(places), lambda number: thinned(truths[places[number]]), _KEPT)
+        self._number_at = {place: number for number, place in enumerate(places)}
+
+    def at(self, index: int) -> None:
+        """Look at the map of an image; all of them are looked at once, in order."""
+        if (number := self._number_at.get(index)) is not None:
+            _ = self._parts[number], self._truth_parts[number]  # what is kept of them is not read again
+        self._look.update(self._maps[index], self._truths[index], thinned(self._maps[index]))
+
+    @property
+    def n_seen(self) -> int:
+        """How many maps were looked at."""
+        return len(self._look.seen)
+
+    def suspicions(self) -> list[Suspicion]:
+        """Everything that looks wrong; the maps that are not looked at yet are read now, and then some of `to_turn`."""
+        for index in range(self.n_seen, len(self._maps)):
+            self.at(index)
+        parts, truth_parts = self._parts, self._truth_parts
+        turned = LazySequence(len(parts), lambda index: parts[index].T)
+        return self._look.suspicions(
+            [sample.name for sample in self._samples],
+            _auroc(parts, truth_parts),
+            lambda: _auroc(turned, truth_parts) if all(part.shape[0] == part.shape[1] for part in parts) else None,
+        )
 
 
 def thinned(values: NDArray[Any]) -> NDArray[Any]:

@@ -1,6 +1,7 @@
 """Someone else's maps, matched, checked and ready to be scored, one category at a time."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import reading, same_text
 from aseg_bench.images import image_size, orientation, turned
 from aseg_bench.metrics.checks import as_array
-from aseg_bench.predictions.checks import Suspicion, finite_map, suspicions
+from aseg_bench.predictions.checks import Looking, Suspicion, finite_map
 from aseg_bench.predictions.matching import Match, listed, matched, samples_of
 from aseg_bench.predictions.readers import choose_reader
 from aseg_bench.predictions.records import FoundMap, Limits, Reader
@@ -89,7 +90,12 @@ class ImportedMaps:
         """
         samples = [sample for sample, _ in self.found[category]]
         items = [item for _, item in self.found[category]]
-        maps = LazySequence(len(items), lambda index: _own_map(items[index], samples[index].name), KEPT)
+        last_read = lru_cache(maxsize=1)(lambda index: _own_map(items[index], samples[index].name))
+        stored = maps = LazySequence(len(items), last_read, KEPT)
+        masks = None
+        if self.has_own_truth:
+            masks = LazySequence(len(items), lambda index: _own_mask(items[index], samples[index].name), KEPT)
+        looking = Looking(samples, stored, masks, mask_rule)
         shapes, dtypes, lows, faults = [], [], [], []
         for index in range(len(maps)):
             try:
@@ -97,6 +103,9 @@ class ImportedMaps:
             except InputError as error:
                 faults.append(str(error))
                 continue
+            if looking.n_seen == index:
+                with suppress(InputError):  # `suspicions` goes on from here, once the maps are known to be right
+                    looking.at(index)
             shapes.append(scores.shape)
             dtypes.append(scores.dtype)
             lows.append(scores.min())
@@ -112,11 +121,11 @@ class ImportedMaps:
                 maps, shapes = _on_frame(maps, samples, size, crop, min(lows))
                 notes.append(_cropped(size, crop))
         _check_sizes(shapes, samples)
-        masks = None
-        if self.has_own_truth:
-            masks = LazySequence(len(items), lambda index: _own_mask(items[index], samples[index].name), KEPT)
+        if masks is not None:
             notes += _of_masks(samples, masks, mask_rule)
-        found = [*notes, *suspicions(samples, maps, masks, mask_rule)]
+        if maps is not stored:
+            looking = Looking(samples, maps, masks, mask_rule)
+        found = [*notes, *looking.suspicions()]
         if self.refuses_clamped:
             check_clamped(category, found)
         return Category(samples, maps, masks, found)

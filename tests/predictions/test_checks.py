@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.checks import finite_map, suspicions
+from aseg_bench.predictions.checks import Looking, finite_map
 from aseg_bench.records import Sample
 
 Maps = dict[Sample, NDArray[np.float32]]
@@ -22,7 +22,7 @@ def bottle(
 
 
 def kinds(samples: list[Sample], maps: list[NDArray[np.float32]]) -> set[str]:
-    return {suspicion.kind for suspicion in suspicions(samples, maps, None)}
+    return {suspicion.kind for suspicion in Looking(samples, maps, None).suspicions()}
 
 
 def test_sound_maps_raise_no_suspicion(bottle: tuple[list[Sample], list[NDArray[np.float32]]]) -> None:
@@ -54,7 +54,7 @@ def test_each_mistake_is_named(
 
 def test_one_constant_map_is_named_by_its_image(bottle: tuple[list[Sample], list[NDArray[np.float32]]]) -> None:
     samples, maps = bottle
-    found = suspicions(samples, [np.zeros_like(maps[0]), *maps[1:]], None)
+    found = Looking(samples, [np.zeros_like(maps[0]), *maps[1:]], None).suspicions()
     assert [suspicion.kind for suspicion in found] == ["constant"]
     assert f"1 of {len(maps)} maps are constant (1 all zero), first {samples[0].name}" in found[0].text
 
@@ -91,6 +91,6 @@ def test_the_advice_on_a_low_auroc_is_about_what_is_inverted(
                 mask[5:75, 5:35] = 0  # now the minority of all pixels is anomalous
                 mask[35:75, 35:75] = 0
     signed = [-scores if inverted == "maps" else scores for scores in maps]
-    (text,) = (one.text for one in suspicions(samples, signed, masks) if one.kind == "inverted")
+    (text,) = (one.text for one in Looking(samples, signed, masks).suspicions() if one.kind == "inverted")
     assert ("do these mark what is normal?" in text) == is_of_masks
     assert ("negate them" in text) != is_of_masks
