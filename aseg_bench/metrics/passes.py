@@ -94,7 +94,7 @@ def _per_image(name: str, values: Any, n_images: int) -> Callable[[int], Any]:
     return lambda index: array[index].item()
 
 
-def _run(parts: Sequence[Part], steps: Iterator[tuple[int, Callable[[Part], None]]]) -> Part:
+def _run(parts: list[Part], steps: Iterator[tuple[int, Callable[[Part], None]]]) -> Part:
     """Take every step with some part, and merge the parts.
 
     The steps are drawn in the calling thread, so that a lazy sequence is never read from two threads at once, and at
@@ -133,6 +133,6 @@ def _run(parts: Sequence[Part], steps: Iterator[tuple[int, Callable[[Part], None
         pending.append(pool.submit(work, idle.get(), batch))
         for future in pending:
             future.result()
-    for part in parts[1:]:
-        parts[0].merge(part)
+    while len(parts) > 1:
+        parts[0].merge(parts.pop())  # whose counts take no memory from then on
     return parts[0]

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import starmap
 from typing import Any, NamedTuple, Self
 
@@ -12,20 +12,14 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
 from aseg_bench.metrics.checks import as_map, as_mask, check_pair, mask_bytes, n_valid, truth_of
-from aseg_bench.metrics.first_pass import CURVE_ONLY, Ranking, extremes, same_kind
+from aseg_bench.metrics.counting import Counting
+from aseg_bench.metrics.first_pass import Ranking, extremes, same_kind
 from aseg_bench.metrics.keys import Keys, key_type
 from aseg_bench.metrics.sweep import Image, Sweep
-from aseg_bench.metrics.tallies import GapTally, TopTally
+from aseg_bench.metrics.tallies import TopTally
 
-N_PARTS = 2**10  # parts of the range of scores, at most; what waits in one is counted together
-N_PER_PART = 2**7  # distinct scores that need no part of their own
-N_WAITING = (
-    2**9,
-    2**13,
-)  # pixels of each part that are counted together, at least and at most: as many as it has scores
-N_TOLD_APART = 2**14  # places of the table of parts, which stays in the first-level cache
 ImageScore = Callable[[NDArray[Any]], float]
-_GAPS = ("gaps", "full_gaps", "full_counts")  # what `GapTally.to_arrays` gives
+_OF_ANOMALOUS = "_of_anomalous_images"
 _CLASSES = ("anomalous", "normal")  # of pixels, as `_Image` names them
 
 
@@ -59,16 +53,10 @@ class SecondPass:
     def __init__(self, ranking: Ranking) -> None:
         self.ranking = ranking
         kind = ranking.kind
-        self._gaps = GapTally(ranking.n_distinct)
+        self._gaps = Counting(ranking)  # of all images, or of those that have no counts of their own
+        self._gaps_of_anomalous = Counting(ranking) if ranking.needs.anomalous_images else None
         self._tops = TopTally(ranking.n_top, kind.integer)
         self._images: list[_Image] = []
-        of_anomalous = replace(ranking, needs=CURVE_ONLY, n_top=0)
-        self._of_anomalous = SecondPass(of_anomalous) if ranking.needs.anomalous_images else None
-        self._coarser, self._parts = _parts(ranking.ladder, ranking.n_distinct)
-        n_parts, (least, most) = int(self._parts[-1]) + 1, N_WAITING
-        self._waiting = np.empty((n_parts, max(least, min(most, ranking.n_distinct // n_parts))), dtype=kind.integer)
-        self._n_waiting = np.zeros(n_parts, dtype=np.uint32)
-        self._places = np.empty(self._waiting.shape[1], dtype=np.int64)
         self._inside = np.empty((2, 0), dtype=kind.integer)
 
     def update(
@@ -106,14 +94,10 @@ class SecondPass:
         _, highest = extremes(bits, kind, score_map.shape, where)
         n_anomalous, n_pixels = int(np.count_nonzero(truth_of(mask))), n_valid(mask)
         is_normal = not (n_anomalous or image_label)
-        if not ranking.needs.curve:
-            pass
-        elif ranking.n_distinct:
-            self._await(bits, flat, kind.flip)
-        else:
-            self._gaps.room(n_pixels)[0] += np.uint32(n_pixels)
-        if self._of_anomalous is not None and n_anomalous:
-            self._of_anomalous.update(score_map, mask)
+        if self._gaps_of_anomalous is not None and n_anomalous:
+            self._gaps_of_anomalous.update(bits, flat, kind.flip)
+        elif ranking.needs.curve:
+            self._gaps.update(bits, flat, kind.flip)
         if ranking.n_top and is_normal and highest >= self._tops.floor:
             self._tops.update(self._between(bits, flat, kind.flip, (self._tops.floor, np.iinfo(np.int64).max))[0][0])
         normal = anomalous = None
@@ -140,20 +124,17 @@ class SecondPass:
         """
         if not np.array_equal(self.ranking.keys, other.ranking.keys):
             raise InputError("the parts count against different rankings; compute one from the merged first passes")
-        self._count()
-        other._count()
         self._gaps.merge(other._gaps)
         self._tops.merge(other._tops)
         self._images += other._images
-        if self._of_anomalous is not None and other._of_anomalous is not None:
-            self._of_anomalous.merge(other._of_anomalous)
+        if self._gaps_of_anomalous is not None and other._gaps_of_anomalous is not None:
+            self._gaps_of_anomalous.merge(other._gaps_of_anomalous)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All that was counted, for `take` of another process: some 2 bytes per distinct score of the ranking."""
-        self._count()
         images = self._images
         arrays = {
-            **dict(zip(_GAPS, self._gaps.to_arrays(), strict=True)),
+            **self._gaps.to_arrays(),
             "tops": self._tops.keys,
             "top_counts": self._tops.counts,
             "images": np.array(
@@ -168,14 +149,13 @@ class SecondPass:
                 f"{name}_steps": self._steps(np.concatenate([self._none.keys, *(part.keys for part in near)])),
                 f"{name}_counts": np.concatenate([self._none.counts, *(part.counts for part in near)]),
             }
-        if self._of_anomalous is not None:
-            of_anomalous = self._of_anomalous.to_arrays()
-            arrays |= {f"{name}_of_anomalous": of_anomalous[name] for name in _GAPS}
+        if self._gaps_of_anomalous is not None:
+            arrays |= self._gaps_of_anomalous.to_arrays(_OF_ANOMALOUS)
         return arrays
 
     def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
         """Add what another process has counted against the same ranking and gave with `to_arrays`."""
-        self._gaps.add(*(arrays[name] for name in _GAPS))
+        self._gaps.take(arrays)
         self._tops.take(arrays["tops"], arrays["top_counts"])
         parts = {}
         for name in _CLASSES:
@@ -188,8 +168,8 @@ class SecondPass:
         columns = zip(arrays["images"].tolist(), arrays["scores"].tolist(), near, strict=True)
         for (index, n_pixels, n_anomalous, label, *above), score, (anomalous, normal) in columns:
             self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label), *above))
-        if self._of_anomalous is not None:
-            self._of_anomalous._gaps.add(*(arrays[f"{name}_of_anomalous"] for name in _GAPS))
+        if self._gaps_of_anomalous is not None:
+            self._gaps_of_anomalous.take(arrays, _OF_ANOMALOUS)
 
     def _steps(self, keys: Keys) -> NDArray[np.int64]:
         """From the rank that a key reaches to that of the next one: what lies between thresholds need not be told."""
@@ -201,30 +181,11 @@ class SecondPass:
 
     def compute(self) -> Sweep:
         """The finished sweep."""
-        self._count()
-        of_anomalous = None if self._of_anomalous is None else self._of_anomalous.compute().counts
-        return Sweep(self.ranking, self._gaps.total(), self._tops.keys, self._tops.counts, self._finished, of_anomalous)
-
-    def _await(self, bits: Keys, flat: NDArray[np.uint8], flip: int) -> None:
-        """Let the normal pixels of an image wait, and count those of a part whenever enough do."""
-        counts = self._gaps.room(len(bits), int(self._n_waiting.sum()))
-        kernels.count_normal(
-            bits,
-            flat,
-            flip,
-            self.ranking.ladder,
-            self._parts,
-            self._coarser,
-            self._waiting,
-            self._n_waiting,
-            counts,
-            self._places,
+        apart = self._gaps_of_anomalous
+        of_anomalous = None if apart is None else apart.total()
+        return Sweep(
+            self.ranking, self._gaps.total(apart), self._tops.keys, self._tops.counts, self._finished, of_anomalous
         )
-
-    def _count(self) -> None:
-        """Count the waiting pixels."""
-        counts = self._gaps.room(0)
-        kernels.count_rest(self._waiting, self._n_waiting, self.ranking.ladder, counts, self._places)
 
     def _finished(self, key: int) -> list[Image]:
         """All images in order, with their true and false positives at a threshold within the span."""
@@ -272,18 +233,6 @@ def _above(score_map: NDArray[Any], mask: NDArray[np.bool_], threshold: float | 
     called = (score_map > (math.floor(threshold) if is_integer else np.float64(threshold))) & ~np.ma.getmaskarray(mask)
     n_hits = int(np.count_nonzero(called & truth_of(mask)))
     return n_hits, int(np.count_nonzero(called)) - n_hits
-
-
-def _parts(ladder: kernels.Ladder, n_distinct: int) -> tuple[int, NDArray[np.uint16]]:
-    """Parts of the range of scores, ascending, of every ``2**coarser`` cells of a ladder: ``coarser``, and the parts.
-
-    None has much of the distinct scores, nor much of the cells, so that counting into one touches little memory.
-    """
-    coarser = max((len(ladder.words) - 1).bit_length() - (N_TOLD_APART - 1).bit_length(), 0)
-    before = ladder.sums[:: 2**coarser].astype(np.int64)
-    half = min(N_PARTS, n_distinct // N_PER_PART) // 2
-    parts = before * half // (n_distinct + 1) + np.arange(len(before)) * half // len(before)
-    return coarser + 6, parts.astype(np.uint16)
 
 
 def _near(keys: Keys, n_above: int) -> _Part:

@@ -128,6 +128,12 @@ class GapTally:
             self._full = other._full.copy() if self._full is None else self._full + other._full
         self.room(other._n_since)[:] += other._counts
 
+    def __add__(self, other: Self) -> NDArray[np.integer[Any]]:
+        """All counts of both."""
+        is_small = self._full is None and other._full is None and self._n_since + other._n_since <= UINT32_MAX
+        both: NDArray[np.integer[Any]] = np.add(self.total(), other.total(), dtype=np.uint32 if is_small else np.int64)
+        return both
+
     def to_arrays(self) -> list[NDArray[Any]]:
         """All counts in a byte each, and the places and values of those that need more."""
         counts = self.total()

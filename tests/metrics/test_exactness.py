@@ -15,11 +15,11 @@ from aseg_bench.metrics import (
     FirstPass,
     MetricStream,
     SecondPass,
+    counting,
     finish,
     first_pass,
     measure,
     needs_of,
-    second_pass,
     tallies,
 )
 from aseg_bench.metrics import _kernels as kernels
@@ -87,9 +87,9 @@ def narrow(n_cells, n_buckets, n_waiting, n_parts):
         patch.setattr(first_pass, "N_CELLS", n_cells)
         patch.setattr(first_pass, "CELLS_PER_KEY", (0, 512))
         patch.setattr(tallies, "N_BUCKETS", n_buckets)
-        patch.setattr(second_pass, "N_WAITING", (n_waiting, n_waiting))
-        patch.setattr(second_pass, "N_PARTS", n_parts)
-        patch.setattr(second_pass, "N_PER_PART", 1)
+        patch.setattr(counting, "N_WAITING", (n_waiting, n_waiting))
+        patch.setattr(counting, "N_PARTS", n_parts)
+        patch.setattr(counting, "N_PER_PART", 1)
         yield
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics import METRICS, FirstPass, Needs, SecondPass, measure, second_pass, tallies
+from aseg_bench.metrics import METRICS, FirstPass, Needs, SecondPass, counting, measure, tallies
 from aseg_bench.metrics.tallies import CoarseTally, GapTally, TopTally
 from tests.metrics.cases import smooth
 
@@ -132,9 +132,9 @@ def test_counts_beyond_32_bits_are_kept(monkeypatch):
 def test_pixels_may_wait_in_any_number_to_be_counted_in_any_order(n_waiting, n_parts, monkeypatch):
     scores, masks = smooth(n_images=3)
     expected = measure(scores, masks).values
-    monkeypatch.setattr(second_pass, "N_WAITING", (n_waiting, n_waiting))
-    monkeypatch.setattr(second_pass, "N_PARTS", n_parts)
-    monkeypatch.setattr(second_pass, "N_PER_PART", 1)
+    monkeypatch.setattr(counting, "N_WAITING", (n_waiting, n_waiting))
+    monkeypatch.setattr(counting, "N_PARTS", n_parts)
+    monkeypatch.setattr(counting, "N_PER_PART", 1)
     assert measure(scores, masks).values == expected
 
 
