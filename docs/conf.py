@@ -1,5 +1,6 @@
 """How Sphinx builds the site: `make docs`. pages.py has what is generated, links.py why links work as on GitHub."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -27,7 +28,12 @@ extensions = [
     "sphinx_copybutton",
 ]
 nb_custom_formats = {".py": "notebooks.notebook"}
-nb_execution_mode = "off"  # the tests run the examples
+os.environ["PYTHONPATH"] = os.pathsep.join([str(links.ROOT / "examples"), *sys.path])  # plug-ins in examples are modules
+nb_execution_mode = "force"
+nb_execution_in_temp = True  # examples write into the folder in which they run
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_output_stderr = "remove"  # what hosts warn of is not about the example
 exclude_patterns = ["*.py", "definitions"]
 myst_enable_extensions = ["dollarmath", "html_image"]
 myst_heading_anchors = 3
