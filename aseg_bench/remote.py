@@ -114,6 +114,8 @@ def _asking(url: str) -> Iterator[None]:
         raise
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, FileNotFoundError) and " " not in reason:  # many stores say no more than the name
+            reason = f"there is no {reason}"
         for match in _PASSWORD.finditer(url):
             reason = reason.replace(match[2], "***")
         raise InputError(

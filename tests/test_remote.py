@@ -16,6 +16,7 @@ from aseg_bench.datasets import find_samples
 from aseg_bench.errors import InputError
 from aseg_bench.files import CACHE_VARIABLE, files_below
 from aseg_bench.remote import here, is_url, named
+from aseg_bench.runs.pictures import find_pictures
 from tests.conftest import Call, Installed, save, write_category
 
 fsspec = pytest.importorskip("fsspec")
@@ -206,7 +207,7 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_fetched(
     ("url", "reason"),
     [
         ("nothing://bucket/data", "Protocol not known: nothing"),
-        ("memory://bucket/data", "cannot read memory://bucket/data"),
+        ("memory://bucket/data", "cannot read memory://bucket/data: there is no /bucket/data;"),
         ("file:///there/is/none", "No such file"),
         ("memory://user:secret@bucket/data", "cannot read memory://user@bucket/data"),
     ],
@@ -283,6 +284,12 @@ def test_a_manifest_comes_with_the_files_that_it_names(tmp_path: Path) -> None:
     (tmp_path / "data" / "list.csv").write_text("image,split,label\ntrain.png,train,0\ntest.png,test,0\n")
     upload(tmp_path / "data", DATA)
     assert len(find_samples("manifest", Path(f"{DATA}/list.csv"))) == 2
+
+
+def test_pictures_come_from_a_store_too(tmp_path: Path) -> None:
+    save(tmp_path / "photos" / "a" / "1.png", np.zeros((8, 8)))
+    upload(tmp_path / "photos", DATA)
+    assert list(find_pictures([Path(DATA)])[0]) == [Path("a/1")]
 
 
 def test_processes_that_want_one_mirror_fetch_each_file_once(tmp_path: Path, cache: Path) -> None:
