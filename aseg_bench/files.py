@@ -2,7 +2,9 @@
 
 import errno
 import os
+import sys
 import unicodedata
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -10,15 +12,21 @@ from hashlib import sha256
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryFile, mkdtemp
-from typing import TypeVar
+from typing import IO, TypeVar
 from zipfile import ZipFile, _EndRecData  # type: ignore[attr-defined]  # a directory is measured before it is read
+
+from platformdirs import user_cache_dir
 
 from aseg_bench.errors import AsegBenchError, InputError
 
 T = TypeVar("T")
 R = TypeVar("R")
+CACHE_VARIABLE = "ASEG_BENCH_CACHE"
 _NEW = ".aseg-bench-new-"  # how the folders begin in which files are written before they have their names
 _OF_PROCESS = {errno.EMFILE, errno.ENFILE}  # too many files are open: no fault of a file
+_TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
+_UNKNOWN_THERE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # some file systems of clusters
+_FAR = 2**30  # place of the byte that Windows locks, behind all that is read
 _N_THREADS = 8  # that wait for the disk together: 200 maps take a tenth of the time of one after the other
 _LONGEST_REASON = 300  # characters of what a reader says, which may repeat what the file holds
 _SIZE_OF_DIRECTORY = 5  # where ``_EndRecData`` has the bytes of the directory
@@ -185,6 +193,34 @@ def _to_disk(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def took_lock(file: IO[str]) -> bool:
+    """Whether this process has now got the lock of an open file, as nobody else has it; it goes when that is closed."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(_FAR)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _UNKNOWN_THERE:
+            text = f"{file.name}: this file system knows no locks, so let one command at a time write here"
+            warnings.warn(text, stacklevel=2)
+            return True
+        if error.errno not in _TAKEN:
+            raise
+        return False
+    return True
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made or fetched again: ASEG_BENCH_CACHE, or the user's cache folder."""
+    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("aseg-bench"))
 
 
 def make_folder(out: Path) -> None:

@@ -79,7 +79,7 @@ def _opened(source: Synthetic) -> Opened:
             )
             for place in places
         ]
-    return Opened(ImportedMaps(source.maps, NO_FILES, found, {}, {"": []}, True, True), None)
+    return Opened(ImportedMaps(source.maps, NO_FILES, found, {}, {"": []}, True, True), None, None)
 
 
 def score(n_images: str, n_categories: str, where: str) -> Row:

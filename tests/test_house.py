@@ -20,7 +20,7 @@ TORCH = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "on
 FLOORS = (
     {"errors"},
     {"corruptions", "files", "progress", "records"},
-    {"images", "methods", "pickles"},
+    {"images", "methods", "pickles", "remote"},
     {"datasets", "metrics", "protocols"},
     {"predictions", "training"},
     {"scoring", "analysis", "integrations"},

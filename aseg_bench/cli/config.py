@@ -10,6 +10,7 @@ import typer
 
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import reading
+from aseg_bench.remote import named, without_passwords
 
 _NOT_REPEATED = {"config", "dry_run", "overwrite", "quiet"}  # they say how a command goes, not what it makes
 
@@ -68,9 +69,13 @@ def config_text(context: typer.Context, out: Path) -> str:
         if option.name == "out":
             value = out
         if value is not None and option.name not in _NOT_REPEATED:
-            is_list = isinstance(value, list | tuple)
-            said[key] = [str(one) for one in value] if is_list else str(value) if isinstance(value, Path) else value
+            said[key] = [_said(one) for one in value] if isinstance(value, list | tuple) else _said(value)
     return f"# aseg-bench {context.info_name} --config THIS_FILE\n{yaml.safe_dump(said, sort_keys=False)}"
+
+
+def _said(value: Any) -> Any:
+    """A value as YAML has it, without a password."""
+    return named(value) if isinstance(value, Path) else without_passwords(value) if isinstance(value, str) else value
 
 
 def _options(context: typer.Context) -> dict[str, Any]:

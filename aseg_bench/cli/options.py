@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress bars, no tables; files and errors only.")]
 Mixed = Annotated[bool, typer.Option("--mixed", help="Tables may mix protocols; their rows are marked.")]
 Page = Annotated[bool, typer.Option(help="Draw figures and build report.html.")]
-DataRoot = Annotated[Path | None, typer.Option(help="Where the data set lies.")]
+DataRoot = Annotated[Path | None, typer.Option(help="Where the data set lies: a folder, or a URL as s3://bucket/data.")]
 Categories = Annotated[
     str | None, typer.Option(help="Take only these, separated by commas; one with a comma in quotes: '\"a,b\",c'.")
 ]
@@ -32,7 +32,7 @@ ImageLevel = Annotated[
     typer.Option("--image-level", help="Take images that show a defect but have no mask, for image metrics only."),
 ]
 
-Maps = Annotated[Path, typer.Argument(help="File or folder of anomaly maps.")]
+Maps = Annotated[Path, typer.Argument(help="File or folder of anomaly maps, or its URL.")]
 MapsDataset = Annotated[
     str | None,
     typer.Option("--dataset", help="Key from `aseg-bench datasets`; not needed where masks travel with maps."),

@@ -153,7 +153,7 @@ def _show(evaluated: "Evaluation", name: str, keys: Sequence[str] | None, mixed:
 
 
 def audit_command(
-    maps: Annotated[list[Path], typer.Argument(help="Files or folders of maps, one per method.")],
+    maps: Annotated[list[Path], typer.Argument(help="Files or folders of maps, or their URLs, one per method.")],
     dataset: MapsDataset = None,
     data_root: DataRoot = None,
     categories: Categories = None,

@@ -10,7 +10,7 @@ from aseg_bench.errors import first_few
 
 
 def predict_command(
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them, or their URLs.")],
     checkpoint: Checkpoint,
     out: Annotated[Path, typer.Option(help="Folder of maps, overlays and tables.")],
     threshold: Annotated[

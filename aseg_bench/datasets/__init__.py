@@ -3,7 +3,7 @@
 from aseg_bench.datasets.checks import check_images, checksum, count_deviations
 from aseg_bench.datasets.layout import find_in_layout
 from aseg_bench.datasets.records import AS_USUAL, CategoryCounts, Dataset, Layout, Reading
-from aseg_bench.datasets.table import DATASETS, dataset_labels, find_dataset, find_samples
+from aseg_bench.datasets.table import DATASETS, dataset_labels, find_dataset, find_samples, root_here
 
 __all__ = [
     "AS_USUAL",
@@ -19,4 +19,5 @@ __all__ = [
     "find_dataset",
     "find_in_layout",
     "find_samples",
+    "root_here",
 ]

@@ -16,7 +16,7 @@ from aseg_bench.datasets.copies import Fingerprint, fingerprint, near_copies, sa
 from aseg_bench.datasets.layout import folders_in
 from aseg_bench.datasets.questions import IsAnomalous
 from aseg_bench.datasets.records import AS_USUAL, SPLITS, CategoryCounts, Dataset, Reading
-from aseg_bench.datasets.table import find_dataset, find_samples
+from aseg_bench.datasets.table import find_dataset, find_samples, root_here
 from aseg_bench.errors import InputError, first_few
 from aseg_bench.images import check_complete, highest_deep_value, read_image
 from aseg_bench.progress import track
@@ -64,7 +64,7 @@ def inspect(
 
     Args:
         dataset: key of ``DATASETS``.
-        root: where it lies.
+        root: where it lies, may be a URL.
         categories: those to check; None takes all.
         reading: how it is read.
         is_anomalous: which values of masks mean anomalous, where the user has said so; None takes all above 0.
@@ -73,7 +73,7 @@ def inspect(
     Raises:
         InputError: files do not make a data set, as ``find_samples`` says.
     """
-    data = find_dataset(dataset)
+    data, root = find_dataset(dataset), root_here(dataset, root, categories)
     samples = find_samples(dataset, root, categories, with_all_splits(data, root, reading))
     unchecked: list[str] = []
     findings = _count_findings(data, samples, categories is None, unchecked)

@@ -25,6 +25,7 @@ from aseg_bench.datasets.records import AS_USUAL, Dataset, Reading
 from aseg_bench.datasets.visa import VISA
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.records import Sample, Score
+from aseg_bench.remote import here, is_url
 
 ENTRY_POINTS = "aseg_bench.datasets"
 
@@ -122,6 +123,30 @@ def find_dataset(key: str) -> Dataset:
     return DATASETS[key]
 
 
+def root_here(dataset: str, root: Path | None, categories: Sequence[str] | None = None) -> Path | None:
+    """Where a data set lies on this machine: files of a store are fetched first, as `remote.here` does.
+
+    Args:
+        dataset: key of ``DATASETS``.
+        root: where it lies, may be a URL; None for one that comes with the toolkit.
+        categories: those that are needed; folders of others as published are not fetched.
+
+    Raises:
+        InputError: the data set is unknown, its root is missing or superfluous, or the store cannot be read.
+    """
+    facts = find_dataset(dataset)
+    if facts.needs_root and root is None:
+        raise InputError(f"{facts.label} is not part of the toolkit; say where it lies with --data-root FOLDER")
+    if not facts.needs_root and root is not None:
+        raise InputError(f"{facts.label} needs no --data-root; for images of your own choose --dataset mvtec_ad")
+    if root is None or not is_url(root):
+        return root
+    if parts_of(dataset)[0] == MANIFEST.key:  # names files of its folder
+        return here(root.parent) / root.name
+    wanted = set(categories or facts.counts)
+    return here(root, facts.counts.keys() - wanted if wanted <= facts.counts.keys() else ())
+
+
 def find_samples(
     dataset: str,
     root: Path | None = None,
@@ -132,18 +157,14 @@ def find_samples(
 
     Args:
         dataset: key of ``DATASETS``.
-        root: where it lies; None for one that comes with the toolkit.
+        root: where it lies, may be a URL; None for one that comes with the toolkit.
         categories: those to take; None takes all.
         reading: what is read, and how.
 
     Raises:
         InputError: the data set is unknown, its root is missing or superfluous, or it finds something wrong.
     """
-    facts = find_dataset(dataset)
-    if facts.needs_root and root is None:
-        raise InputError(f"{facts.label} is not part of the toolkit; say where it lies with --data-root FOLDER")
-    if not facts.needs_root and root is not None:
-        raise InputError(f"{facts.label} needs no --data-root; for images of your own choose --dataset mvtec_ad")
+    facts, root = find_dataset(dataset), root_here(dataset, root, categories)
     try:
         return facts.find(root, categories, reading)
     except InputError as error:

@@ -17,6 +17,7 @@ from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import progress_bar
 from aseg_bench.protocols import PROTOCOLS, find_protocol
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
+from aseg_bench.remote import here, named
 from aseg_bench.reporting.figures.style import printed
 from aseg_bench.reporting.markdown import escape_markdown
 from aseg_bench.runs.lock import holding
@@ -69,10 +70,10 @@ def audit(
     ``aseg-bench audit`` is this function.
 
     Args:
-        maps: files or folders of maps, one per method.
+        maps: files or folders of maps, one per method; may be URLs.
         out: folder of the files; None writes none.
         dataset: key of ``DATASETS``; None where masks travel with the maps.
-        data_root: where the data set lies; None for one that comes with the toolkit.
+        data_root: where the data set lies, may be a URL; None for one that comes with the toolkit.
         categories: those to score; None takes all.
         reader: key of a reader, or ``auto``.
         protocols: keys of ``PROTOCOLS`` to compare with ``exact``; None takes all.
@@ -86,10 +87,10 @@ def audit(
         InputError: a name is unknown, or maps or data cannot be used.
     """
     rules = [find_protocol(key, mask_rule) for key in (PROTOCOLS if protocols is None else protocols)]
-    samples = samples_of(dataset, data_root, reading)
+    samples, data_root = samples_of(dataset, data_root, reading)
     dumps = [
         import_maps(
-            path,
+            here(path),
             of_test(samples),
             categories=categories,
             reader=reader,
@@ -101,7 +102,7 @@ def audit(
     ]
     labels = [path.stem for path in maps]
     if len(set(labels)) < len(labels):
-        labels = [str(path) for path in maps]
+        labels = [named(path) for path in maps]
     audited = []
     with progress_bar(quiet) as bar:
         task = bar.add_task("auditing", total=sum(len(dump.found) for dump in dumps), note="")

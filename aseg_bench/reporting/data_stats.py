@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from aseg_bench.analysis.data_stats import RATES, DataStats, data_stats, mean_rates
-from aseg_bench.datasets import AS_USUAL, Reading, find_dataset, find_samples
+from aseg_bench.datasets import AS_USUAL, Reading, find_dataset, find_samples, root_here
 from aseg_bench.datasets.inspection import with_all_splits
 from aseg_bench.files import make_folder, written_whole
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE
@@ -58,7 +58,7 @@ def stats_report(
 
     Args:
         dataset: key of ``DATASETS``.
-        root: where it lies.
+        root: where it lies, may be a URL.
         categories: those to measure; None takes all.
         reading: how it is read.
         mask_rule: which values of masks mean anomalous, and which void.
@@ -70,7 +70,7 @@ def stats_report(
     """
     if out is not None:
         make_folder(out)
-    data = find_dataset(dataset)
+    data, root = find_dataset(dataset), root_here(dataset, root, categories)
     samples = find_samples(dataset, root, categories, with_all_splits(data, root, reading))
     stats = data_stats(samples, mask_rule, quiet=quiet)
     rows = stats.by_category()

@@ -9,6 +9,7 @@ from aseg_bench.errors import InputError
 from aseg_bench.metrics import DEFAULT_METRICS
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Finding, Sample, Score
+from aseg_bench.remote import named
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.record import DataFacts
 from aseg_bench.runs.scores import beside, merge_runs
@@ -26,7 +27,7 @@ def described(root: Path | None, samples: Sequence[Sample], reading: Reading) ->
     return DataFacts(
         checksum="",
         categories=sorted({sample.category for sample in samples}),
-        root=str(root.absolute()) if root else None,
+        root=named(root.absolute()) if root else None,
         n_train=sum(sample.split == "train" for sample in samples),
         n_test=sum(sample.split == "test" for sample in samples),
         normal_folder=reading.normal_folder,

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
-from aseg_bench.errors import first_few, how_to_install
+from aseg_bench.errors import InputError, first_few, how_to_install
 from aseg_bench.training.backbones import BACKBONES, BackboneFacts
 
 _OURS = "aseg-bench"
-_EXTRAS = ("models", "anomalib", "export", "dask")  # those that users install
+_EXTRAS = ("models", "anomalib", "export", "dask", "remote")  # those that users install
 _MEMORY = Path("/proc/meminfo")
 _GIB = 2**30
 _LEAST_FREE = 1.0  # GiB on the disk: less than a small run takes
@@ -172,7 +172,8 @@ def _packed_digest(facts: BackboneFacts, file: Path) -> str:
 
 
 def _caches() -> Iterator[Check]:
-    from aseg_bench.datasets.demo import CACHE_VARIABLE, demo_folder
+    from aseg_bench.datasets.demo import demo_folder
+    from aseg_bench.files import CACHE_VARIABLE
 
     yield _writable("temporary files", Path(tempfile.gettempdir()), "set TMPDIR", is_needed=True)
     yield _writable("cache of the demo set", demo_folder().parent, f"set {CACHE_VARIABLE}")
@@ -195,8 +196,13 @@ def _writable(name: str, folder: Path, mend: str, is_needed: bool = False) -> Ch
 def _data_root(root: Path) -> Check:
     from aseg_bench.datasets import DATASETS
     from aseg_bench.datasets.layout import folders_in
+    from aseg_bench.remote import here, named
 
-    name = f"data root {root}"
+    name = f"data root {named(root)}"
+    try:
+        root = here(root)
+    except InputError as error:
+        return Check(name, "missing", str(error), "name another folder")
     if not root.is_dir():
         return Check(name, "missing", "is not a folder" if root.exists() else "does not exist", "name another folder")
     like = [data for data in DATASETS.values() if data.looks_like(root)]

@@ -73,12 +73,12 @@ def evaluate(
     """Score maps that other code made; ``aseg-bench eval`` is this function.
 
     Args:
-        maps: file or folder of maps.
+        maps: file or folder of maps, may be a URL: ``Path("s3://bucket/maps")``.
         out: folder of the scores; those of a run may lie there already.
         name: of the method in the tables.
         seed: of the training that made the maps; a report merges evaluations of one name that differ in it.
         dataset: key of ``DATASETS``; None where masks travel with the maps.
-        data_root: where the data set lies; None for one that comes with the toolkit.
+        data_root: where the data set lies, may be a URL; None for one that comes with the toolkit.
         categories: those to score; None takes all.
         reader: key of a reader, or ``auto``.
         protocol: key of ``PROTOCOLS``.
@@ -145,11 +145,12 @@ def evaluate(
 
 
 def _facts_here(source: Source, plan: Plan) -> Facts:
-    digest, samples = checksum_of_files(source.maps), source.opened().samples
+    imported, samples, root = source.opened()
+    digest = checksum_of_files(imported.path)
     if not samples:
         return Facts(digest, None)
-    findings = check_images(samples, source.data_root, is_anomalous=own_rule(source.mask_rule), whole=False)
-    return Facts(digest, data_facts(source.data_root, samples, source.reading, findings))
+    findings = check_images(samples, root, is_anomalous=own_rule(source.mask_rule), whole=False)
+    return Facts(digest, data_facts(root, samples, source.reading, findings))
 
 
 def evaluate_shard(

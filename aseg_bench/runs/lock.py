@@ -1,12 +1,9 @@
 """One writer at a time: the lock on a folder of results, under which what killed processes have left is removed."""
 
-import errno
 import json
 import os
 import platform
-import sys
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -16,15 +13,12 @@ from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
 from aseg_bench.errors import InputError
-from aseg_bench.files import make_folder, remove_left_overs
+from aseg_bench.files import make_folder, remove_left_overs, took_lock
 from aseg_bench.runs.provenance import command_line
 
 LOCK = ".lock"
 _WRITTEN_BELOW = ("maps", "training", "report", "figures", "by_seed", "level_maps")  # folders of files written whole
 _SECONDS = 1.0  # of trying, as `aseg-bench status` holds a lock for a moment to see whether it is free
-_TAKEN = {errno.EAGAIN, errno.EACCES, errno.EDEADLK}
-_UNKNOWN_THERE = {errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP}  # some file systems of clusters
-_FAR = 2**30  # place of the byte that Windows locks, behind all that is read
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -82,7 +76,7 @@ def holder(out: Path) -> str | None:
     """Who holds a folder: process, host, time and command; None where nobody does. Nothing is written."""
     try:
         with (out / LOCK).open("r+", encoding="utf-8") as file:
-            return None if _take(file) else _told(file)
+            return None if took_lock(file) else _told(file)
     except OSError:  # nobody has held it, or it is another user's, whom this one cannot ask
         return None
 
@@ -92,7 +86,7 @@ def _locked(out: Path) -> Iterator[IO[str]]:
     started = time.monotonic()
     while True:
         with (out / LOCK).open("a+", encoding="utf-8") as file:
-            is_free = _take(file)
+            is_free = took_lock(file)
             if is_free and _is_there(file):
                 file.truncate(0)
                 yield file
@@ -108,29 +102,6 @@ def _is_there(file: IO[str]) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), os.stat(file.name))  # noqa: PTH116 - of a name, not a path
     except FileNotFoundError:
         return False
-
-
-def _take(file: IO[str]) -> bool:
-    """Take the lock of an open file unless somebody has it; it goes when the file is closed."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            file.seek(_FAR)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _UNKNOWN_THERE:
-            text = f"{file.name}: this file system knows no locks, so let one command at a time write here"
-            warnings.warn(text, stacklevel=2)
-            return True
-        if error.errno not in _TAKEN:
-            raise
-        return False
-    return True
 
 
 def _this_process() -> dict[str, str]:

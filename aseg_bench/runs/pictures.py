@@ -32,6 +32,7 @@ from aseg_bench.images import HEAT, IMAGE_SUFFIXES, check_complete, image_size, 
 from aseg_bench.methods import Segmenter
 from aseg_bench.metrics.thresholds import ThresholdRule, threshold_of
 from aseg_bench.progress import track
+from aseg_bench.remote import here
 from aseg_bench.runs.lock import holding
 from aseg_bench.runs.normal import bit_depth_of, check_not_trained_on, kept_threshold, normal_images, rule_named
 from aseg_bench.runs.regions import Region, coco, regions_of
@@ -48,7 +49,7 @@ def find_pictures(paths: Sequence[Path], out: Path | None = None) -> tuple[dict[
     The name is without ending, unless two pictures of a folder differ in nothing else: then theirs keep it.
 
     Args:
-        paths: files and folders.
+        paths: files and folders, or their URLs.
         out: folder of results, from which none is taken for a picture.
 
     Raises:
@@ -56,7 +57,7 @@ def find_pictures(paths: Sequence[Path], out: Path | None = None) -> tuple[dict[
     """
     pictures: list[tuple[Path, Path]] = []
     others: list[Path] = []
-    for root in paths:
+    for root in map(here, paths):
         for path in files_below(root):
             if out is not None and root.is_dir() and _is_result(path, out):
                 continue
@@ -104,7 +105,7 @@ def predict(
 
     Args:
         checkpoint: of a training: ``RUN/training/METHOD/DATASET/checkpoint.pt``.
-        images: pictures, or folders of them.
+        images: pictures, or folders of them, or their URLs.
         out: folder of the results.
         threshold: of the scores.
         threshold_from: ``run`` takes the threshold that the checkpoint's run has found for all categories together, as

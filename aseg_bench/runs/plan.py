@@ -20,7 +20,7 @@ class RunPlan:
         methods: names of installed methods, in the order of the tables.
         dataset: key of ``DATASETS``.
         out: folder of the run.
-        data_root: where the data set lies; None for one that needs no root.
+        data_root: where the data set lies, may be a URL; None for one that needs no root.
         categories: those to take; None takes all.
         options: for every live method; ``folder`` and ``settings`` are set per method.
         settings: method -> field -> value, as the user typed them.
@@ -34,7 +34,7 @@ class RunPlan:
         mixed: tables may mix protocols, if the folder holds scores under others.
         train_only: stop when the live methods are trained; the same plan without it goes on from there.
         reading: how the files of the data set are read.
-        maps: method -> file or folder of maps that other code made; these methods are read, not run.
+        maps: method -> file, folder or URL of maps that other code made; these methods are read, not run.
         checkpoints: method -> file with its weights; these live methods are not trained.
         limits: how much a file of these may ask for, and whether pickles are read.
         allow_clamped: take clamped maps of layouts that usually clamp them.

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from aseg_bench.remote import without_passwords
+
 _VERSIONS_OF = (
     *("numpy", "numba", "scipy", "opencv-python-headless", "pillow"),
     *("torch", "timm", "lightning-fabric", "anomalib"),
@@ -15,9 +17,10 @@ _VERSIONS_OF = (
 
 
 def command_line() -> str:
-    """The command of this process, as it can be typed."""
+    """The command of this process, as it can be typed; a URL in it has no password."""
     name = Path(sys.argv[0]).name
-    return shlex.join(["aseg-bench" if name == "__main__.py" else name, *sys.argv[1:]])
+    words = map(without_passwords, sys.argv[1:])
+    return shlex.join(["aseg-bench" if name == "__main__.py" else name, *words])
 
 
 def made_by() -> dict[str, str]:

@@ -9,7 +9,7 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from aseg_bench.datasets import check_images, find_samples
+from aseg_bench.datasets import check_images, find_samples, root_here
 from aseg_bench.datasets.records import VALIDATION
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import folder_name
@@ -24,6 +24,7 @@ from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
 from aseg_bench.protocols.meeting import check_known
 from aseg_bench.records import Case, Sample
+from aseg_bench.remote import here, named
 from aseg_bench.runs.admission import check_data, check_tables, data_facts
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import is_helper
@@ -79,6 +80,8 @@ def ready_of(plan: RunPlan, folder: RunFolder) -> Ready:
     """
     protocol = find_protocol(plan.protocol, plan.mask_rule)
     _check_names(plan, folder)
+    maps = {name: here(path) for name, path in plan.maps.items()}
+    plan = replace(plan, data_root=root_here(plan.dataset, plan.data_root, plan.categories), maps=maps)
     live = [name for name in plan.methods if name not in plan.maps]
     splits = (["train"] if live else []) + ([] if plan.train_only else ["test"])
     reading = replace(plan.reading, splits=splits)
@@ -149,7 +152,7 @@ def preview(plan: RunPlan) -> list[str]:
         if name not in ready.due:
             texts.append(f"{name}: its maps are finished")
         elif name in plan.maps:
-            texts.append(f"{name}: its maps of {len(ready.mapped)} images are read from {plan.maps[name]}")
+            texts.append(f"{name}: its maps of {len(ready.mapped)} images are read from {named(plan.maps[name])}")
         else:
             has_begun = folder.training(name, plan.dataset).exists() and not plan.overwrite
             todo = f"it goes on from {folder.training(name, plan.dataset)}" if has_begun else "it is trained"
@@ -180,7 +183,8 @@ def _check_held_out(plan: RunPlan) -> None:
     for name, path in plan.maps.items():
         raise InputError(
             f"--threshold needs maps of normal images that {name} was not trained on: {plan.dataset} has no validation "
-            f"split, and nobody knows which training images the code behind {path} has held out; leave --threshold out"
+            f"split, and nobody knows which training images the code behind {named(path)} has held out; leave "
+            "--threshold out"
         )
 
 
@@ -239,7 +243,7 @@ def _conditions(plan: RunPlan, data: DataFacts, held_out: float) -> dict[str, Co
         held_out=held_out,
     )
     return {
-        name: replace(shared, maps=str(plan.maps[name]), maps_checksum=checksum_of_files(plan.maps[name]))
+        name: replace(shared, maps=named(plan.maps[name]), maps_checksum=checksum_of_files(plan.maps[name]))
         if name in plan.maps
         else replace(shared, settings=dict(plan.settings.get(name, {})), **_of_checkpoint(plan.checkpoints.get(name)))
         for name in plan.methods
@@ -283,7 +287,7 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
         None,
         conditions.maps_checksum,
     ):  # None: an older one
-        warnings.warn(f"{plan.maps[name]} has changed: the maps of {name} are taken from it again", stacklevel=3)
+        warnings.warn(f"{named(plan.maps[name])} has changed: the maps of {name} are taken from it again", stacklevel=3)
         return True
     if name in plan.maps and done.about.get("mask_rule", DEFAULT_RULE) != plan.mask_rule:
         return True  # what looks odd in them depends on it

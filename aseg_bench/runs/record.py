@@ -12,6 +12,7 @@ from aseg_bench.datasets import AS_USUAL, Reading
 from aseg_bench.errors import InputError
 from aseg_bench.files import is_folder_name, reading
 from aseg_bench.records import Case, Finding
+from aseg_bench.remote import is_url
 from aseg_bench.runs.provenance import machine, made_by, versions
 from aseg_bench.scoring.categories import SCORING
 
@@ -308,7 +309,7 @@ def content_of(record: Record, out: Path) -> dict[str, Any]:
 
 def _seen_from(out: Path, flat: dict[str, Any], key: str) -> dict[str, Any]:
     """A part of the record with a place also as seen from the folder, since both may be moved together."""
-    if not flat.get(key):
+    if not flat.get(key) or is_url(flat[key]):
         return flat
     try:
         return {**flat, f"{key}{FROM_RUN}": os.path.relpath(Path(flat[key]).absolute(), out.absolute())}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, by_category
-from aseg_bench.datasets import DATASETS, checksum
+from aseg_bench.datasets import DATASETS, checksum, root_here
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.methods import find_methods
 from aseg_bench.protocols import Protocol, protocol_stamped
@@ -117,6 +117,7 @@ class Results:
             raise InputError(f"{self.folder.record_file} does not say where the images of {dataset} lie; run it again")
         root = Path(facts.root) if facts.root else None
         try:
+            root = root_here(dataset, root, facts.categories)
             samples = DATASETS[dataset].find(root, facts.categories, facts.reading)
         except InputError as error:
             mend = "if the images lie elsewhere now, give the same command again with --data-root"

@@ -19,6 +19,7 @@ from aseg_bench.predictions.loading import digests_of_files
 from aseg_bench.protocols import find_protocol
 from aseg_bench.protocols.mask_rule import own_rule
 from aseg_bench.records import Case, Finding, Sample, Score
+from aseg_bench.remote import named
 from aseg_bench.runs.admission import described
 from aseg_bench.runs.engines import Engine
 from aseg_bench.runs.record import DataFacts
@@ -40,7 +41,7 @@ class Plan:
     Attributes:
         method: name in the tables.
         seed: of the training that made the maps.
-        maps: where they lie.
+        maps: where they lie; of a URL without its password.
         maps_reader: key of the reader.
         dataset: key of ``DATASETS``; None where masks travel with the maps.
         data_root: where the data set lies.
@@ -92,13 +93,13 @@ class Plan:
         Raises:
             InputError: maps or images cannot be found, or a name is unknown.
         """
-        imported, samples = source.opened()
-        found, root = imported.found, source.data_root
+        imported, samples, root = source.opened()
+        found = imported.found
         facts = None if samples is None else asdict(described(root, samples, source.reading))
         return cls(
             method,
             seed,
-            str(source.maps),
+            named(source.maps),
             imported.reader.key,
             source.dataset,
             facts["root"] if facts else None,
@@ -347,12 +348,12 @@ def scored_on(engine: Engine, plan: Plan, source: Source, tell: Report) -> Score
 
 def _files(source: Source, shard: Shard) -> dict[str, Any]:
     """A shard's account of its part of the files: digests and what masks show; the first one's also of files beside."""
-    _, samples = source.opened()
-    said: dict[str, Any] = {"maps": digests_of_files(source.maps, shard.some)}
+    imported, samples, root = source.opened()
+    said: dict[str, Any] = {"maps": digests_of_files(imported.path, shard.some)}
     if samples is None:
         return said
-    root = source.data_root if shard.number == 1 else None
-    looks = look_at_images(samples, root, is_anomalous=own_rule(source.mask_rule), whole=False, some=shard.some)
+    beside = root if shard.number == 1 else None
+    looks = look_at_images(samples, beside, is_anomalous=own_rule(source.mask_rule), whole=False, some=shard.some)
     return said | {
         "samples": [(s.dataset, s.category, s.split, s.defect, s.stem, s.is_image_level) for s in samples[shard.some]],
         "digests": digests(samples, shard.some),

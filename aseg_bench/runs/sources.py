@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from uuid import uuid4
 
-from aseg_bench.datasets import AS_USUAL, Reading, find_samples
+from aseg_bench.datasets import AS_USUAL, Reading, find_samples, root_here
 from aseg_bench.errors import InputError
 from aseg_bench.files import same_text
 from aseg_bench.images import allow_pixels, most_pixels
@@ -15,13 +15,21 @@ from aseg_bench.predictions.imported import ImportedMaps, import_maps
 from aseg_bench.predictions.records import Limits
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE
 from aseg_bench.records import Sample
+from aseg_bench.remote import here, is_url
 
 
 class Opened(NamedTuple):
-    """What a source holds: its maps by category, and the images of the data set; None where masks travel with maps."""
+    """What a source holds: its maps by category, and the images of the data set; None where masks travel with maps.
+
+    Attributes:
+        imported: the maps.
+        samples: the images.
+        root: where these lie on this machine.
+    """
 
     imported: ImportedMaps
     samples: list[Sample] | None
+    root: Path | None
 
 
 @dataclass(frozen=True)
@@ -29,9 +37,9 @@ class Source:
     """Where maps and images are, and how they are read; the arguments are those of `evaluate`.
 
     Attributes:
-        maps: file or folder of maps.
+        maps: file or folder of maps; may be a URL, which every process reads by itself.
         dataset: key of ``DATASETS``; None where masks travel with the maps.
-        data_root: where the data set lies.
+        data_root: where the data set lies; may be a URL.
         categories: those to take; None takes all.
         reader: key of a reader, or ``auto``.
         mask_rule: which values of a mask mean anomalous or void.
@@ -42,9 +50,9 @@ class Source:
         key: its own; a process opens a source once, and the same folder may hold something else later.
     """
 
-    maps: Path
+    maps: Path = field(repr=False)  # a URL may hold a password, and Dask logs what fails
     dataset: str | None = None
-    data_root: Path | None = None
+    data_root: Path | None = field(default=None, repr=False)
     categories: tuple[str, ...] | None = None
     reader: str = "auto"
     mask_rule: str = DEFAULT_RULE
@@ -57,7 +65,7 @@ class Source:
     @property
     def from_elsewhere(self) -> "Source":
         """The source with whole paths, for processes whose working directory is another."""
-        return replace(self, maps=self.maps.absolute(), data_root=self.data_root and self.data_root.absolute())
+        return replace(self, maps=_whole(self.maps), data_root=self.data_root and _whole(self.data_root))
 
     def opened(self) -> Opened:
         """Find maps and images, by names alone; once in a process.
@@ -68,12 +76,16 @@ class Source:
         return _opened(self)
 
 
+def _whole(place: Path) -> Path:
+    return place if is_url(place) else place.absolute()
+
+
 @lru_cache(maxsize=1)
 def _opened(source: Source) -> Opened:
     allow_pixels(source.max_pixels)
-    samples = samples_of(source.dataset, source.data_root, source.reading)
+    samples, root = samples_of(source.dataset, source.data_root, source.reading)
     imported = import_maps(
-        source.maps,
+        here(source.maps),
         of_test(samples),
         categories=source.categories,
         reader=source.reader,
@@ -83,11 +95,11 @@ def _opened(source: Source) -> Opened:
     )
     wanted = source.categories and set(map(same_text, source.categories))
     chosen = samples and [one for one in samples if wanted is None or one.category in wanted]
-    return Opened(imported, chosen)
+    return Opened(imported, chosen, root)
 
 
-def samples_of(dataset: str | None, root: Path | None, reading: Reading) -> list[Sample] | None:
-    """The samples of a data set, which needs no training images; None where none is named.
+def samples_of(dataset: str | None, root: Path | None, reading: Reading) -> tuple[list[Sample] | None, Path | None]:
+    """The samples of a data set, of which no training images are needed, and its root here; None where none is named.
 
     Raises:
         InputError: as ``find_samples``, or there is a root and no data set.
@@ -97,8 +109,9 @@ def samples_of(dataset: str | None, root: Path | None, reading: Reading) -> list
             raise InputError(
                 "--data-root needs --dataset KEY, which says what lies there; `aseg-bench datasets` lists them"
             )
-        return None
-    return find_samples(dataset, root, None, replace(reading, splits=["test"]))
+        return None, None
+    root = root_here(dataset, root)
+    return find_samples(dataset, root, None, replace(reading, splits=["test"])), root
 
 
 def of_test(samples: Sequence[Sample] | None) -> list[Sample] | None:

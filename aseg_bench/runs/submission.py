@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.analysis.scored_maps import by_category
-from aseg_bench.datasets import DATASETS
+from aseg_bench.datasets import DATASETS, root_here
 from aseg_bench.datasets.mvtec_ad_2 import MVTEC_AD_2
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import written_whole
@@ -22,6 +22,7 @@ from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
 from aseg_bench.protocols.frame import resized_map
 from aseg_bench.records import Case, LazySequence, Sample
+from aseg_bench.remote import here
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import held
 from aseg_bench.runs.record import CaseRecord
@@ -182,7 +183,7 @@ def _method_in(results: Results, method: str | None) -> str:
 def _images(results: Results, case: CaseRecord) -> tuple[list[Sample], list[Sample]]:
     """The private images, and those on which the method was trained."""
     facts = results.record.datasets[DATASET]
-    root = Path(facts.root) if facts.root else None
+    root = root_here(DATASET, Path(facts.root) if facts.root else None, facts.categories)
     reading = replace(facts.reading, splits=[*SPLITS, *(() if case.conditions.maps else ("train",))])
     found = DATASETS[DATASET].find(root, facts.categories, reading)
     return [one for one in found if one.split in SPLITS], [one for one in found if one.split == "train"]
@@ -194,7 +195,7 @@ def _made_again(
     """The method of a case as it was when its maps were made: a training that has ended is loaded, not repeated."""
     conditions = case.conditions
     if conditions.maps is not None:
-        return MapsMethod(name, Path(conditions.maps))
+        return MapsMethod(name, here(conditions.maps))
     facts, checkpoint = find_method(name), folder.checkpoint_file(name, DATASET)
     kept = checkpoint if case.weights_checksum else folder.training(name, DATASET)
     if (case.weights_checksum or facts.presets) and not kept.exists():  # what has no presets may keep nothing

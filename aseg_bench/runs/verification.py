@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aseg_bench.analysis.scored_maps import by_category, stored_maps
-from aseg_bench.datasets import DATASETS, checksum
+from aseg_bench.datasets import DATASETS, checksum, root_here
 from aseg_bench.errors import InputError
 from aseg_bench.predictions.imported import ImportedMaps, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
@@ -13,6 +13,7 @@ from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import track
 from aseg_bench.protocols import protocol_stamped
 from aseg_bench.records import Case, Sample, Score
+from aseg_bench.remote import here
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holder
 from aseg_bench.runs.record import CaseRecord
@@ -46,7 +47,7 @@ def verify(
 
     Args:
         out: folder of a finished run or evaluation; of someone else's, too.
-        data_root: where the images lie, if not where the record says.
+        data_root: where the images lie, may be a URL, if not where the record says.
         limits: how much a file of evaluated maps may ask for, and whether pickles are read.
         quiet: no progress bars.
 
@@ -89,9 +90,10 @@ def _images(folder: RunFolder, dataset: str, data_root: Path | None) -> list[Sam
     facts = folder.record.datasets.get(dataset)
     if facts is None or dataset not in DATASETS:
         return None
-    root = data_root if facts.root and data_root else Path(facts.root) if facts.root else None
+    given = data_root if facts.root and data_root else Path(facts.root) if facts.root else None
     splits = [split for split, n in (("train", facts.n_train), ("test", facts.n_test)) if n]
     try:
+        root = root_here(dataset, given, facts.categories)
         return DATASETS[dataset].find(root, facts.categories, replace(facts.reading, splits=splits))
     except InputError as error:
         raise InputError(f"{error}; --data-root says where the images of {dataset} lie here") from None
@@ -99,18 +101,18 @@ def _images(folder: RunFolder, dataset: str, data_root: Path | None) -> list[Sam
 
 def _checksums(
     folder: RunFolder, method: str, dataset: str, case: CaseRecord
-) -> Iterator[tuple[str, Path, str, str | None]]:
+) -> Iterator[tuple[str, Path | str, str, str | None]]:
     """What is compared, where it lies, its checksum in the record, and the one of today; None where it is gone."""
     conditions = case.conditions
     kept = case.kept_checksum or (conditions.maps_checksum if conditions.maps is None else None)
     for what, before, place in (
         ("the maps", None if case.is_evaluated else kept, folder.store.folder(method, dataset)),
-        ("the maps", conditions.maps_checksum if case.is_evaluated else None, Path(conditions.maps or "")),
+        ("the maps", conditions.maps_checksum if case.is_evaluated else None, conditions.maps or ""),
         ("the checkpoint", case.weights_checksum, folder.checkpoint_file(method, dataset)),
     ):
         if before is not None:
-            now = checksum_of_files(place) if place.exists() else None
-            yield what, place, before, now
+            there = here(place)
+            yield what, place, before, checksum_of_files(there) if there.exists() else None
 
 
 def _compared(what: str, before: str, now: str | None) -> list[str]:
@@ -139,7 +141,7 @@ def _evaluated(
     for (place, stamp), metrics in _places(scores).items():
         protocol = protocol_stamped(stamp)
         imported = by_rule.get(protocol.mask_rule) or import_maps(
-            Path(case.conditions.maps or ""),
+            here(case.conditions.maps or ""),
             test or None,
             categories=list(dict.fromkeys(score.case.category for score in scores)),
             reader=str(case.about.get("reader", "auto")),

@@ -20,7 +20,8 @@ def of(name: str, checks: list[doctor.Check]) -> doctor.Check:
 
 
 def test_an_installation_that_works_is_ok_and_leaves_with_zero(call: Call, tiny: Path) -> None:
-    outcome = call("doctor", "--json", "--data-root", tiny, "--data-root", tiny / "nowhere")
+    roots = (tiny, tiny / "nowhere", "nowhere://tiny")
+    outcome = call("doctor", "--json", *(word for root in roots for word in ("--data-root", root)))
     assert outcome.code == 0
     checks = [doctor.Check(**one) for one in json.loads(outcome.out)]
     assert {check.state for check in checks if check.is_needed} == {"ok"}
@@ -31,6 +32,7 @@ def test_an_installation_that_works_is_ok_and_leaves_with_zero(call: Call, tiny:
     assert all(bool(check.mend) == (check.state != "ok") for check in checks)
     assert of(f"data root {tiny}", checks).detail.startswith("--dataset mvtec_ad; 2 folders")
     assert of(f"data root {tiny / 'nowhere'}", checks)[1:3] == ("missing", "does not exist")
+    assert "Protocol not known" in of("data root nowhere://tiny", checks).detail
 
 
 def test_a_needed_package_that_is_missing_or_old_or_cannot_be_imported_is_broken(

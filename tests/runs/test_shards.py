@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 
+from aseg_bench.files import CACHE_VARIABLE
 from aseg_bench.images import read_mask
 from aseg_bench.metrics import METRICS
 from aseg_bench.runs.engines import Engine
@@ -243,10 +244,11 @@ def wait_for(condition: Callable[[], object], seconds: float = 30) -> None:
 
 
 @pytest.fixture
-def cluster(dump: Path) -> Iterator[str]:
+def cluster(dump: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The file of a Dask scheduler with two worker processes."""
     if find_spec("distributed") is None:
         pytest.skip("needs distributed: pip install '.[dask]'")
+    monkeypatch.setenv(CACHE_VARIABLE, str(dump / "cache"))
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     dask = [sys.executable, "-m", "distributed.cli.dask_scheduler"]
     worker = [sys.executable, "-m", "distributed.cli.dask_worker"]
@@ -270,6 +272,10 @@ def test_a_dask_cluster_gives_the_bits_of_one_process(cluster: str, call: Call) 
     outcome = call("eval", "dump", *PLACE, "--out", "clustered", "--dask", cluster)
     assert outcome.code == 0, outcome.err
     assert content("clustered") == content("one")
+    words = [Path(word).absolute().as_uri() if word == "data" else word for word in PLACE]
+    outcome = call("eval", Path("dump").absolute().as_uri(), *words, "--out", "fetched", "--dask", cluster)
+    assert outcome.code == 0, outcome.err
+    assert content("fetched")[0] == content("one")[0]
 
 
 @pytest.mark.parametrize("protocol", ["exact", "ader"])

@@ -3,7 +3,6 @@
 It is drawn once, in seconds, into a cache folder in the MVTec-AD layout, so that everybody can look at it.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,18 +10,16 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from platformdirs import user_cache_dir
 
 from aseg_bench.datasets.demo.photographs import Split
 from aseg_bench.datasets.demo.recipe import draw_picture, planned
 from aseg_bench.datasets.layout import MVTEC_LAYOUT, find_in_layout
 from aseg_bench.datasets.records import AS_USUAL, Dataset, Reading
 from aseg_bench.errors import InputError
-from aseg_bench.files import written_whole
+from aseg_bench.files import CACHE_VARIABLE, cache_folder, written_whole
 from aseg_bench.progress import track
 from aseg_bench.records import GOOD, Sample
 
-CACHE_VARIABLE = "ASEG_BENCH_CACHE"
 VERSION = "1"  # any changed picture needs a new version, and changes scores
 
 _README = """\
@@ -72,8 +69,8 @@ def find(
 
 
 def demo_folder() -> Path:
-    """Where the demo set is: below ASEG_BENCH_CACHE if that is set, else in the user's cache folder."""
-    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_dir("aseg-bench")) / f"demo-{VERSION}"
+    """Where the demo set is, in ``cache_folder()``."""
+    return cache_folder() / f"demo-{VERSION}"
 
 
 def write_demo(folder: Path, seed: int = 0) -> None:
