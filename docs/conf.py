@@ -28,7 +28,7 @@ extensions = [
     "sphinx_copybutton",
 ]
 nb_custom_formats = {".py": "notebooks.notebook"}
-os.environ["PYTHONPATH"] = os.pathsep.join([str(links.ROOT / "examples"), *sys.path])  # plug-ins in examples are modules
+os.environ["PYTHONPATH"] = os.pathsep.join([str(links.ROOT / "examples"), *sys.path])  # some examples are plug-ins
 nb_execution_mode = "force"
 nb_execution_in_temp = True  # examples write into the folder in which they run
 nb_execution_raise_on_error = True
