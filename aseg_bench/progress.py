@@ -51,7 +51,7 @@ class _Lines(Progress):
 
 def progress_bar(quiet: bool = False) -> Progress:
     """A bar on standard error with count, elapsed time, time left and a free text field ``note``."""
-    console = Console(stderr=True)
+    console = _console()
     return (Progress if console.is_terminal else _Lines)(
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
         BarColumn(bar_width=16),
@@ -67,6 +67,11 @@ def progress_bar(quiet: bool = False) -> Progress:
     )
 
 
+def _console() -> Console:
+    """Standard error; of a notebook too, whose widgets are a package of their own."""
+    return Console(stderr=True, force_jupyter=False)
+
+
 def duration(seconds: float) -> str:
     """Seconds as a reader takes them in: ``40 s``, ``12 min`` or ``3.5 h``."""
     if seconds < 90:
@@ -80,7 +85,7 @@ def working(description: str, quiet: bool = False) -> Iterator[None]:
     if quiet:
         yield
         return
-    with Console(stderr=True).status(description):
+    with _console().status(description):
         yield
 
 

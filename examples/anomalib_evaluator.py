@@ -68,8 +68,10 @@ model = Padim(
 
 # %%
 callback = LogSegmentationMetrics(["pixel_ap", "dsc", "aupro_0.3"])
-engine = Engine(accelerator="cpu", logger=False, callbacks=[callback], enable_progress_bar=False)
+engine = Engine(
+    accelerator="cpu", logger=False, callbacks=[callback], enable_progress_bar=False, enable_model_summary=False
+)
 engine.fit(model, datamodule=data)
 (values,) = engine.test(model, datamodule=data, verbose=False)
-print(values)
+print({key: round(value, 4) for key, value in values.items()})
 assert abs(values["pixel_ap"] - values["test_pixel_ap"]) < 1e-6

@@ -31,11 +31,12 @@ for category, strength in (("bolt", 3.0), ("nut", 1.0), ("washer", 0.0)):
             pred=scores.astype(np.float32)[None],
             mask=mask[None] / 255,
         )
-evaluate(Path("dump"), out=Path("scored"), name="mine", metrics=["pixel_auroc", "pixel_ap", "dsc"])
+evaluation = evaluate(Path("dump"), out=Path("scored"), name="mine", metrics=["pixel_auroc", "pixel_ap", "dsc"])
 
 # %%
 (results,) = read_results([Path("scored")])
 frame = results.to_frame()
+assert frame.equals(evaluation.results.to_frame())
 print(frame.pivot(index="category", columns="metric", values="value"))
 
 # %% [markdown]

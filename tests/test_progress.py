@@ -1,5 +1,7 @@
 """What a long work says: a bar in a terminal, a line per minute elsewhere."""
 
+import warnings
+
 import pytest
 from rich.console import Console
 
@@ -41,5 +43,13 @@ def test_a_quiet_work_says_nothing(minutes: None, capsys: pytest.CaptureFixture[
 
 
 def test_a_terminal_has_the_bar_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "Console", lambda stderr: Console(stderr=stderr, force_terminal=True))
+    monkeypatch.setattr(progress, "Console", lambda **how: Console(force_terminal=True, **how))
     assert type(progress_bar()) is progress.Progress
+
+
+def test_a_notebook_has_lines_as_its_widgets_are_a_package_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    assert type(progress_bar()) is not progress.Progress
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert list(track(range(3), "maps", 3)) == [0, 1, 2]
