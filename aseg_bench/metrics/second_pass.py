@@ -1,6 +1,5 @@
 """Second pass of the sweep: every normal pixel, counted against the ranked anomalous ones."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Self
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
+from aseg_bench.metrics.above import Above, above
 from aseg_bench.metrics.checks import as_map, as_mask, check_pair, mask_bytes, n_valid, truth_of
 from aseg_bench.metrics.first_pass import CURVE_ONLY, Ranking, extremes, same_kind
 from aseg_bench.metrics.keys import Keys, key_type
@@ -45,8 +45,7 @@ class _Image:
     normal: _Part | None
     score: float
     label: bool
-    tp_above: int
-    fp_above: int
+    above: Above
 
 
 class SecondPass:
@@ -120,7 +119,7 @@ class SecondPass:
                 self._near(bits, flat, kind.flip, 0) if overlaps else None,
                 self._score(score_map, image_score, kind.scores(np.array([highest], dtype=kind.integer)), where),
                 bool(n_anomalous) if image_label is None else image_label,
-                *_above(score_map, mask, ranking.needs.threshold),
+                above(score_map, mask, ranking.needs),
             )
         )
 
@@ -149,8 +148,8 @@ class SecondPass:
             "tops": self._tops.keys,
             "top_counts": self._tops.counts,
             "images": np.array(
-                [[i.index, i.n_pixels, i.n_anomalous, i.label, i.tp_above, i.fp_above] for i in images], np.int64
-            ).reshape(-1, 6),
+                [[i.index, i.n_pixels, i.n_anomalous, i.label, *i.above] for i in images], np.int64
+            ).reshape(-1, 4 + len(Above._fields)),
             "scores": np.array([i.score for i in images], None if images else np.float64),  # int64 of int64 scores
         }
         for name in _CLASSES:
@@ -178,8 +177,9 @@ class SecondPass:
             parts[name] = map(_Part, keys, counts, n_above.tolist())
         near = zip(parts["anomalous"], parts["normal"], strict=True)
         columns = zip(arrays["images"].tolist(), arrays["scores"].tolist(), near, strict=True)
-        for (index, n_pixels, n_anomalous, label, *above), score, (anomalous, normal) in columns:
-            self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label), *above))
+        for (index, n_pixels, n_anomalous, label, *counts), score, (anomalous, normal) in columns:
+            own = Above(*counts)
+            self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label), own))
         if self._of_anomalous is not None:
             self._of_anomalous._gaps.add(*(arrays[f"{name}_of_anomalous"] for name in _GAPS))
 
@@ -229,8 +229,7 @@ class SecondPass:
                 image.normal.at_or_above(key) if image.normal else 0,
                 image.score,
                 image.label,
-                image.tp_above,
-                image.fp_above,
+                image.above,
             )
             for image in sorted(self._images, key=lambda image: image.index)
         ]
@@ -252,16 +251,6 @@ class SecondPass:
         if np.isnan(score):
             raise InputError(f"the image score of {where} is nan")
         return score
-
-
-def _above(score_map: NDArray[Any], mask: NDArray[np.bool_], threshold: float | None) -> tuple[int, int]:
-    """Anomalous and normal pixels whose score is above a threshold, compared without rounding either."""
-    if threshold is None:
-        return 0, 0
-    is_integer = score_map.dtype.kind in "iu"
-    called = (score_map > (math.floor(threshold) if is_integer else np.float64(threshold))) & ~np.ma.getmaskarray(mask)
-    n_hits = int(np.count_nonzero(called & truth_of(mask)))
-    return n_hits, int(np.count_nonzero(called)) - n_hits
 
 
 def _parts(ladder: kernels.Ladder, n_distinct: int) -> tuple[int, NDArray[np.uint16]]:

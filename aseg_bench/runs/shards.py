@@ -27,7 +27,7 @@ from aseg_bench.scoring.categories import SCORING
 from aseg_bench.scoring.dumps import ScoredDump, score_dump
 from aseg_bench.scoring.shards import Rules, Shard, add_up, count, interleaved, look, thresholds
 
-VERSION = 1  # of the files of shards; raised when their meaning changes
+VERSION = 2  # of the files of shards; raised when their meaning changes
 _ELSEWHERE = ("maps", "data_root")  # paths, which may differ between hosts
 _ONE_AT_A_TIME = threading.Lock()  # readers are not made for the threads that a Dask worker may have
 Report = Callable[[], None]
