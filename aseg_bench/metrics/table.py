@@ -35,6 +35,7 @@ class Metric:
         is_of_protocols: a sweep never has a value, as its thresholds follow the range of the scores; the protocols
             that define it do.
         needs_threshold: it is taken at a threshold that was found on normal images, and undefined without one.
+        needs_saturation: it is about defects with saturation areas, and undefined without these.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Metric:
     unit: Unit = "fraction"
     is_of_protocols: bool = False
     needs_threshold: bool = False
+    needs_saturation: bool = False
 
     def __call__(
         self,
@@ -178,7 +180,8 @@ METRICS: dict[str, Metric] = {
         Metric("aupro_0.05", "AUPRO (5 %)", "region", True, partial(measures.aupro, limit=0.05),
                "mean found share of the 8-connected regions, up to 5 % false positives", _MVTEC, _REGIONS),
         Metric("spro_0.05", "sPRO (5 %)", "region", True, partial(measures.spro, limit=0.05),
-               "mean saturated found share of the given regions, up to 5 % false positives", _LOCO),
+               "mean saturated found share of the given regions, up to 5 % false positives", _LOCO,
+               needs_saturation=True),
         Metric("iap", "IAP", "region", True, measures.iap,
                "mean over the 8-connected regions of the precision where half of each is found", _DESTSEG, _REGIONS),
         Metric("iap_90", "IAP@90", "region", True, partial(measures.iap_at, recall=0.9),
