@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from aseg_bench import labelme
 from aseg_bench.corruptions import corrupted
 from aseg_bench.errors import InputError
 from aseg_bench.files import is_left_by_others, reading
@@ -105,7 +106,7 @@ def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]
     A 1-bit mask reads as 0 and 255, a grey one as its grey values, also where a palette gives them. A coloured palette
     reads as its indices; where its first colour is not black but another one is, black reads as 0 and all else as 255.
     A mask without an EXIF orientation that has the stored size of its image is turned as the image is. The masks of a
-    folder count together: 255 where one of them is above 0.
+    folder count together: 255 where one of them is above 0. Polygons of labelme (``.json``) are drawn with 255.
 
     Args:
         path: of the mask, or of a folder of masks.
@@ -120,6 +121,8 @@ def read_mask(path: Path, image_path: Path | None = None) -> NDArray[np.integer]
     """
     if path.is_dir():
         return _joint_mask(path, image_path)
+    if path.suffix.lower() == labelme.SUFFIX:
+        return labelme.polygon_mask(path, most_pixels())
     with opened(path) as mask:
         values, size, own = _mask_values(path, mask), mask.size, _orientation(mask)
         refuse_missing_rows(path, mask)
@@ -151,6 +154,8 @@ def mask_turns(path: Path, image_path: Path) -> bool:
     """
     if path.is_dir():
         return any(mask_turns(file, image_path) for file in mask_files(path))
+    if path.suffix.lower() == labelme.SUFFIX:
+        return False  # it is drawn upright
     with opened(path) as mask:
         size, own = mask.size, _orientation(mask)
     return own == _UPRIGHT and _turn_of_image(image_path, size) != _UPRIGHT

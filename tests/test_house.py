@@ -20,6 +20,7 @@ TORCH = {"torch", "torchvision", "timm", "lightning_fabric", "torchmetrics", "on
 FLOORS = (
     {"errors"},
     {"corruptions", "files", "progress", "records"},
+    {"labelme"},
     {"images", "methods", "pickles", "remote"},
     {"datasets", "metrics", "protocols"},
     {"predictions", "training"},

@@ -1,4 +1,5 @@
 import io
+import json
 import os
 import struct
 import zlib
@@ -16,6 +17,7 @@ from aseg_bench.images import (
     check_complete,
     highest_deep_value,
     image_size,
+    mask_turns,
     orientation,
     read_image,
     read_mask,
@@ -385,3 +387,53 @@ def test_masks_of_one_image_count_together(tmp_path):
     Image.fromarray(values[0, :2]).save(tmp_path / "truth" / "002.png")
     with pytest.raises(InputError, match=r"the masks of .*truth differ in size"):
         read_mask(tmp_path / "truth")
+
+
+def polygons(path, *shapes, size=(5, 7)):
+    named = [{"label": "any", "points": points, "shape_type": kind} for kind, points in shapes]
+    path.write_text(json.dumps({"shapes": named, "imageHeight": size[0], "imageWidth": size[1], "imageData": "..."}))
+    return path
+
+
+def test_polygons_of_labelme_are_a_mask_of_what_they_enclose_and_their_outline(tmp_path):
+    corner = [[1, 1], [4, 1], [4, 2], [2, 2], [2, 4], [1, 4]]
+    drawn = read_mask(polygons(tmp_path / "a.json", ("polygon", corner), ("polygon", [[5, 3], [7, 3], [7, 5], [5, 5]])))
+    expected = np.zeros((5, 7), np.uint8)
+    expected[1:3, 1:5] = expected[1:5, 1:3] = expected[3:, 5:] = 255
+    np.testing.assert_array_equal(drawn, expected)
+    assert not read_mask(polygons(tmp_path / "b.json")).any()
+
+
+@pytest.mark.parametrize("number", [1, 6])
+def test_polygons_are_drawn_upright_as_labelme_shows_the_image(tmp_path, number):
+    image = save(tmp_path / "a.jpg", COLOUR, exif=with_orientation(number))
+    path = polygons(tmp_path / "a.json", ("polygon", [[0, 0], [1, 0], [1, 1]]), size=image_size(image))
+    assert read_mask(path, image).shape == image_size(image)
+    assert not mask_turns(path, image)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"cannot read .*a\.json as polygons of labelme .*; save it again with labelme"),
+        ("[" * 100_000, r"cannot read .*a\.json as polygons of labelme"),
+        ({"shapes": []}, r"cannot read .*a\.json as polygons of labelme \('imageHeight'\)"),
+        (
+            [("rectangle", [[0, 0], [1, 1]])],
+            r"a\.json holds a shape \(rectangle\) that is not a polygon of three or more points in the image",
+        ),
+        ([("polygon", [[0, 0], [1, 1]])], r"a shape \(polygon\) that is not a"),
+        ([("polygon", [[0, 0], [1e300, 1], [2, 2]])], r"a shape \(polygon\) that is not a"),
+        ([("polygon", [[0, 0], [float("nan"), 1], [2, 2]])], r"a shape \(polygon\) that is not a"),
+    ],
+)
+def test_what_is_wrong_with_polygons_is_said(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    if isinstance(content, list):
+        polygons(path, *content)
+    else:
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(InputError, match=message):
+        read_mask(path)
+    with pytest.raises(InputError, match="is of an image of 100000000 x 100000000 pixels; raise --max-pixels"):
+        read_mask(polygons(path, size=(10**8, 10**8)))

@@ -21,6 +21,7 @@ from aseg_bench.records import Sample
 from aseg_bench.training.settings import settings_for
 from tests.conftest import Call, Distance, Installed, write_category
 from tests.runs.test_thresholds import write_ad_2
+from tests.scoring.test_saturation import write_loco
 from tests.test_house import ROOT
 
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
@@ -60,6 +61,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("bolt", "nut"):
         write_category(tmp_path / "mvtec", name)
     write_ad_2(tmp_path / "mvtec_ad_2")
+    write_loco(tmp_path / "loco")
     (tmp_path / "six").symlink_to(tmp_path / "mvtec")
 
     def find_demo(*_: object) -> list[Sample]:

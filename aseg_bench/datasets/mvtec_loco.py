@@ -2,13 +2,9 @@
 
 import json
 from functools import partial
-from typing import NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from aseg_bench.datasets.layout import find_in_layout
-from aseg_bench.datasets.records import CategoryCounts, Dataset, Layout
+from aseg_bench.datasets.records import CategoryCounts, Dataset, Layout, Region
 from aseg_bench.errors import InputError
 from aseg_bench.images import mask_files, read_mask
 from aseg_bench.records import Sample
@@ -18,18 +14,6 @@ _LAYOUT = Layout(
     suffixes=("",),
     many=True,
 )
-
-
-class Region(NamedTuple):
-    """A defect, as `aseg_bench.metrics.SaturatedRegion` has it.
-
-    Attributes:
-        mask: True at its pixels, (height, width).
-        saturation: how many of its pixels found count as all, at least 1.
-    """
-
-    mask: NDArray[np.bool_]
-    saturation: int
 
 
 def regions_of(sample: Sample) -> list[Region]:
@@ -86,4 +70,5 @@ MVTEC_LOCO = Dataset(
         "screw_bag": CategoryCounts(360, 122, 219),
         "splicing_connectors": CategoryCounts(360, 119, 193),
     },
+    regions=regions_of,
 )

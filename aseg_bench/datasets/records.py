@@ -1,9 +1,12 @@
 """What the table of data sets holds."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.files import is_folder_name
@@ -59,6 +62,18 @@ class Finder(Protocol):
         Raises:
             InputError: they are not there, or something is wrong with them.
         """
+
+
+class Region(NamedTuple):
+    """A defect that is found completely once a part of it is, as `aseg_bench.metrics.SaturatedRegion` has it.
+
+    Attributes:
+        mask: True at its pixels, (height, width).
+        saturation: how many of its pixels found count as all, at least 1.
+    """
+
+    mask: NDArray[np.bool_]
+    saturation: int
 
 
 def _train_and_test() -> Mapping[str, str]:
@@ -123,6 +138,8 @@ class Dataset:
         marks: what tells a root of this set from one of others: patterns of paths below it, all of them found.
         counts: images per category as published; empty where nothing is published.
         corruption: what is done to its test images, in print; empty where they are clean.
+        regions: the defects of an image with their saturation areas, at the size of its masks; None where the set has
+            none, and the metric sPRO no value.
     """
 
     key: str
@@ -138,6 +155,7 @@ class Dataset:
     marks: Sequence[str] = ()
     counts: Mapping[str, CategoryCounts] = field(default_factory=dict)
     corruption: str = ""
+    regions: Callable[[Sample], Sequence[Region]] | None = None
 
     def looks_like(self, root: Path) -> bool:
         """Whether a folder seems to be the root of this set, by the names of a few folders."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from aseg_bench.corruptions import CORRUPTIONS, parsed, parts_of
 from aseg_bench.datasets.bmad import BMAD
+from aseg_bench.datasets.bsdata import BSDATA
 from aseg_bench.datasets.btad import BTAD
 from aseg_bench.datasets.dagm import DAGM
 from aseg_bench.datasets.demo import DEMO
@@ -83,6 +84,7 @@ DATASETS: Mapping[str, Dataset] = _Datasets(
             KOLEKTOR_SDD,
             KOLEKTOR_SDD2,
             MAGNETIC_TILE,
+            BSDATA,
             FOLDERS,
             MANIFEST,
         )

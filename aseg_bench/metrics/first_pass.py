@@ -31,6 +31,7 @@ class Needs:
         anomalous_images: the normal pixels of images with an anomalous one counted by themselves too.
         normal_fpr: false-positive rate on normal images down to which their pixels must be ranked; 0 for none.
         threshold: count the pixels of each image that score above it; None counts none.
+        shapes: count the regions and boundaries of these too.
     """
 
     curve: bool = True
@@ -40,6 +41,7 @@ class Needs:
     anomalous_images: bool = False
     normal_fpr: float = 0.0
     threshold: float | None = None
+    shapes: bool = False
 
     def __or__(self, other: "Needs") -> "Needs":
         """What either of them needs."""
@@ -51,6 +53,7 @@ class Needs:
             self.anomalous_images or other.anomalous_images,
             max(self.normal_fpr, other.normal_fpr),
             other.threshold if self.threshold is None else self.threshold,
+            self.shapes or other.shapes,
         )
 
 

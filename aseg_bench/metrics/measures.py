@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.errors import UndefinedMetricError
+from aseg_bench.metrics.above import Above
 from aseg_bench.metrics.sweep import Image, Sweep, group_means, mean
 
 NO_THRESHOLD = "no threshold was found on normal images"
@@ -127,64 +128,83 @@ def fp_pixels(sweep: Sweep) -> float:
 
 
 class Called(NamedTuple):
-    """Pixels of all images together when those above a given threshold are called anomalous.
+    """All images together when the pixels above a given threshold are called anomalous.
 
     Attributes:
-        tp: anomalous pixels called anomalous.
-        fp: normal pixels called anomalous.
+        counts: of what is called.
         n_anomalous: anomalous pixels.
         n_normal: normal pixels.
     """
 
-    tp: int
-    fp: int
+    counts: Above
     n_anomalous: int
     n_normal: int
 
 
 def seg_f1(sweep: Sweep) -> float:
     """F1 of all pixels above the given threshold."""
-    called = _called(sweep)
-    return _f1(called.n_anomalous, called.tp, called.fp)
+    counts, n_anomalous, _ = _called(sweep)
+    return _f1(n_anomalous, counts.tp, counts.fp)
 
 
 def iou_at_threshold(sweep: Sweep) -> float:
     """Intersection over union of all pixels above the given threshold."""
-    called = _called(sweep)
-    return _iou(called.n_anomalous, called.tp, called.fp)
+    counts, n_anomalous, _ = _called(sweep)
+    return _iou(n_anomalous, counts.tp, counts.fp)
+
+
+def boundary_iou_at_threshold(sweep: Sweep) -> float:
+    """Intersection over union of the boundaries of what is called and of the truth, all pixels of all images together.
+
+    A boundary is what lies in a mask and within 2 % of the diagonal of the image of its contour.
+    """
+    counts = _called(sweep).counts
+    return counts.n_shared / counts.n_boundary
+
+
+def missed_regions_at_threshold(sweep: Sweep) -> float:
+    """Share of the 8-connected regions of the truth of which no pixel scores above the given threshold."""
+    counts = _called(sweep).counts
+    return counts.n_missed / counts.n_regions
+
+
+def false_regions_at_threshold(sweep: Sweep) -> float:
+    """8-connected regions above the given threshold without an anomalous pixel, per image with a valid pixel."""
+    counts = _called(sweep).counts
+    return counts.n_false / sum(image.n_pixels > 0 for image in sweep.images)
 
 
 def precision_at_threshold(sweep: Sweep) -> float:
     """Precision of all pixels above the given threshold."""
-    called = _called(sweep)
-    if not called.tp + called.fp:
+    counts = _called(sweep).counts
+    if not counts.tp + counts.fp:
         raise UndefinedMetricError("no pixel scores above the threshold")
-    return called.tp / (called.tp + called.fp)
+    return counts.tp / (counts.tp + counts.fp)
 
 
 def recall_at_threshold(sweep: Sweep) -> float:
     """Recall of all pixels above the given threshold."""
-    called = _called(sweep)
-    return called.tp / called.n_anomalous
+    counts, n_anomalous, _ = _called(sweep)
+    return counts.tp / n_anomalous
 
 
 def fpr_at_threshold(sweep: Sweep) -> float:
     """Share of the normal pixels above the given threshold."""
-    called = _called(sweep)
-    return called.fp / called.n_normal
+    counts, _, n_normal = _called(sweep)
+    return counts.fp / n_normal
 
 
 def dsc_at_threshold(sweep: Sweep) -> float:
     """Mean Dice of all images at the given threshold, by the rules of `dsc_of_images`."""
     _called(sweep)
-    images = [replace(image, tp=image.tp_above, fp=image.fp_above) for image in sweep.images]
+    images = [replace(image, tp=image.above.tp, fp=image.above.fp) for image in sweep.images]
     return _mean_of_some([_overlap(image, _f1) for image in images])
 
 
 def fp_pixels_at_threshold(sweep: Sweep) -> float:
     """False-positive pixels per normal image at the given threshold."""
     _called(sweep)
-    positives = [image.fp_above for image in sweep.images if image.is_normal]
+    positives = [image.above.fp for image in sweep.images if image.is_normal]
     if not positives:
         raise UndefinedMetricError("no image is normal")
     return sum(positives) / len(positives)
@@ -264,12 +284,12 @@ def _called(sweep: Sweep) -> Called:
     if sweep.ranking.needs.threshold is None:
         raise UndefinedMetricError(NO_THRESHOLD)
     images = sweep.images
-    tp, fp = sum(image.tp_above for image in images), sum(image.fp_above for image in images)
+    counts = Above(*(sum(column) for column in zip(*(image.above for image in images), strict=True)))
     n_anomalous = sum(image.n_anomalous for image in images)
     n_normal = sum(image.n_pixels for image in images) - n_anomalous
     if not n_anomalous or not n_normal:
         raise UndefinedMetricError(f"no pixel is {'normal' if n_anomalous else 'anomalous'}")
-    return Called(tp, fp, n_anomalous, n_normal)
+    return Called(counts, n_anomalous, n_normal)
 
 
 def _thresholded(sweep: Sweep) -> list[Image]:

@@ -1,6 +1,5 @@
 """Second pass of the sweep: every normal pixel, counted against the ranked anomalous ones."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import starmap
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
+from aseg_bench.metrics.above import Above, above
 from aseg_bench.metrics.checks import as_map, as_mask, check_pair, mask_bytes, n_valid, truth_of
 from aseg_bench.metrics.counting import Counting
 from aseg_bench.metrics.first_pass import Ranking, extremes, same_kind
@@ -43,8 +43,7 @@ class _Image:
     normal: _Part | None
     score: float
     label: bool
-    tp_above: int
-    fp_above: int
+    above: Above
 
 
 class SecondPass:
@@ -112,7 +111,7 @@ class SecondPass:
                 normal,
                 self._score(score_map, image_score, kind.scores(np.array([highest], dtype=kind.integer)), where),
                 bool(n_anomalous) if image_label is None else image_label,
-                *_above(score_map, mask, ranking.needs.threshold),
+                above(score_map, mask, ranking.needs),
             )
         )
 
@@ -138,8 +137,8 @@ class SecondPass:
             "tops": self._tops.keys,
             "top_counts": self._tops.counts,
             "images": np.array(
-                [[i.index, i.n_pixels, i.n_anomalous, i.label, i.tp_above, i.fp_above] for i in images], np.int64
-            ).reshape(-1, 6),
+                [[i.index, i.n_pixels, i.n_anomalous, i.label, *i.above] for i in images], np.int64
+            ).reshape(-1, 4 + len(Above._fields)),
             "scores": np.array([i.score for i in images], None if images else np.float64),  # int64 of int64 scores
         }
         for name in _CLASSES:
@@ -166,10 +165,18 @@ class SecondPass:
             parts[name] = map(_Part, keys, counts, n_above.tolist())
         near = zip(parts["anomalous"], parts["normal"], strict=True)
         columns = zip(arrays["images"].tolist(), arrays["scores"].tolist(), near, strict=True)
+<<<<<<< HEAD
         for (index, n_pixels, n_anomalous, label, *above), score, (anomalous, normal) in columns:
             self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label), *above))
         if self._gaps_of_anomalous is not None:
             self._gaps_of_anomalous.take(arrays, _OF_ANOMALOUS)
+=======
+        for (index, n_pixels, n_anomalous, label, *counts), score, (anomalous, normal) in columns:
+            own = Above(*counts)
+            self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label), own))
+        if self._of_anomalous is not None:
+            self._of_anomalous._gaps.add(*(arrays[f"{name}_of_anomalous"] for name in _GAPS))
+>>>>>>> wB
 
     def _steps(self, keys: Keys) -> NDArray[np.int64]:
         """From the rank that a key reaches to that of the next one: what lies between thresholds need not be told."""
@@ -198,8 +205,7 @@ class SecondPass:
                 image.normal.at_or_above(key) if image.normal else 0,
                 image.score,
                 image.label,
-                image.tp_above,
-                image.fp_above,
+                image.above,
             )
             for image in sorted(self._images, key=lambda image: image.index)
         ]
@@ -225,6 +231,7 @@ class SecondPass:
         return score
 
 
+<<<<<<< HEAD
 def _above(score_map: NDArray[Any], mask: NDArray[np.bool_], threshold: float | None) -> tuple[int, int]:
     """Anomalous and normal pixels whose score is above a threshold, compared without rounding either."""
     if threshold is None:
@@ -238,3 +245,25 @@ def _above(score_map: NDArray[Any], mask: NDArray[np.bool_], threshold: float | 
 def _near(keys: Keys, n_above: int) -> _Part:
     keys, counts = np.unique(keys, return_counts=True)
     return _Part(keys, counts.astype(np.min_scalar_type(counts.max(initial=0))), n_above)  # mostly a byte each
+=======
+def _parts(ladder: kernels.Ladder, n_distinct: int) -> tuple[int, NDArray[np.uint16]]:
+    """Parts of the range of scores, ascending, of every ``2**coarser`` cells of a ladder: ``coarser``, and the parts.
+
+    None has much of the distinct scores, nor much of the cells, so that counting into one touches little memory.
+    """
+    coarser = max((len(ladder.words) - 1).bit_length() - (N_TOLD_APART - 1).bit_length(), 0)
+    before = ladder.sums[:: 2**coarser].astype(np.int64)
+    half = min(N_PARTS, n_distinct // N_PER_PART) // 2
+    parts = before * half // (n_distinct + 1) + np.arange(len(before)) * half // len(before)
+    return coarser + 6, parts.astype(np.uint16)
+
+
+def _between(bits: Keys, flat: NDArray[np.uint8], flip: int, wanted: int, span: tuple[int, int]) -> tuple[Keys, int]:
+    """Keys in [low, high) of one class, and how many lie at or above high."""
+    inside: Keys = np.empty(1024, dtype=bits.dtype)
+    n_inside, n_above = kernels.between(bits, flat, flip, wanted, *span, inside)
+    if n_inside > len(inside):
+        inside = np.empty(n_inside, dtype=bits.dtype)
+        kernels.between(bits, flat, flip, wanted, *span, inside)
+    return inside[:n_inside], n_above
+>>>>>>> wB

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aseg_bench.metrics import _kernels as kernels
+from aseg_bench.metrics.above import Above
 from aseg_bench.metrics.curve import Curve
 from aseg_bench.metrics.first_pass import Groups, Ranking
 from aseg_bench.metrics.keys import Keys
@@ -28,8 +29,7 @@ class Image:
         fp: normal pixels at or above the threshold.
         score: the image's score.
         label: whether the image is anomalous.
-        tp_above: anomalous pixels above the threshold that was given; 0 without one.
-        fp_above: normal pixels above it.
+        above: what scores above the threshold that was given; zeros without one.
     """
 
     index: int
@@ -39,8 +39,7 @@ class Image:
     fp: int
     score: float
     label: bool
-    tp_above: int
-    fp_above: int
+    above: Above
 
     @property
     def is_normal(self) -> bool:

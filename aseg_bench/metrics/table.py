@@ -35,6 +35,7 @@ class Metric:
         is_of_protocols: a sweep never has a value, as its thresholds follow the range of the scores; the protocols
             that define it do.
         needs_threshold: it is taken at a threshold that was found on normal images, and undefined without one.
+        needs_saturation: it is about defects with saturation areas, and undefined without these.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Metric:
     unit: Unit = "fraction"
     is_of_protocols: bool = False
     needs_threshold: bool = False
+    needs_saturation: bool = False
 
     def __call__(
         self,
@@ -76,6 +78,8 @@ _PATCHCORE = "Roth et al. (2022), https://doi.org/10.1109/CVPR52688.2022.01392, 
 _DESTSEG = "Zhang et al. (2023), https://arxiv.org/abs/2211.11317"
 _ADER = "zhangzjn/ADer, util/metric.py"
 _AT = "at the threshold that maximises precision + recall"
+_BOUNDARY = "Cheng et al., Boundary IoU (CVPR 2021), https://arxiv.org/abs/2103.16562; of all images together is ours"
+_FROC = "free-response ROC: Chakraborty (2013), https://doi.org/10.1016/j.acra.2013.03.001"
 _AD_2 = "Heckler-Kram et al., MVTec AD 2 (2025), https://arxiv.org/abs/2503.21622"
 
 _OVERLAPS = Needs(overlaps=True)
@@ -95,11 +99,14 @@ def _above(
     words: str,
     source: str,
     unit: Unit = "fraction",
+    *,
+    level: Level = "pixel",
+    shapes: bool = False,
 ) -> Metric:
     """A metric at the threshold that was found on normal images."""
     summary = f"{words} above the threshold found on normal images"
-    needs = Needs(curve=False)
-    return Metric(key, label, "pixel", higher_is_better, function, summary, source, needs, unit, needs_threshold=True)
+    needs = Needs(curve=False, shapes=shapes)
+    return Metric(key, label, level, higher_is_better, function, summary, source, needs, unit, needs_threshold=True)
 
 
 METRICS: dict[str, Metric] = {
@@ -157,12 +164,24 @@ METRICS: dict[str, Metric] = {
                "share of normal pixels", _FAWCETT),
         _above("fp_pixels_at_threshold", "False-positive pixels at threshold", False, measures.fp_pixels_at_threshold,
                "pixels per normal image", _FAWCETT, "pixels"),
+        _above("boundary_iou_at_threshold", "Boundary IoU at threshold", True, measures.boundary_iou_at_threshold,
+               "intersection over union of the boundaries, 2 % of the diagonal wide, of the truth and of what lies",
+               _BOUNDARY, shapes=True),
+        _above("missed_regions_at_threshold", "Missed defects at threshold", False,
+               measures.missed_regions_at_threshold,
+               "share of the 8-connected regions of the truth of which no pixel scores", _FROC, level="region",
+               shapes=True),
+        _above("false_regions_at_threshold", "False regions per image at threshold", False,
+               measures.false_regions_at_threshold,
+               "8-connected regions without an anomalous pixel per image", _FROC, "ratio", level="region",
+               shapes=True),
         Metric("aupro_0.3", "AUPRO", "region", True, partial(measures.aupro, limit=0.3),
                "mean found share of the 8-connected regions, up to 30 % false positives", _MVTEC, _REGIONS),
         Metric("aupro_0.05", "AUPRO (5 %)", "region", True, partial(measures.aupro, limit=0.05),
                "mean found share of the 8-connected regions, up to 5 % false positives", _MVTEC, _REGIONS),
         Metric("spro_0.05", "sPRO (5 %)", "region", True, partial(measures.spro, limit=0.05),
-               "mean saturated found share of the given regions, up to 5 % false positives", _LOCO),
+               "mean saturated found share of the given regions, up to 5 % false positives", _LOCO,
+               needs_saturation=True),
         Metric("iap", "IAP", "region", True, measures.iap,
                "mean over the 8-connected regions of the precision where half of each is found", _DESTSEG, _REGIONS),
         Metric("iap_90", "IAP@90", "region", True, partial(measures.iap_at, recall=0.9),

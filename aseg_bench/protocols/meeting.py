@@ -106,6 +106,17 @@ class Meeting:
         self._read_all()
         return sorted(set(self._shapes.values()), key=lambda shape: (shape[0] * shape[1], shape))
 
+    @property
+    def is_native(self) -> bool:
+        """Whether the pixels of every image are compared at its own size, none of them cropped away."""
+        self._read_all()
+        return all(self._shapes[index] == image_size(one.image_path) for index, one in enumerate(self._samples))
+
+    @property
+    def has_own_masks(self) -> bool:
+        """Whether masks travelled with the maps."""
+        return self._masks is not None
+
     def _read_all(self) -> None:
         for index in set(range(len(self._samples))) - self._has_lost.keys():
             _ = self._pairs[index]

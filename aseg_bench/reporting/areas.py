@@ -1,12 +1,14 @@
 """Scores by the area of defects, as a table: which methods find small defects as well as large ones."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import NamedTuple
 
 from aseg_bench.analysis.areas import AreaScore
 from aseg_bench.analysis.slices import AREAS
-from aseg_bench.reporting.tables import DASH, Cell, Table
+from aseg_bench.records import MEAN
+from aseg_bench.reporting.tables import DASH, Cell, Footnotes, Table, ranks
+from aseg_bench.runs.scores import Key, Result
 
 AREA, MISSED = "areas", "missed"
 SHOWN = {
@@ -16,6 +18,8 @@ SHOWN = {
     MISSED: "Missed defects at DSC (%)",
     "dsc": "DSC (%)",
 }  # fields of AreaScore
+_MARKED = {"pixel_ap": "pixel_ap", "aupro": "pixel_ap", "recall": "dsc", MISSED: "dsc", "dsc": "dsc"}
+_HIGHER_IS_BETTER = {"pixel_ap": True, "aupro": True, "recall": None, MISSED: False, "dsc": True}  # recall as METRICS
 
 
 class AreaMean(NamedTuple):
@@ -53,19 +57,30 @@ def area_means(scores: Sequence[AreaScore]) -> dict[str, dict[str, dict[str, Are
 
 
 def area_tables(
-    scores: Sequence[AreaScore], labels: Mapping[str, str], datasets: Mapping[str, str], size: str | int, n_runs: int
+    scores: Sequence[AreaScore],
+    results: Mapping[Key, Result],
+    labels: Mapping[str, str],
+    datasets: Mapping[str, str],
+    size: str | int,
+    n_runs: int,
 ) -> list[Table]:
     """One table per data set: methods by areas, a block for each metric.
 
+    What is odd about a method's mean pixel AP, or DSC, is said of what is of the same pixels, or at the same threshold,
+    and keeps it from being best; so does a metric that was not scored, and other defects than those of its rivals.
+
     Args:
         scores: of all methods and categories.
+        results: from ``marked``.
         labels: names of methods in print; a missing one prints as it is.
         datasets: labels of the data sets by key; an unknown key prints as it is.
         size: in which the protocol scores maps.
         n_runs: in which the methods were run; each has the maps of one.
     """
     tables = []
+    means_of = {(key.dataset, key.method, key.metric): one for key, one in results.items() if key.category == MEAN}
     for dataset, by_method in area_means(scores).items():
+        notes = Footnotes()
         counts: dict[tuple[str, ...], list[str]] = {}  # maps of other sizes have other defects
         for method, means in by_method.items():
             texts = (f"{means[a].n_defects} ({means[a].n_categories})" if a in means else DASH for a in AREAS)
@@ -75,14 +90,14 @@ def area_tables(
             ("Defects (categories)", [[Cell(name), *map(Cell, one)] for name, one in zip(names, counts, strict=True)])
         ]
         for metric, title in SHOWN.items():
-            rows = [
-                [
-                    Cell(labels.get(method, method)),
-                    *(Cell(f"{100 * getattr(means[area], metric):.2f}" if area in means else DASH) for area in AREAS),
-                ]
-                for method, means in by_method.items()
-            ]
-            blocks.append((title, rows))
+            marked = [means_of.get((dataset, method, _MARKED[metric])) for method in by_method]
+            cells = zip(*_columns(metric, list(by_method.values()), marked, notes), strict=True)
+            blocks.append(
+                (
+                    title,
+                    [[Cell(labels.get(method, method)), *row] for method, row in zip(by_method, cells, strict=True)],
+                )
+            )
         caption = (
             f"{datasets.get(dataset, dataset)} by the area of defects (8-connected regions) as a share of their image, "
             "means over the categories that have such defects; other defects count as void. AP is against all normal "
@@ -94,5 +109,26 @@ def area_tables(
             caption += " Areas are those in the maps' size; --protocol native takes the images' own."
         if n_runs > 1:
             caption += " Of each method it is the first run that has its maps."
-        tables.append(Table(f"{dataset}_{AREA}", caption, [Cell("Method"), *map(Cell, AREAS)], blocks))
+        tables.append(
+            Table(f"{dataset}_{AREA}", caption, [Cell("Method"), *map(Cell, AREAS)], blocks, notes.by_letter())
+        )
     return tables
+
+
+def _columns(
+    metric: str, methods: Sequence[Mapping[str, AreaMean]], marked: Sequence[Result | None], notes: Footnotes
+) -> Iterator[list[Cell]]:
+    """The cells of all methods by area, ranked among those of the same defects whose values may be ranked."""
+    for area in AREAS:
+        means = [by_area.get(area) for by_area in methods]
+        is_alike = len({(one.n_defects, one.n_categories) for one in means if one}) == 1
+        texts = [f"{100 * getattr(one, metric):.2f}" if one else DASH for one in means]
+        rivals = [
+            text if is_alike and known and not known.is_disqualified else DASH
+            for text, known in zip(texts, marked, strict=True)
+        ]
+        letters = [
+            notes.letters(Result({}, marks=one.marks)) if mean and one else ""
+            for mean, one in zip(means, marked, strict=True)
+        ]
+        yield list(map(Cell, texts, ranks(rivals, _HIGHER_IS_BETTER[metric]), letters))

@@ -263,7 +263,7 @@ def _made(
     if AREA in wanted and maps:
         areas = [score for one in chain.from_iterable(maps) for score in area_scores(one)]
         labels = {name: facts.label for name, facts in methods.items()}
-        chosen += area_tables(areas, labels, datasets, runs[0].protocol.size, len(runs))
+        chosen += area_tables(areas, results, labels, datasets, runs[0].protocol.size, len(runs))
     if CATEGORIES in wanted:
         chosen += category_tables(results, methods, datasets)
     alarms = false_alarms(maps) if maps and len(runs) == 1 else None

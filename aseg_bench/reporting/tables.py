@@ -209,7 +209,8 @@ def mean_table(
         return None
     label, n_categories = datasets.get(dataset, dataset), len({key.category for key in results} - {MEAN})
     of = f"means over {n_categories} categories" if n_categories > 1 else "one category"
-    caption = f"{label}: {of}, in per cent.{said}{told_oracles(shown)}"
+    what = "in per cent" if all(METRICS[metric].unit == "fraction" for metric in shown) else "shares in per cent"
+    caption = f"{label}: {of}, {what}.{said}{told_oracles(shown)}"
     return _by_method(key, caption, shown, {dataset: label}, {dataset: _marks_of_data(results, dataset)})
 
 

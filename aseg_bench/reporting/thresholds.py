@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from statistics import fmean
 
@@ -17,6 +18,7 @@ from aseg_bench.runs.scores import Key, Result
 from aseg_bench.runs.thresholds import where_of
 
 THRESHOLD = "thresholds"
+_AT = " at threshold"
 _SHOWN = (AT_THRESHOLD[0], "pixel_f1_max", *AT_THRESHOLD[1:])
 
 
@@ -44,7 +46,9 @@ def threshold_tables(
         ways = [way if len(by_way) == 1 else f"{way} ({listed(names)})" for way, names in by_way.items()]
         said = f" A pixel is called anomalous above the threshold of its category: {'; '.join(ways)}." if ways else ""
         table = mean_table(f"{THRESHOLD}_{dataset}", said, here, methods, datasets, _SHOWN)
-        tables += [] if table is None else [table]
+        if table is not None:
+            header = [replace(cell, text=cell.text.removesuffix(_AT)) for cell in table.header]  # as its caption says
+            tables.append(replace(table, header=header))
     return tables
 
 

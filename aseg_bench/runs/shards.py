@@ -26,9 +26,10 @@ from aseg_bench.runs.record import DataFacts
 from aseg_bench.runs.sources import Source
 from aseg_bench.scoring.categories import SCORING
 from aseg_bench.scoring.dumps import ScoredDump, score_dump
+from aseg_bench.scoring.saturation import needing_saturation, needs_whole
 from aseg_bench.scoring.shards import Rules, Shard, add_up, count, interleaved, look, thresholds
 
-VERSION = 1  # of the files of shards; raised when their meaning changes
+VERSION = 2  # of the files of shards; raised when their meaning changes
 _ELSEWHERE = ("maps", "data_root")  # paths, which may differ between hosts
 _ONE_AT_A_TIME = threading.Lock()  # readers are not made for the threads that a Dask worker may have
 Report = Callable[[], None]
@@ -120,8 +121,13 @@ class Plan:
         """How every shard is scored.
 
         Raises:
-            InputError: shards do not add up under the protocol.
+            InputError: shards do not add up under the protocol, or to a metric.
         """
+        if needs_whole(self.dataset, self.metrics):
+            raise InputError(
+                f"shards carry no saturation areas of defects, which {needing_saturation(self.metrics)} needs; "
+                "leave out --shard, or that metric"
+            )
         return Rules(find_protocol(self.protocol, self.mask_rule), tuple(self.metrics))
 
     @property
@@ -134,9 +140,9 @@ class Plan:
         """Categories that an engine with so many workers as shards cuts; the others go to one worker each.
 
         What is read in one piece is read less often, so none is cut that is not more than the share of a worker; and
-        none under a protocol whose code needs all maps of a category at once.
+        none under a protocol whose code, or for a metric that, needs all maps of a category at once.
         """
-        if find_protocol(self.protocol, self.mask_rule).is_restated:
+        if find_protocol(self.protocol, self.mask_rule).is_restated or needs_whole(self.dataset, self.metrics):
             return []
         share = sum(self.categories.values()) / self.n_shards
         return [name for name, n_images in self.categories.items() if n_images > share]

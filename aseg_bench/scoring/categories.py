@@ -14,6 +14,7 @@ from aseg_bench.protocols.meeting import Masks, Meeting
 from aseg_bench.protocols.presets import DscRule
 from aseg_bench.protocols.restated import Restated
 from aseg_bench.records import Case, Finding, Sample, Score
+from aseg_bench.scoring.saturation import needing_saturation, saturated_regions
 
 Maps = Sequence[NDArray[np.floating]]
 _DSC = ("dsc", "iou")
@@ -86,6 +87,12 @@ def score_meeting(
     computed = computed_for(metrics, protocol)
     keys = tuple(computed)
     image_scores, no_image_score = None, ""
+    regions, no_regions = None, ""
+    if needing_saturation(keys):
+        try:
+            regions = saturated_regions(meeting)
+        except UndefinedMetricError as error:
+            no_regions = str(error)
     if not meeting.has_plain_image_scores and any(METRICS[key].level == "image" for key in keys if key in METRICS):
         try:
             image_scores = meeting.image_scores
@@ -97,6 +104,7 @@ def score_meeting(
         metrics=list(dict.fromkeys(computed.values())),
         image_scores=image_scores,
         image_labels=meeting.image_labels,
+        regions=regions,
         threshold=threshold,
         n_threads=n_threads,
     )
@@ -106,6 +114,8 @@ def score_meeting(
         try:
             if no_image_score and METRICS[key].level == "image":
                 raise UndefinedMetricError(no_image_score)
+            if no_regions and METRICS[key].needs_saturation:
+                raise UndefinedMetricError(no_regions)
             values[key] = restated.value(key, source)
         except UndefinedMetricError as error:
             undefined[key] = str(error)

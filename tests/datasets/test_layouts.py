@@ -32,6 +32,7 @@ TOTALS = {
     "dagm": (8050 - 1046, 8050 - 1054, 1054),
     "kolektor_sdd2": (2085, 894, 110),
     "magnetic_tile": (952 - 190, 190, 392),
+    "bsdata": (710 - 142, 142, 394),
 }
 
 
@@ -181,6 +182,27 @@ def test_saturation_areas_of_loco_reach_its_metric(tmp_path: Path) -> None:
     (root / "pushpins/defects_config.json").write_text("[]")
     with pytest.raises(InputError, match=r"holds the value 255, for which .*defects_config\.json has no entry"):
         regions_of(sample)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"cannot read .*image_data\.json .*it comes with the data set"),
+        (
+            '{"images": [{"filename": "../up.jpg", "annotations": null}]}',
+            "lists '../up.jpg', which is not the name of a",
+        ),
+        (
+            '{"images": [{"filename": "gone.jpg", "annotations": "gone.json"}]}',
+            "gone.json is listed in image_data.json but",
+        ),
+    ],
+)
+def test_what_is_wrong_with_the_list_of_bsdata_is_said(content: str, message: str, tmp_path: Path) -> None:
+    root = TREES["bsdata"].write(tmp_path)
+    (root / "image_data.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        find_samples("bsdata", root)
 
 
 @pytest.mark.parametrize("size", ["realiad_256", "realiad_1024"])

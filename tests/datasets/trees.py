@@ -45,6 +45,10 @@ def write(path: Path, content: str | int | None) -> None:
     if isinstance(content, str):
         path.write_text(content, encoding="utf-8")
         return
+    if content is None and path.suffix == ".json":
+        shape = {"label": "Pitting", "points": [[2, 1], [3.4, 1.2], [3, 0.8]], "shape_type": "polygon"}
+        path.write_text(json.dumps({"shapes": [shape], "imagePath": path.stem, "imageHeight": 4, "imageWidth": 6}))
+        return
     values = np.full((4, 6), content or 0, np.uint8)
     if content is None:
         values[1, 2:4] = 255
@@ -160,6 +164,19 @@ def _magnetic_tile() -> Tree:
     return Tree(samples, others)
 
 
+def _bsdata() -> Tree:
+    samples: dict[str, tuple[str, str | None]] = {
+        f"bsdata/{'test' if n == 5 else 'train'}/good/01_{n}_crop_2": (f"data/01_{n}_crop_2.jpg", None)
+        for n in range(1, 7)
+    }
+    samples["bsdata/test/pitting/01_0_crop_1"] = ("data/01_0_crop_1.jpg", "label/01_0_crop_1.json")
+    images = [
+        {"filename": Path(image).name, "train_test_split": None, "type": 2, "annotations": label and Path(label).name}
+        for image, label in samples.values()
+    ]
+    return Tree(samples, {"image_data.json": json.dumps({"images": images}), "data/BSD": "", "split_dataset.py": ""})
+
+
 def _folders() -> Tree:
     samples: dict[str, tuple[str, str | None]] = {
         f"nuts/{'test' if n == 5 else 'train'}/good/{n}": (f"nuts/normal/{n}.jpg", None) for n in range(1, 7)
@@ -245,6 +262,7 @@ TREES = {
     "kolektor_sdd": _kolektor_sdd(),
     "kolektor_sdd2": _kolektor_sdd2(),
     "magnetic_tile": _magnetic_tile(),
+    "bsdata": _bsdata(),
     "folders": _folders(),
     "manifest": _manifest(),
 }

@@ -110,6 +110,16 @@ def components(mask):
     return found
 
 
+def boundary(places, width):
+    """Places of a region that are no more than ``width`` rows and columns from one outside it, or from the edge."""
+    around = range(-width, width + 1)
+    return {
+        (row, column)
+        for row, column in places
+        if any((row + i, column + j) not in places for i in around for j in around)
+    }
+
+
 def area_under(curve, start, end):
     """Area under straight lines between (x, y) points with x ascending, over [start, end], over its length.
 

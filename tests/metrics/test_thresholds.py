@@ -2,6 +2,7 @@
 
 from math import fsum
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -24,7 +25,8 @@ from aseg_bench.metrics import (
     threshold_of,
 )
 from aseg_bench.metrics.thresholds import find_rule
-from tests.metrics.cases import DTYPES, both_classes, crowded, maps_with_void
+from tests.metrics import oracles
+from tests.metrics.cases import DTYPES, both_classes, crowded, maps_with_void, smooth
 from tests.metrics.test_laws import loaded
 
 few = settings(max_examples=25, deadline=None)
@@ -83,17 +85,26 @@ def test_the_table_of_rules_is_whole():
 def plain_metrics(scores, masks, threshold):
     """Each metric at a threshold, pixel by pixel, in whole numbers and fractions of Python."""
     tp = fp = fn = tn = 0
-    dice, of_normal = [], []
+    dice, of_normal, missed, n_false, shared, either = [], [], [], 0, 0, 0
     for score_map, mask in zip(scores, masks, strict=True):
         hits = alarms = misses = rest = 0
         void = np.ma.getmaskarray(mask)
+        above = np.zeros(mask.shape, dtype=bool)
         for place in np.ndindex(score_map.shape):
             if not void[place]:
                 is_called, is_anomalous = score_map[place].item() > threshold, bool(np.ma.getdata(mask)[place])
+                above[place] = is_called
                 hits += is_called and is_anomalous
                 alarms += is_called and not is_anomalous
                 misses += is_anomalous and not is_called
                 rest += not is_called and not is_anomalous
+        defects, alarmed = oracles.components(mask), oracles.components(above)
+        truth, called = ({place for region in regions for place in region} for regions in (defects, alarmed))
+        missed += [called.isdisjoint(region) for region in defects]
+        n_false += sum(truth.isdisjoint(region) for region in alarmed)
+        width = max(1, round(0.02 * (mask.shape[0] ** 2 + mask.shape[1] ** 2) ** 0.5))
+        truth, called = (oracles.boundary(places, width) for places in (truth, called))
+        shared, either = shared + len(truth & called), either + len(truth | called)
         tp, fp, fn, tn = tp + hits, fp + alarms, fn + misses, tn + rest
         if hits + misses:
             dice.append(2 * hits / (2 * hits + alarms + misses))
@@ -107,6 +118,9 @@ def plain_metrics(scores, masks, threshold):
         "recall_at_threshold": tp / (tp + fn),
         "fpr_at_threshold": fp / (fp + tn),
         "fp_pixels_at_threshold": sum(of_normal) / max(len(of_normal), 1),
+        "boundary_iou_at_threshold": shared / either,
+        "missed_regions_at_threshold": sum(missed) / len(missed),
+        "false_regions_at_threshold": n_false / sum(np.ma.count(mask) > 0 for mask in masks),
     }
     return values | ({"precision_at_threshold": tp / (tp + fp)} if tp + fp else {})
 
@@ -175,3 +189,43 @@ def test_a_perfect_map_is_best_and_nothing_called_has_no_precision():
         assert better is None or value == float(better)
     with pytest.raises(UndefinedMetricError, match="no pixel scores above the threshold"):
         METRICS["precision_at_threshold"](masks.astype(np.float32), masks, threshold=1)
+
+
+def eroded_away(mask, share):
+    """What repeated erosions by 3 x 3 take from a mask with a border of zeros, as authors of Boundary IoU describe."""
+    n_times = max(1, round(share * np.hypot(*mask.shape)))
+    padded = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
+    return mask & (cv2.erode(padded, np.ones((3, 3), np.uint8), iterations=n_times)[1:-1, 1:-1] == 0)
+
+
+@pytest.mark.parametrize("shape", [(90, 140), (300, 260)])  # boundaries 3 and 8 pixels wide
+@pytest.mark.parametrize("level", [0.0, 0.6, 1.2])
+def test_boundary_iou_is_that_of_what_erosion_takes_away(shape, level):
+    scores, masks = smooth(4, shape)
+    masks[0, : shape[0] // 2] = True  # a large defect, which reaches the edge
+    scores = ndimage.gaussian_filter(scores + masks, (0, 2, 2))
+    of_truth, of_called = ([eroded_away(one, 0.02) for one in many] for many in (masks, scores > level))
+    shared, either = np.logical_and(of_truth, of_called).sum(), np.logical_or(of_truth, of_called).sum()
+    found = {
+        key: METRICS[key](scores, masks, threshold=level) for key in ("boundary_iou_at_threshold", "iou_at_threshold")
+    }
+    assert found["boundary_iou_at_threshold"] == shared / either != found["iou_at_threshold"]
+
+
+def test_the_boundary_iou_of_thin_regions_is_their_iou():
+    masks = smooth(4, (300, 260))[1] & (np.arange(260) % 20 < 16)  # all within 8 pixels of their contour
+    calls = np.roll(masks, 3, axis=2).astype(np.float32)
+    found = [METRICS[f"{key}_at_threshold"](calls, masks, threshold=0.5) for key in ("boundary_iou", "iou")]
+    assert found[0] == found[1]
+
+
+def test_void_pixels_are_outside_the_image_for_boundaries_and_regions():
+    """A frame of void pixels about an image, so thin that the width of boundaries stays, changes nothing."""
+    scores, masks = smooth(4, (60, 70))
+    masks[1, :30] = True
+    wide, void = np.full((4, 64, 74), 9.0, np.float32), np.ones((4, 64, 74), bool)
+    truth = np.ones((4, 64, 74), bool)
+    wide[:, 2:-2, 2:-2], truth[:, 2:-2, 2:-2], void[:, 2:-2, 2:-2] = scores, masks, False
+    for key in AT_THRESHOLD:
+        found = METRICS[key](wide, np.ma.array(truth, mask=void), threshold=1.0)
+        assert found == METRICS[key](scores, masks, threshold=1.0), key

@@ -222,7 +222,7 @@ def test_the_report_has_them_beside_the_best_f1_and_says_how_they_were_found(cal
     assert "| Method" not in shown
     said = " ".join(shown.split())
     ways = ("mean + 3 deviations on 6 normal images of the validation split (Near)", "(Far)", "maximum on 6 normal")
-    for text in (*ways, "SegF1", "Best F1", "IoU at threshold"):
+    for text in (*ways, "SegF1", "Best F1", "Boundary IoU", "shares in per cent"):
         assert text in said
 
 
