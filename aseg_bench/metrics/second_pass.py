@@ -165,18 +165,11 @@ class SecondPass:
             parts[name] = map(_Part, keys, counts, n_above.tolist())
         near = zip(parts["anomalous"], parts["normal"], strict=True)
         columns = zip(arrays["images"].tolist(), arrays["scores"].tolist(), near, strict=True)
-<<<<<<< HEAD
-        for (index, n_pixels, n_anomalous, label, *above), score, (anomalous, normal) in columns:
-            self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label), *above))
-        if self._gaps_of_anomalous is not None:
-            self._gaps_of_anomalous.take(arrays, _OF_ANOMALOUS)
-=======
         for (index, n_pixels, n_anomalous, label, *counts), score, (anomalous, normal) in columns:
             own = Above(*counts)
             self._images.append(_Image(index, n_pixels, n_anomalous, anomalous, normal, score, bool(label), own))
-        if self._of_anomalous is not None:
-            self._of_anomalous._gaps.add(*(arrays[f"{name}_of_anomalous"] for name in _GAPS))
->>>>>>> wB
+        if self._gaps_of_anomalous is not None:
+            self._gaps_of_anomalous.take(arrays, _OF_ANOMALOUS)
 
     def _steps(self, keys: Keys) -> NDArray[np.int64]:
         """From the rank that a key reaches to that of the next one: what lies between thresholds need not be told."""
@@ -231,39 +224,6 @@ class SecondPass:
         return score
 
 
-<<<<<<< HEAD
-def _above(score_map: NDArray[Any], mask: NDArray[np.bool_], threshold: float | None) -> tuple[int, int]:
-    """Anomalous and normal pixels whose score is above a threshold, compared without rounding either."""
-    if threshold is None:
-        return 0, 0
-    is_integer = score_map.dtype.kind in "iu"
-    called = (score_map > (math.floor(threshold) if is_integer else np.float64(threshold))) & ~np.ma.getmaskarray(mask)
-    n_hits = int(np.count_nonzero(called & truth_of(mask)))
-    return n_hits, int(np.count_nonzero(called)) - n_hits
-
-
 def _near(keys: Keys, n_above: int) -> _Part:
     keys, counts = np.unique(keys, return_counts=True)
     return _Part(keys, counts.astype(np.min_scalar_type(counts.max(initial=0))), n_above)  # mostly a byte each
-=======
-def _parts(ladder: kernels.Ladder, n_distinct: int) -> tuple[int, NDArray[np.uint16]]:
-    """Parts of the range of scores, ascending, of every ``2**coarser`` cells of a ladder: ``coarser``, and the parts.
-
-    None has much of the distinct scores, nor much of the cells, so that counting into one touches little memory.
-    """
-    coarser = max((len(ladder.words) - 1).bit_length() - (N_TOLD_APART - 1).bit_length(), 0)
-    before = ladder.sums[:: 2**coarser].astype(np.int64)
-    half = min(N_PARTS, n_distinct // N_PER_PART) // 2
-    parts = before * half // (n_distinct + 1) + np.arange(len(before)) * half // len(before)
-    return coarser + 6, parts.astype(np.uint16)
-
-
-def _between(bits: Keys, flat: NDArray[np.uint8], flip: int, wanted: int, span: tuple[int, int]) -> tuple[Keys, int]:
-    """Keys in [low, high) of one class, and how many lie at or above high."""
-    inside: Keys = np.empty(1024, dtype=bits.dtype)
-    n_inside, n_above = kernels.between(bits, flat, flip, wanted, *span, inside)
-    if n_inside > len(inside):
-        inside = np.empty(n_inside, dtype=bits.dtype)
-        kernels.between(bits, flat, flip, wanted, *span, inside)
-    return inside[:n_inside], n_above
->>>>>>> wB
