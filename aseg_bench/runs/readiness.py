@@ -35,10 +35,17 @@ from aseg_bench.runs.thresholds import (
     check_leaves_scores,
     find_with_validation,
     held_out,
+    normal_checksum,
     where_of,
 )
 
-_OF_MAPS = ("data", "half", "map_size", "maps_checksum")  # conditions that a training does not depend on
+_OF_MAPS = (
+    "data",
+    "half",
+    "map_size",
+    "maps_checksum",
+    "normal_checksum",
+)  # conditions that a training does not depend on
 
 
 class Ready(NamedTuple):
@@ -97,7 +104,7 @@ def ready_of(plan: RunPlan, folder: RunFolder) -> Ready:
     with working("checking images and maps", plan.options.quiet):
         findings = check_images(found, plan.data_root, is_anomalous=own_rule(plan.mask_rule))
         data = data_facts(plan.data_root, samples, reading, findings)
-        conditions = _conditions(plan, data, HELD_OUT if is_held_out else 0.0)
+        conditions = _conditions(plan, data, HELD_OUT if is_held_out else 0.0, normal_checksum(normal))
     check_data(folder, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
     n_images = Counter(sample.category for sample in test)
     planned = {Case(name, plan.dataset, key): count for name in plan.methods for key, count in n_images.items()}
@@ -223,7 +230,7 @@ def _check_names(plan: RunPlan, folder: RunFolder) -> None:
             raise InputError(f"--set {name}.… sets nothing: no such method is trained; {near_matches(name, live)}")
 
 
-def _conditions(plan: RunPlan, data: DataFacts, held_out: float) -> dict[str, Conditions]:
+def _conditions(plan: RunPlan, data: DataFacts, held_out: float, normal: str | None) -> dict[str, Conditions]:
     options, weights = plan.options, plan.options.backbone_weights
     shared = Conditions(
         data=data.checksum,
@@ -237,6 +244,7 @@ def _conditions(plan: RunPlan, data: DataFacts, held_out: float) -> dict[str, Co
         half=plan.half,
         map_size=plan.map_size,
         held_out=held_out,
+        normal_checksum=normal,
     )
     return {
         name: replace(shared, maps=str(plan.maps[name]), maps_checksum=checksum_of_files(plan.maps[name]))
@@ -267,7 +275,8 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
             if place.exists():
                 raise InputError(f"{place} is of a run without record; move it away, or give --overwrite")
         return True
-    made = [*done.conditions.differences(conditions, ignored=["maps_checksum"]), *_changed_numbers(plan, name, done)]
+    again = ["maps_checksum", "normal_checksum"]  # what makes maps again, and is not refused
+    made = [*done.conditions.differences(conditions, ignored=again), *_changed_numbers(plan, name, done)]
     for key, before, now in made:
         raise InputError(
             f"{plan.out} already holds {name} on {plan.dataset} with {key} {before}, not {now}; "
@@ -284,6 +293,13 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
         conditions.maps_checksum,
     ):  # None: an older one
         warnings.warn(f"{plan.maps[name]} has changed: the maps of {name} are taken from it again", stacklevel=3)
+        return True
+    normal = done.conditions.normal_checksum
+    if plan.threshold and done.seconds is not None and normal not in (None, conditions.normal_checksum):
+        warnings.warn(
+            f"the normal images of the threshold have changed: {name} makes its maps again, without another training",
+            stacklevel=3,
+        )
         return True
     if name in plan.maps and done.about.get("mask_rule", DEFAULT_RULE) != plan.mask_rule:
         return True  # what looks odd in them depends on it

@@ -86,6 +86,8 @@ class Conditions:
         half: whether maps are kept as float16.
         map_size: ``model``, or ``image`` where maps were resized to their images.
         held_out: share of the training images that were held out of the training, for a threshold.
+        normal_checksum: of the normal images that were mapped for a threshold; where they change, the maps are made
+            again.
         settings: that replace the preset's, as typed; None where the maps were read.
         maps: where other code's maps were read from; None where they were made here.
         maps_checksum: of these, which may change and are then taken again; or of the maps that were made here.
@@ -104,6 +106,7 @@ class Conditions:
     half: bool = False
     map_size: str = "model"
     held_out: float = 0.0
+    normal_checksum: str | None = None
     settings: dict[str, str] | None = None
     maps: str | None = None
     maps_checksum: str | None = None

@@ -115,11 +115,14 @@ def unlike(case: CaseRecord, other: CaseRecord, category: str, metric: str) -> l
     Other settings do not: a comparison may well be of them.
     """
     level, at_threshold = METRICS[metric].level if metric in METRICS else "", metric in AT_THRESHOLD
+    normal = case.conditions.normal_checksum, other.conditions.normal_checksum
     found = [
         ("scoring version", case.scoring, other.scoring),
         ("held_out", case.conditions.held_out, other.conditions.held_out),
         *(_of_rules(case, other) if at_threshold and case.threshold and other.threshold else ()),
     ]
+    if at_threshold and None not in normal:
+        found.append(("normal_checksum", *normal))
     sizes = case.scored_at.get(category), other.scored_at.get(category)
     if level in ("pixel", "region") and None not in sizes:
         found.append((f"maps of {category} at", *sizes))
