@@ -9,6 +9,7 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aseg_bench.corruptions import clean_of
 from aseg_bench.datasets import check_images, find_samples
 from aseg_bench.datasets.records import VALIDATION
 from aseg_bench.errors import InputError, near_matches
@@ -260,7 +261,15 @@ def _of_checkpoint(file: Path | None) -> dict[str, Any]:
 
 def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions, mapped: Sequence[Sample]) -> bool:
     """Whether the maps of a method must be made; they must not if a finished case has the same conditions."""
-    for key, case in folder.relatives(name, plan.dataset).items() if name not in plan.maps else ():
+    relatives = folder.relatives(name, plan.dataset) if name not in plan.maps else {}
+    if relatives and plan.overwrite and plan.dataset == clean_of(plan.dataset):
+        warnings.warn(
+            f"{name} is trained again: its results on {', '.join(relatives)} are of the training before and go with "
+            "it; run these data sets again, too",
+            stacklevel=3,
+        )
+        relatives = {}
+    for key, case in relatives.items():
         for what, before, now in case.conditions.differences(conditions, ignored=_OF_MAPS):
             raise InputError(
                 f"{plan.out} holds {name} on {key}, which shares its training with {plan.dataset}, with {what} "

@@ -1,7 +1,7 @@
 """What ``run.json`` says: a typed record of data sets and cases, read from what this version or an older one wrote."""
 
 import os.path
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -236,9 +236,8 @@ class Record:
         """The record with these facts of a data set in it."""
         return replace(self, datasets={**self.datasets, dataset: facts})
 
-    def without(self, methods: Iterable[str], dataset: str) -> "Record":
-        """The record without some methods on a data set."""
-        gone = {(method, dataset) for method in methods}
+    def without(self, gone: Collection[tuple[str, str]]) -> "Record":
+        """The record without some cases, by method and data set."""
         return replace(self, cases={key: case for key, case in self.cases.items() if key not in gone})
 
     def renamed(self, names: Mapping[str, str]) -> "Record":
