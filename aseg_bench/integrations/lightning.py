@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -41,7 +42,7 @@ class LogSegmentationMetrics(Callback):
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin again, also after an epoch that was broken off."""
         n_loaders = len(trainer.num_test_batches if trainer.testing else trainer.num_val_batches)
-        self._by_loader = [self._empty.clone() for _ in range(n_loaders)]
+        self._by_loader = [deepcopy(self._empty) for _ in range(n_loaders)]
 
     on_test_epoch_start = on_validation_epoch_start
 

@@ -121,8 +121,15 @@ class Ranking:
 
     @classmethod
     def of_arrays(cls, needs: Needs, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """What `to_arrays` gave, to be counted against only: it has none of the images."""
+        """What `to_arrays` gave, to be counted against only: it has none of the images.
+
+        Raises:
+            InputError: the arrays are not such: a score is nan, or they do not ascend, each once.
+        """
         kind, keys, (low, high, n_top) = KEY_TYPES[str(arrays["kind"])], arrays["keys"], arrays["limits"].tolist()
+        kind.check(keys)
+        if not (keys[1:] > keys[:-1]).all() or low > high or n_top < 0:
+            raise InputError("the scores of a ranking do not ascend, each once, with limits that fit; take `to_arrays`")
         found = np.zeros(0, dtype=np.uint32)
         return cls(needs, kind, [], [], len(keys), ladder_of(keys, len(keys), kind), found, (low, high), n_top)
 
@@ -243,7 +250,7 @@ class FirstPass:
         """Add what another process gave with `to_arrays`.
 
         Raises:
-            InputError: its scores are of another kind.
+            InputError: its scores are of another kind, or one is nan.
             ValueError: the arrays do not fit one another; kernels would read beyond them.
         """
         if kind := str(arrays["kind"]):
@@ -265,9 +272,7 @@ class FirstPass:
             fits = parts.dtype == np.int64 and parts.ndim == 1 and parts.size <= n_whole + 1
             if not fits or parts.min(initial=1) < 1 or parts.max(initial=1) > max(n_whole, 1) or parts.sum() != n_whole:
                 raise ValueError("the sizes of its groups of pixels are not those of its scores")
-        named = KEY_TYPES.get(str(arrays["kind"]), FLOAT32)  # a part without a map names none
-        if keys.ndim != 1 or keys.dtype != named.integer:
-            raise ValueError("its scores are not of the type that it names")
+        KEY_TYPES.get(str(arrays["kind"]), FLOAT32).check(keys)  # a part without a map names none
         n_buckets = len(arrays["coarse"])
         if not 0 <= shift < 64 or abs(base) + n_buckets >= 2**63 >> shift:
             raise ValueError("its buckets lie beyond all scores")
