@@ -10,7 +10,17 @@ from scipy import ndimage
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.checks import as_map, as_mask, check_mask, check_pair, mask_bytes, n_valid, truth_of
+from aseg_bench.metrics.checks import (
+    Levels,
+    as_map,
+    as_mask,
+    check_mask,
+    check_pair,
+    mask_bytes,
+    n_valid,
+    note_levels,
+    truth_of,
+)
 from aseg_bench.metrics.keys import FLOAT32, KEY_TYPES, Keys, KeyType, key_type
 from aseg_bench.metrics.tallies import UINT32_MAX, CoarseTally
 
@@ -149,6 +159,7 @@ class FirstPass:
     _n_images: int = 0
     _n_pixels_of_normal_images: int = 0
     _coarse: CoarseTally = field(default_factory=CoarseTally)
+    _levels: Levels = field(default_factory=dict)
 
     def wants_scores(self, mask: NDArray[np.bool_]) -> bool:
         """Whether the scores of an image with this mask are needed, or ``update`` can take None instead."""
@@ -178,7 +189,7 @@ class FirstPass:
         index = self._n_images if index is None else index
         where = f"image {index}" if name is None else name
         self._n_images += 1
-        mask = as_mask(mask, f"the mask of {where}")
+        mask = as_mask(mask, f"the mask of {where}", self._levels)
         if score_map is None:
             check_mask(mask, where)
         else:
@@ -217,8 +228,9 @@ class FirstPass:
         """Add the images of another part.
 
         Raises:
-            InputError: the scores of the other part are of another kind.
+            InputError: the scores of the other part are of another kind, or 255 stands for anomalous there and 1 here.
         """
+        note_levels(self._levels, other._levels)
         if other._kind is not None:
             self._kind = same_kind(self._kind, other._kind, "a merged part")
         self._images += other._images
