@@ -166,6 +166,17 @@ class RunFolder:
         with reading(self.ablation_file, f"run the ablation again with --out {self.out}", "{} is damaged"):
             return checked(Ablation, json.loads(self.ablation_file.read_text(encoding="utf-8")), "")
 
+    def scored(self, method: str, dataset: str) -> set[str]:
+        """The categories of a case that have scores."""
+        return {one.case.category for one in self.scores if (one.case.method, one.case.dataset) == (method, dataset)}
+
+    def is_finished(self, method: str, dataset: str) -> bool:
+        """Whether a case has come to its end: its maps are made, and all categories scored, or those evaluated."""
+        case, scored = self.record.cases[method, dataset], self.scored(method, dataset)
+        facts = self.record.datasets.get(dataset)
+        is_whole = case.seconds is not None and scored >= set(facts.categories if facts else ())
+        return bool(scored) and (case.is_evaluated or is_whole)
+
     def write_record(self, record: Record) -> None:
         """Replace ``run.json``."""
         content = content_of(record, self.out)
