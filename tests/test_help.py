@@ -104,7 +104,16 @@ ELSEWHERE = {
     ("eval", "--workers"): "starts processes: tests/runs/test_shards.py",
     **{
         ("submit", option): "needs MVTec AD 2: tests/runs/test_submission.py"
-        for option in ("--out", "--method", "--check", "--device", "--quiet")
+        for option in (
+            "--out",
+            "--method",
+            "--check",
+            "--device",
+            "--allow-pickle",
+            "--max-gib",
+            "--max-pixels",
+            "--quiet",
+        )
     },
     ("eval", "--dask"): "needs a cluster: tests/runs/test_shards.py",
 }

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from aseg_bench.cli.options import Device, Quiet
+from aseg_bench.cli.options import (
+    AllowPickle,
+    Device,
+    MaxGib,
+    MaxPixels,
+    Quiet,
+    allow_max_pixels,
+    limits_in,
+)
 from aseg_bench.errors import InputError
 
 
@@ -43,6 +51,9 @@ def submit_command(
         Path | None, typer.Option(help="Only check this folder by the rules of the server; leaves with 1 if it fails.")
     ] = None,
     device: Device = "auto",
+    allow_pickle: AllowPickle = False,
+    max_gib: MaxGib = 8,
+    max_pixels: MaxPixels = None,
     quiet: Quiet = False,
 ) -> None:
     """Write the maps and masks of the images whose truth only a server has, as it takes them, and check them."""
@@ -62,7 +73,8 @@ def submit_command(
         return
     if run is None or out is None:
         raise InputError("name a run and --out FOLDER for its submission, or a folder with --check")
-    made = submit(run, out, method=method, device=device, quiet=quiet)
+    allow_max_pixels(max_pixels)
+    made = submit(run, out, method=method, device=device, limits=limits_in(max_gib, allow_pickle), quiet=quiet)
     if quiet:
         return
     for one in made.converted:

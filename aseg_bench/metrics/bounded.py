@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.metrics.checks import as_map, as_mask, check_pair, mask_bytes
+from aseg_bench.metrics.checks import Levels, as_map, as_mask, check_pair, mask_bytes, note_levels
 from aseg_bench.metrics.first_pass import extremes, same_kind
 from aseg_bench.metrics.keys import KeyType, key_type
 from aseg_bench.metrics.tallies import CoarseTally
@@ -54,6 +54,7 @@ class BoundedStream:
         self._kind: KeyType | None = None
         self._normal, self._anomalous = CoarseTally(0, n_buckets), CoarseTally(1, n_buckets)
         self._n_images = 0
+        self._levels: Levels = {}
 
     def update(self, score_map: ArrayLike, mask: ArrayLike) -> None:
         """Take one image.
@@ -66,7 +67,7 @@ class BoundedStream:
             InputError: shapes or types do not fit, or a score is nan.
         """
         where = f"image {self._n_images}"
-        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}")
+        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}", self._levels)
         check_pair(score_map, mask, where)
         kind = self._kind = same_kind(self._kind, key_type(score_map.dtype, where), where)
         bits, flat = kind.bits(score_map), mask_bytes(mask)
@@ -79,10 +80,12 @@ class BoundedStream:
         """Add the images of another stream.
 
         Raises:
-            InputError: the streams differ in their number of buckets, or in the kind of their scores.
+            InputError: the streams differ in their number of buckets, in the kind of their scores, or in whether 1 or
+                255 stands for anomalous.
         """
         if self._n_buckets != other._n_buckets:
             raise InputError(f"the merged streams have {self._n_buckets} and {other._n_buckets} buckets; give all one")
+        note_levels(self._levels, other._levels)
         if other._kind is not None:
             self._kind = same_kind(self._kind, other._kind, "a merged stream")
         self._normal.merge(other._normal)

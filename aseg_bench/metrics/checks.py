@@ -13,6 +13,7 @@ ScoreMaps = ArrayLike | Sequence[ArrayLike]  # tensors too
 Masks = ArrayLike | Sequence[ArrayLike]  # tensors too, and masked arrays, whose masked pixels are void
 ANOMALOUS = (1, 255)  # what stands for anomalous in masks that are not boolean; each beside 0 alone
 VOID = 2  # in `mask_bytes`
+Levels = dict[int, str]  # what has stood for anomalous in masks, see `level_of`, and where first
 
 
 def as_array(values: Any, where: str) -> NDArray[Any]:
@@ -57,9 +58,9 @@ def as_map(values: Any, where: str) -> NDArray[Any]:
     return score_map
 
 
-def as_mask(values: Any, where: str) -> NDArray[Any]:
+def as_mask(values: Any, where: str, levels: Levels | None = None) -> NDArray[Any]:
     """The door through which the truth of an image enters: as `as_truth`, without the channel of (1, height, width)."""
-    mask: NDArray[Any] = one_channel(as_truth(values, where), 2)
+    mask: NDArray[Any] = one_channel(as_truth(values, where, levels), 2)
     return mask
 
 
@@ -68,13 +69,14 @@ def one_channel(array: Any, n_axes: int) -> Any:
     return array[..., 0, :, :] if len(array.shape) == n_axes + 1 and array.shape[-3] == 1 else array
 
 
-def as_truth(values: Any, where: str) -> NDArray[Any]:
+def as_truth(values: Any, where: str, levels: Levels | None = None) -> NDArray[Any]:
     """Truth of any shape: as `as_array`, but boolean, and void where a masked array is masked.
 
     Args:
         values: as in `as_array`, or a masked array, or a list of them: booleans, or numbers of any type that are 0 and
             1 alone, or 0 and 255 alone.
         where: names the values in messages.
+        levels: what has stood for anomalous in the truth that goes with this one, which is noted there.
 
     Returns:
         A plain array where nothing is void, otherwise a masked array; boolean.
@@ -85,7 +87,9 @@ def as_truth(values: Any, where: str) -> NDArray[Any]:
     given = _as_voided(values, where)
     if given.dtype == np.bool_:
         return given
-    level_of(given, where)
+    level = level_of(given, where)
+    if levels is not None:
+        note_levels(levels, {level: where})
     return np.ma.MaskedArray(truth_of(given) != 0, mask=np.ma.getmask(given)) if np.ma.is_masked(given) else given != 0
 
 
@@ -100,6 +104,21 @@ def level_of(given: NDArray[Any], where: str) -> int:
     if not ((numbers == highest) | (numbers == 0)).all() or highest not in (0, *ANOMALOUS):
         raise InputError(_not_boolean(numbers, where))
     return int(highest)
+
+
+def note_levels(levels: Levels, more: Levels) -> None:
+    """Add to what has stood for anomalous so far, and where first, what stands for it in more masks.
+
+    Raises:
+        InputError: 1 stands for it in some and 255 in others.
+    """
+    both = {**more, **levels}
+    if set(ANOMALOUS) <= both.keys():
+        raise InputError(
+            f"{both[1]} holds 0 and 1, {both[255]} 0 and 255; 255 may mean void: pass masks == value, or "
+            "numpy.ma.array(masks == 1, mask=masks == 255)"
+        )
+    levels.update(both)
 
 
 def _as_voided(values: Any, where: str) -> NDArray[Any]:
@@ -166,18 +185,10 @@ def as_maps(scores: Any, masks: Any) -> tuple[Sequence[Any], Sequence[Any]]:
     if not (_is_in_memory(scores) and _is_in_memory(masks)):
         return scores, masks
     alike = all(hasattr(maps, "dtype") for maps in (scores, masks))
-    levels: dict[int, int] = {}
+    levels: Levels = {}
     for i in range(1 if alike and "bool" in str(masks.dtype) else len(scores)):
-        where = f"the mask of image {i}"
-        given = _as_voided(masks[i], where)
-        check_pair(as_map(scores[i], f"image {i}"), as_mask(given, where), f"image {i}")
-        if given.dtype != np.bool_:
-            levels.setdefault(level_of(given, where), i)
-    if set(ANOMALOUS) <= levels.keys():
-        raise InputError(
-            f"image {levels[1]} has masks of 0 and 1, image {levels[255]} of 0 and 255; 255 may mean void: pass "
-            "masks == value, or numpy.ma.array(masks == 1, mask=masks == 255)"
-        )
+        mask = as_mask(masks[i], f"the mask of image {i}", levels)
+        check_pair(as_map(scores[i], f"image {i}"), mask, f"image {i}")
     return scores, masks
 
 

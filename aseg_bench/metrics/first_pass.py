@@ -10,7 +10,17 @@ from scipy import ndimage
 
 from aseg_bench.errors import InputError
 from aseg_bench.metrics import _kernels as kernels
-from aseg_bench.metrics.checks import as_map, as_mask, check_mask, check_pair, mask_bytes, n_valid, truth_of
+from aseg_bench.metrics.checks import (
+    Levels,
+    as_map,
+    as_mask,
+    check_mask,
+    check_pair,
+    mask_bytes,
+    n_valid,
+    note_levels,
+    truth_of,
+)
 from aseg_bench.metrics.keys import FLOAT32, KEY_TYPES, Keys, KeyType, key_type
 from aseg_bench.metrics.tallies import UINT32_MAX, CoarseTally
 
@@ -124,8 +134,15 @@ class Ranking:
 
     @classmethod
     def of_arrays(cls, needs: Needs, arrays: Mapping[str, NDArray[Any]]) -> Self:
-        """What `to_arrays` gave, to be counted against only: it has none of the images."""
+        """What `to_arrays` gave, to be counted against only: it has none of the images.
+
+        Raises:
+            InputError: the arrays are not such: a score is nan, or they do not ascend, each once.
+        """
         kind, keys, (low, high, n_top) = KEY_TYPES[str(arrays["kind"])], arrays["keys"], arrays["limits"].tolist()
+        kind.check(keys)
+        if not (keys[1:] > keys[:-1]).all() or low > high or n_top < 0:
+            raise InputError("the scores of a ranking do not ascend, each once, with limits that fit; take `to_arrays`")
         found = np.zeros(0, dtype=np.uint32)
         return cls(needs, kind, [], [], len(keys), ladder_of(keys, len(keys), kind), found, (low, high), n_top)
 
@@ -145,6 +162,7 @@ class FirstPass:
     _n_images: int = 0
     _n_pixels_of_normal_images: int = 0
     _coarse: CoarseTally = field(default_factory=CoarseTally)
+    _levels: Levels = field(default_factory=dict)
 
     def wants_scores(self, mask: NDArray[np.bool_]) -> bool:
         """Whether the scores of an image with this mask are needed, or ``update`` can take None instead."""
@@ -174,7 +192,7 @@ class FirstPass:
         index = self._n_images if index is None else index
         where = f"image {index}" if name is None else name
         self._n_images += 1
-        mask = as_mask(mask, f"the mask of {where}")
+        mask = as_mask(mask, f"the mask of {where}", self._levels)
         if score_map is None:
             check_mask(mask, where)
         else:
@@ -213,8 +231,9 @@ class FirstPass:
         """Add the images of another part.
 
         Raises:
-            InputError: the scores of the other part are of another kind.
+            InputError: the scores of the other part are of another kind, or 255 stands for anomalous there and 1 here.
         """
+        note_levels(self._levels, other._levels)
         if other._kind is not None:
             self._kind = same_kind(self._kind, other._kind, "a merged part")
         self._images += other._images
@@ -246,7 +265,7 @@ class FirstPass:
         """Add what another process gave with `to_arrays`.
 
         Raises:
-            InputError: its scores are of another kind.
+            InputError: its scores are of another kind, or one is nan.
             ValueError: the arrays do not fit one another; kernels would read beyond them.
         """
         if kind := str(arrays["kind"]):
@@ -268,9 +287,7 @@ class FirstPass:
             fits = parts.dtype == np.int64 and parts.ndim == 1 and parts.size <= n_whole + 1
             if not fits or parts.min(initial=1) < 1 or parts.max(initial=1) > max(n_whole, 1) or parts.sum() != n_whole:
                 raise ValueError("the sizes of its groups of pixels are not those of its scores")
-        named = KEY_TYPES.get(str(arrays["kind"]), FLOAT32)  # a part without a map names none
-        if keys.ndim != 1 or keys.dtype != named.integer:
-            raise ValueError("its scores are not of the type that it names")
+        KEY_TYPES.get(str(arrays["kind"]), FLOAT32).check(keys)  # a part without a map names none
         n_buckets = len(arrays["coarse"])
         if not 0 <= shift < 64 or abs(base) + n_buckets >= 2**63 >> shift:
             raise ValueError("its buckets lie beyond all scores")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import measures
 from aseg_bench.metrics.checks import (
+    Levels,
     Masks,
     ScoreMaps,
     as_map,
@@ -150,9 +151,10 @@ def at_threshold(scores: ScoreMaps, masks: Masks, threshold: float) -> Threshold
         threshold: a pixel is called anomalous where its score is at least this, compared as float64.
     """
     scores, masks = as_maps(scores, masks)
+    levels: Levels = {}
     tp = fp = fn = tn = fp_of_normal = n_normal_images = 0
     for i in range(len(scores)):
-        score_map, mask = as_map(scores[i], f"image {i}"), as_mask(masks[i], f"the mask of image {i}")
+        score_map, mask = as_map(scores[i], f"image {i}"), as_mask(masks[i], f"the mask of image {i}", levels)
         check_pair(score_map, mask, f"image {i}")
         if np.isnan(score_map).any():
             row, column = np.argwhere(np.isnan(score_map))[0]

@@ -52,6 +52,17 @@ class KeyType:
         bits = np.where(keys < 0, self.integer(self.flip) - keys, keys).astype(self.integer)
         return bits.view(self.name)
 
+    def check(self, keys: Keys) -> None:
+        """Refuse what is not keys of this kind, as another process has given them.
+
+        Raises:
+            InputError: their type or shape is another, or a score is nan.
+        """
+        if keys.ndim != 1 or keys.dtype != self.integer:
+            raise InputError(f"its scores are not of the type that they name, {self.name}; take those of `to_arrays`")
+        if len(keys) and not -self.infinity <= int(keys.min()) <= int(keys.max()) <= self.infinity:
+            raise InputError("a score is nan, or beyond all numbers; repair the maps of that part, and count it again")
+
 
 INT64_MOST: Final = 2**62
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from numpy.typing import ArrayLike
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics.checks import Masks, ScoreMaps, as_array, as_map, as_maps, as_mask
+from aseg_bench.metrics.checks import Levels, Masks, ScoreMaps, as_array, as_map, as_maps, as_mask
 from aseg_bench.metrics.first_pass import FirstPass, Needs, SaturatedRegion
 from aseg_bench.metrics.second_pass import ImageScore, SecondPass
 from aseg_bench.metrics.sweep import Sweep
@@ -47,11 +47,12 @@ def sweep_maps(
     def name_of(index: int) -> str:
         return f"image {index}" if names is None else str(names[index])
 
+    levels: Levels = {}  # of a lazy sequence nobody has seen the masks together
     firsts = [FirstPass(needs) for _ in range(n_threads)]
 
     def first_steps() -> Iterator[tuple[int, Callable[[FirstPass], None]]]:
         for index in range(n_images):
-            mask = as_mask(masks[index], f"the mask of {name_of(index)}")
+            mask = as_mask(masks[index], f"the mask of {name_of(index)}", levels)
             score_map = as_map(scores[index], name_of(index)) if firsts[0].wants_scores(mask) else None
             at = regions[index] if regions is not None else ()
             yield (

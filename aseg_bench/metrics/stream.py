@@ -8,7 +8,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics.checks import as_map, as_mask, check_pair, mask_bytes, mask_of_bytes
+from aseg_bench.metrics.checks import (
+    Levels,
+    as_map,
+    as_mask,
+    check_pair,
+    mask_bytes,
+    mask_of_bytes,
+    note_levels,
+)
 from aseg_bench.metrics.measure import Measured, chosen, measure
 from aseg_bench.metrics.second_pass import ImageScore
 from aseg_bench.records import LazySequence
@@ -57,6 +65,7 @@ class MetricStream:
         self._scores: list[_Kept] = []
         self._masks: list[_Kept] = []
         self._image_scores: list[float] = []
+        self._levels: Levels = {}
 
     def update(self, score_map: ArrayLike, mask: ArrayLike, *, image_score: float | None = None) -> None:
         """Take one image.
@@ -70,7 +79,7 @@ class MetricStream:
             InputError: shapes or types do not fit, or only some images come with a score.
         """
         where = f"image {len(self._scores)}"
-        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}")
+        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}", self._levels)
         check_pair(score_map, mask, where)
         if (image_score is None) != (len(self._image_scores) == 0) and self._scores:
             raise InputError(f"image {len(self._scores)}: give an image score with every image or with none")
@@ -83,10 +92,11 @@ class MetricStream:
         """Add the images of another stream of this process.
 
         Raises:
-            InputError: only one of the two streams has image scores.
+            InputError: only one of the two streams has image scores, or 255 stands for anomalous there and 1 here.
         """
         if self._scores and other._scores and bool(self._image_scores) != bool(other._image_scores):
             raise InputError("only one of the merged streams has image scores; give them to both or to none")
+        note_levels(self._levels, other._levels)
         self._scores += other._scores
         self._masks += other._masks
         self._image_scores += other._image_scores

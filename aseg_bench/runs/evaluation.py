@@ -5,18 +5,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from aseg_bench.datasets import AS_USUAL, Reading, check_images
+from aseg_bench.datasets import AS_USUAL, Reading
 from aseg_bench.errors import InputError
 from aseg_bench.files import make_folder
 from aseg_bench.metrics import METRICS
 from aseg_bench.metrics.checks import check_keys
-from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import progress_bar, working
 from aseg_bench.protocols import find_protocol
-from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE
 from aseg_bench.records import grouped
-from aseg_bench.runs.admission import check_data, check_maps, check_name, check_tables, data_facts
+from aseg_bench.runs.admission import check_data, check_maps, check_name, check_tables
 from aseg_bench.runs.engines import Engine
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holding
@@ -125,7 +124,7 @@ def evaluate(
             engine = stack.enter_context(Engine(workers, dask))
             plan = replace(plan, n_shards=engine.n_workers)
         with working("checking images and maps", quiet):
-            facts = _facts_here(source, plan) if engine is None else facts_on(engine, plan, source)
+            facts = facts_on(engine, plan, source)
         _check_files(folder, plan, facts)
         bar = stack.enter_context(progress_bar(quiet))
         n_steps = len(plan.categories) if engine is None else plan.n_jobs
@@ -142,15 +141,6 @@ def evaluate(
         else:
             scored = scored_on(engine, plan, source, lambda: bar.advance(task))
     return _kept(folder, plan, facts, scored)
-
-
-def _facts_here(source: Source, plan: Plan) -> Facts:
-    imported, samples, root = source.opened()
-    digest = checksum_of_files(imported.path)
-    if not samples:
-        return Facts(digest, None)
-    findings = check_images(samples, root, is_anomalous=own_rule(source.mask_rule), whole=False)
-    return Facts(digest, data_facts(root, samples, source.reading, findings))
 
 
 def evaluate_shard(

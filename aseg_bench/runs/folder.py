@@ -9,7 +9,7 @@
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -166,6 +166,17 @@ class RunFolder:
         with reading(self.ablation_file, f"run the ablation again with --out {self.out}", "{} is damaged"):
             return checked(Ablation, json.loads(self.ablation_file.read_text(encoding="utf-8")), "")
 
+    def scored(self, method: str, dataset: str) -> set[str]:
+        """The categories of a case that have scores."""
+        return {one.case.category for one in self.scores if (one.case.method, one.case.dataset) == (method, dataset)}
+
+    def is_finished(self, method: str, dataset: str) -> bool:
+        """Whether a case has come to its end: its maps are made, and all categories scored, or those evaluated."""
+        case, scored = self.record.cases[method, dataset], self.scored(method, dataset)
+        facts = self.record.datasets.get(dataset)
+        is_whole = case.seconds is not None and scored >= set(facts.categories if facts else ())
+        return bool(scored) and (case.is_evaluated or is_whole)
+
     def write_record(self, record: Record) -> None:
         """Replace ``run.json``."""
         content = content_of(record, self.out)
@@ -201,20 +212,28 @@ class RunFolder:
         _write_json(self.ablation_file, vars(ablation))
         self.ablation = ablation
 
-    def discard(self, methods: Iterable[str], dataset: str) -> None:
+    def discard(self, methods: Iterable[str], dataset: str, read: Collection[str] = ()) -> None:
         """Remove what there is of some methods on a data set: scores, record, trainings and maps.
 
-        A training stays that was reused for a corrupted data set.
+        A training goes with the clean data set, and with it what there is of it on corrupted ones.
+
+        Args:
+            methods: their names.
+            dataset: its key.
+            read: those whose maps are read, which have no training to be removed.
         """
-        gone = {(method, dataset) for method in methods}
+        relatives = {method: self.relatives(method, dataset) for method in methods}
+        gone = {(method, dataset) for method in relatives}
+        if dataset == clean_of(dataset):
+            gone |= {(method, key) for method, keys in relatives.items() if method not in read for key in keys}
         if self.has_scores:
             self.write_scores([s for s in self.scores if (s.case.method, s.case.dataset) not in gone])
-        for method, _ in gone:
-            rmtree(self.store.folder(method, dataset), ignore_errors=True)
-            if dataset == clean_of(dataset) or not self.relatives(method, dataset):
-                rmtree(self.training(method, dataset), ignore_errors=True)
+        for method, key in gone:
+            rmtree(self.store.folder(method, key), ignore_errors=True)
+            if not {(method, other) for other in relatives[method]} - gone:
+                rmtree(self.training(method, key), ignore_errors=True)
         if self.record_file.exists():  # last: files without record are nobody's
-            self.write_record(self.record.without(methods, dataset))
+            self.write_record(self.record.without(gone))
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ from aseg_bench.records import MEAN
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, Result, merge_runs
+from aseg_bench.runs.together import unlike
 
 _ROUNDING = 1e-12  # of a bound that is a difference
 
@@ -98,7 +99,8 @@ def gate(
 
     Raises:
         InputError: there is nothing to check, a bound is on a metric or a category that the run does not have, on one
-            where neither direction is better or beyond its range, or the runs have no cell or other images in common.
+            where neither direction is better or beyond its range, or the runs have no cell in common, other images, or
+            numbers that do not compare, as those at thresholds of other rules.
     """
     if not bounds and against is None:
         raise InputError("there is nothing to check; give --min METRIC=VALUE, --against RUN, or both")
@@ -143,6 +145,9 @@ def gate(
                 f"{run} ({', '.join(results.methods)}; {stamps[0]}) and {against} ({', '.join(base.methods)}; "
                 f"{stamps[1]}) have no cell in common; score the same methods, metrics and data sets by one protocol"
             )
+        for key in wanted:
+            if key in cells:
+                _check_alike(results, base, key)
         for key, cell_there in wanted.items():
             there, here = cell_there.value, cells.get(key)
             is_other_mean = key.category == MEAN and here is not None and here.note != cell_there.note
@@ -196,3 +201,12 @@ def _check_images(results: Results, base: Results) -> None:
                 f"{results.folder.out} and {base.folder.out} were scored on different images of {dataset}; score the "
                 "same images"
             )
+
+
+def _check_alike(results: Results, base: Results, key: Key) -> None:
+    case, other = (of.record.cases.get((key.method, key.dataset)) for of in (results, base))
+    for name, own, others in unlike(case, other, key.category, key.metric) if case and other else ():
+        raise InputError(
+            f"{results.folder.out} and {base.folder.out} both hold {key.method}/{key.dataset}, with {name} {own} and "
+            f"{others}: their {key.metric} does not compare; run both alike, or name other metrics with --metrics"
+        )

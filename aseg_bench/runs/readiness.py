@@ -9,6 +9,7 @@ from inspect import getattr_static
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aseg_bench.corruptions import clean_of
 from aseg_bench.datasets import check_images, find_samples, root_here
 from aseg_bench.datasets.records import VALIDATION
 from aseg_bench.errors import InputError, near_matches
@@ -36,10 +37,17 @@ from aseg_bench.runs.thresholds import (
     check_leaves_scores,
     find_with_validation,
     held_out,
+    normal_checksum,
     where_of,
 )
 
-_OF_MAPS = ("data", "half", "map_size", "maps_checksum")  # conditions that a training does not depend on
+_OF_MAPS = (
+    "data",
+    "half",
+    "map_size",
+    "maps_checksum",
+    "normal_checksum",
+)  # conditions that a training does not depend on
 
 
 class Ready(NamedTuple):
@@ -100,7 +108,7 @@ def ready_of(plan: RunPlan, folder: RunFolder) -> Ready:
     with working("checking images and maps", plan.options.quiet):
         findings = check_images(found, plan.data_root, is_anomalous=own_rule(plan.mask_rule))
         data = data_facts(plan.data_root, samples, reading, findings)
-        conditions = _conditions(plan, data, HELD_OUT if is_held_out else 0.0)
+        conditions = _conditions(plan, data, HELD_OUT if is_held_out else 0.0, normal_checksum(normal))
     check_data(folder, plan.dataset, data, plan.methods, overwrite=plan.overwrite)
     n_images = Counter(sample.category for sample in test)
     planned = {Case(name, plan.dataset, key): count for name in plan.methods for key, count in n_images.items()}
@@ -227,7 +235,7 @@ def _check_names(plan: RunPlan, folder: RunFolder) -> None:
             raise InputError(f"--set {name}.… sets nothing: no such method is trained; {near_matches(name, live)}")
 
 
-def _conditions(plan: RunPlan, data: DataFacts, held_out: float) -> dict[str, Conditions]:
+def _conditions(plan: RunPlan, data: DataFacts, held_out: float, normal: str | None) -> dict[str, Conditions]:
     options, weights = plan.options, plan.options.backbone_weights
     shared = Conditions(
         data=data.checksum,
@@ -241,6 +249,7 @@ def _conditions(plan: RunPlan, data: DataFacts, held_out: float) -> dict[str, Co
         half=plan.half,
         map_size=plan.map_size,
         held_out=held_out,
+        normal_checksum=normal,
     )
     return {
         name: replace(shared, maps=named(plan.maps[name]), maps_checksum=checksum_of_files(plan.maps[name]))
@@ -256,7 +265,15 @@ def _of_checkpoint(file: Path | None) -> dict[str, Any]:
 
 def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions, mapped: Sequence[Sample]) -> bool:
     """Whether the maps of a method must be made; they must not if a finished case has the same conditions."""
-    for key, case in folder.relatives(name, plan.dataset).items() if name not in plan.maps else ():
+    relatives = folder.relatives(name, plan.dataset) if name not in plan.maps else {}
+    if relatives and plan.overwrite and plan.dataset == clean_of(plan.dataset):
+        warnings.warn(
+            f"{name} is trained again: its results on {', '.join(relatives)} are of the training before and go with "
+            "it; run these data sets again, too",
+            stacklevel=3,
+        )
+        relatives = {}
+    for key, case in relatives.items():
         for what, before, now in case.conditions.differences(conditions, ignored=_OF_MAPS):
             raise InputError(
                 f"{plan.out} holds {name} on {key}, which shares its training with {plan.dataset}, with {what} "
@@ -271,7 +288,8 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
             if place.exists():
                 raise InputError(f"{place} is of a run without record; move it away, or give --overwrite")
         return True
-    made = [*done.conditions.differences(conditions, ignored=["maps_checksum"]), *_changed_numbers(plan, name, done)]
+    again = ["maps_checksum", "normal_checksum"]  # what makes maps again, and is not refused
+    made = [*done.conditions.differences(conditions, ignored=again), *_changed_numbers(plan, name, done)]
     for key, before, now in made:
         raise InputError(
             f"{plan.out} already holds {name} on {plan.dataset} with {key} {before}, not {now}; "
@@ -288,6 +306,13 @@ def _is_due(plan: RunPlan, folder: RunFolder, name: str, conditions: Conditions,
         conditions.maps_checksum,
     ):  # None: an older one
         warnings.warn(f"{named(plan.maps[name])} has changed: the maps of {name} are taken from it again", stacklevel=3)
+        return True
+    normal = done.conditions.normal_checksum
+    if plan.threshold and done.seconds is not None and normal not in (None, conditions.normal_checksum):
+        warnings.warn(
+            f"the normal images of the threshold have changed: {name} makes its maps again, without another training",
+            stacklevel=3,
+        )
         return True
     if name in plan.maps and done.about.get("mask_rule", DEFAULT_RULE) != plan.mask_rule:
         return True  # what looks odd in them depends on it

@@ -1,7 +1,7 @@
 """What ``run.json`` says: a typed record of data sets and cases, read from what this version or an older one wrote."""
 
 import os.path
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -87,6 +87,8 @@ class Conditions:
         half: whether maps are kept as float16.
         map_size: ``model``, or ``image`` where maps were resized to their images.
         held_out: share of the training images that were held out of the training, for a threshold.
+        normal_checksum: of the normal images that were mapped for a threshold; where they change, the maps are made
+            again.
         settings: that replace the preset's, as typed; None where the maps were read.
         maps: where other code's maps were read from; None where they were made here.
         maps_checksum: of these, which may change and are then taken again; or of the maps that were made here.
@@ -105,6 +107,7 @@ class Conditions:
     half: bool = False
     map_size: str = "model"
     held_out: float = 0.0
+    normal_checksum: str | None = None
     settings: dict[str, str] | None = None
     maps: str | None = None
     maps_checksum: str | None = None
@@ -234,9 +237,8 @@ class Record:
         """The record with these facts of a data set in it."""
         return replace(self, datasets={**self.datasets, dataset: facts})
 
-    def without(self, methods: Iterable[str], dataset: str) -> "Record":
-        """The record without some methods on a data set."""
-        gone = {(method, dataset) for method in methods}
+    def without(self, gone: Collection[tuple[str, str]]) -> "Record":
+        """The record without some cases, by method and data set."""
         return replace(self, cases={key: case for key, case in self.cases.items() if key not in gone})
 
     def renamed(self, names: Mapping[str, str]) -> "Record":

@@ -46,14 +46,10 @@ class Results:
                 f"{folder.scores_file} does not exist; a finished run has it (aseg-bench run --out {folder.out})"
             )
         record = folder.record  # first: one of a newer version says more than the scores
-        scored: dict[tuple[str, str], set[str]] = {}
-        for score in folder.scores:
-            scored.setdefault((score.case.method, score.case.dataset), set()).add(score.case.category)
         unfinished = [
             "/".join(key)
             for key, case in record.cases.items()
-            if not (case.is_evaluated or case.failed)
-            and (case.seconds is None or not scored.get(key, set()) >= _categories(record, key[1]))
+            if not (case.is_evaluated or case.failed or folder.is_finished(*key))
         ]
         if unfinished:
             raise InputError(
@@ -204,8 +200,3 @@ def read_results(
         results = [result.named(name) for result, name in zip(results, names, strict=True)]
     check_together(results, mixed)
     return results
-
-
-def _categories(record: Record, dataset: str) -> set[str]:
-    """The categories that a case on a data set covers when it is finished."""
-    return set(record.datasets[dataset].categories) if dataset in record.datasets else set()

@@ -74,7 +74,7 @@ def _run(plan: RunPlan, folder: RunFolder, ready: "Ready") -> Results:
         with written_whole(plan.out / CONFIG) as temporary:
             temporary.write_text(plan.config, encoding="utf-8")
     if plan.overwrite:
-        folder.discard(plan.methods, plan.dataset)
+        folder.discard(plan.methods, plan.dataset, plan.maps)
     record = folder.record.with_data(plan.dataset, ready.data)  # what is odd about masks depends on the mask rule
     record = record.with_plan(plan.methods, plan.dataset)
     if record != folder.record:

@@ -315,12 +315,14 @@ def dump_of(
     return ScoredDump(scores, findings, (), sizes)
 
 
-def facts_on(engine: Engine, plan: Plan, source: Source) -> Facts:
-    """Read all files on an engine.
+def facts_on(engine: Engine | None, plan: Plan, source: Source) -> Facts:
+    """Read all files on an engine, or without one here.
 
     Raises:
         InputError: a file cannot be used.
     """
+    if engine is None:
+        return facts_of(plan, [_files(source, Shard(1, 1))])
     jobs = [FilesJob(source.from_elsewhere, shard) for shard in plan.shards]
     return facts_of(plan, [json.loads(data) for data in engine.results(FilesJob.done, jobs, _files_of)])
 

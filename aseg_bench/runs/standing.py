@@ -7,7 +7,7 @@ from pathlib import Path
 from aseg_bench.errors import InputError
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holder
-from aseg_bench.runs.record import CaseRecord
+from aseg_bench.runs.record import CaseRecord, DataFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +47,20 @@ def _standings(folder: RunFolder, *, is_held: bool) -> Iterator[Standing]:
     earlier = [key for key in record.cases if key not in record.planned]
     for key in [*earlier, *record.planned]:
         case = record.cases.get(key)
-        n_scored, n_categories = _n_scored(folder, key)
+        n_scored, facts = len(folder.scored(*key)), record.datasets.get(key[1])
         if case is not None and case.failed:
             yield Standing(*key, "failed", case.failed)
-        elif case is not None and n_scored and (case.is_evaluated or (case.seconds and n_scored >= n_categories)):
+        elif case is not None and folder.is_finished(*key):
             yield Standing(*key, "done", f"{n_scored} categories scored")
         else:
             is_running = may_run and key in record.planned and key[1] == record.planned[-1][1]  # the last run's data
             may_run = may_run and not is_running
             state = "running" if is_running else "planned" if case is None else "stopped"
-            yield Standing(*key, state, "" if case is None else _so_far(folder, key, case, n_scored, n_categories))
+            yield Standing(*key, state, "" if case is None else _so_far(folder, key, case, n_scored, facts))
 
 
-def _n_scored(folder: RunFolder, key: tuple[str, str]) -> tuple[int, int]:
-    """Categories of a case that have scores, and all of its data set."""
-    scored = {score.case.category for score in folder.scores if (score.case.method, score.case.dataset) == key}
-    facts = folder.record.datasets.get(key[1])
-    return len(scored), len(facts.categories) if facts else 0
-
-
-def _so_far(folder: RunFolder, key: tuple[str, str], case: CaseRecord, n_scored: int, n_categories: int) -> str:
+def _so_far(folder: RunFolder, key: tuple[str, str], case: CaseRecord, n_scored: int, facts: DataFacts | None) -> str:
     if case.seconds:
-        return f"{n_scored} of {n_categories} categories scored"
+        return f"{n_scored} of {len(facts.categories) if facts else 0} categories scored"
     n_maps = sum(1 for _ in folder.store.folder(*key).glob("*/test/*/*.tiff"))
-    facts = folder.record.datasets.get(key[1])
     return f"{n_maps} of {facts.n_test} maps" if facts and facts.n_test else "no maps"

@@ -1,5 +1,6 @@
 """A run on MVTec AD 2 as its server wants it: maps of the images whose truth nobody else has, and their masks."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,17 +11,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from aseg_bench.analysis.scored_maps import by_category
-from aseg_bench.datasets import DATASETS, root_here
+from aseg_bench.datasets import DATASETS, checksum, root_here
 from aseg_bench.datasets.mvtec_ad_2 import MVTEC_AD_2
 from aseg_bench.errors import InputError, near_matches
-from aseg_bench.files import written_whole
+from aseg_bench.files import sha256_of, written_whole
 from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method
 from aseg_bench.metrics import measure
 from aseg_bench.predictions.imported import MapsMethod
+from aseg_bench.predictions.loading import checksum_of_files
+from aseg_bench.predictions.records import Limits
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track
 from aseg_bench.protocols.frame import resized_map
+from aseg_bench.protocols.mask_rule import DEFAULT_RULE
 from aseg_bench.records import Case, LazySequence, Sample
 from aseg_bench.remote import here
 from aseg_bench.runs.folder import RunFolder
@@ -76,24 +80,34 @@ class Submission:
     problems: Sequence[str]
 
 
-def submit(run: Path, out: Path, *, method: str | None = None, device: str = "auto", quiet: bool = True) -> Submission:
+def submit(
+    run: Path,
+    out: Path,
+    *,
+    method: str | None = None,
+    device: str = "auto",
+    limits: Limits | None = None,
+    quiet: bool = True,
+) -> Submission:
     """Write maps and masks of the private images of MVTec AD 2; ``aseg-bench submit mvtec_ad_2`` is this function.
 
     The maps are made as those of the run were, and kept in its folder ``submission`` as they come, so that the same
-    command goes on where it was stopped. They are resized to their images, and called anomalous above the threshold
-    that the run has found for the object. Scores become float16 in their order: see `rescaling`.
+    command goes on where it was stopped, as long as model and images are the same. They are resized to their images,
+    and called anomalous above the threshold that the run has found for the object. Scores become float16 in their
+    order: see `rescaling`.
 
     Args:
         run: folder of a finished run on MVTec AD 2 with a threshold, under the protocol ``native``.
         out: folder of the submission.
         method: of the run; None takes its only one.
         device: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        limits: how much a file of maps that the run has read may ask for, and whether pickles are read.
         quiet: no progress bars.
 
     Raises:
         InputError: the run is not one of MVTec AD 2, has no threshold that was found at the size of the images, or
-            several methods of which none is named; its images or its training are not where it left them; or the
-            folder of the submission is one of the run's.
+            several methods of which none is named; its images or its training are not where it left them, or the
+            training has changed; or the folder of the submission is one of the run's.
     """
     if out.resolve().is_relative_to(run.resolve()):
         raise InputError(f"{out} lies in the run; choose another --out, which the server gets")
@@ -102,11 +116,13 @@ def submit(run: Path, out: Path, *, method: str | None = None, device: str = "au
         name = _method_in(results, method)
         case = results.record.cases[name, DATASET]
         private, train = _images(results, case)
-        store = MapStore(run / "submission" / str(case.kept_checksum)[:_N_DIGITS])
+        made_of = [str(case.kept_checksum), checksum(private), *_dump_of(case)]
+        store = MapStore(run / "submission" / sha256_of(made_of)[:_N_DIGITS])
         if missing := store.missing(name, private):
-            made = _made_again(results.folder, name, case, train, MethodOptions(device=device, quiet=quiet))
+            options = MethodOptions(device=device, quiet=quiet)
+            made = _made_again(results.folder, name, case, train, options, limits)
             for anomaly_map in track(made.predict(missing), f"maps of {name}", len(missing), quiet):
-                store.write(name, anomaly_map)
+                store.write(name, anomaly_map, half=case.conditions.half)
         test = by_category(results.samples(DATASET))
         jobs = list(by_category(private).items())
         converted = [
@@ -189,17 +205,39 @@ def _images(results: Results, case: CaseRecord) -> tuple[list[Sample], list[Samp
     return [one for one in found if one.split in SPLITS], [one for one in found if one.split == "train"]
 
 
+def _dump_of(case: CaseRecord) -> list[str]:
+    """Checksum of the maps that other code has made, where the case is of such, as they are today."""
+    place, before = case.conditions.maps, case.conditions.maps_checksum
+    if place is None:
+        return []
+    now = checksum_of_files(here(place))
+    if before not in (None, now):
+        warnings.warn(
+            f"{place} has changed since the run has read it; its threshold is of what was there", stacklevel=3
+        )
+    return [now]
+
+
 def _made_again(
-    folder: RunFolder, name: str, case: CaseRecord, train: Sequence[Sample], options: MethodOptions
+    folder: RunFolder,
+    name: str,
+    case: CaseRecord,
+    train: Sequence[Sample],
+    options: MethodOptions,
+    limits: Limits | None,
 ) -> Method:
     """The method of a case as it was when its maps were made: a training that has ended is loaded, not repeated."""
     conditions = case.conditions
     if conditions.maps is not None:
-        return MapsMethod(name, here(conditions.maps))
+        rule = str(case.about.get("mask_rule", DEFAULT_RULE))
+        # whoever made the scores has allowed clamped maps
+        return MapsMethod(name, here(conditions.maps), limits=limits, allow_clamped=True, mask_rule=rule)
     facts, checkpoint = find_method(name), folder.checkpoint_file(name, DATASET)
     kept = checkpoint if case.weights_checksum else folder.training(name, DATASET)
     if (case.weights_checksum or facts.presets) and not kept.exists():  # what has no presets may keep nothing
         raise InputError(f"{kept} is gone, and another training is not that of the run; run again with --overwrite")
+    if case.weights_checksum and checksum_of_files(kept) != case.weights_checksum:
+        raise InputError(f"{kept} has changed since the run has made its maps; run again with --overwrite")
     assert facts.build is not None, "it has made maps"
     method = facts.build(
         replace(

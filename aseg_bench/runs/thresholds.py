@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from aseg_bench.analysis.scored_maps import by_category
-from aseg_bench.datasets import DATASETS, Reading, find_samples
+from aseg_bench.corruptions import clean_of
+from aseg_bench.datasets import DATASETS, Reading, checksum, find_samples
 from aseg_bench.datasets.records import VALIDATION
 from aseg_bench.errors import InputError, first_few
 from aseg_bench.metrics.thresholds import ThresholdRule
@@ -72,6 +73,11 @@ def held_out(train: Sequence[Sample]) -> list[Sample]:
         places = np.random.default_rng(_SEED).choice(len(own), n, replace=False)
         chosen += [own[place] for place in sorted(places)]
     return chosen
+
+
+def normal_checksum(normal: Sequence[Sample]) -> str | None:
+    """Checksum of normal images, the same in a corrupted data set, whose normal ones are clean; None of no image."""
+    return checksum([replace(one, dataset=clean_of(one.dataset)) for one in normal]) if normal else None
 
 
 def where_of(split: str) -> str:

@@ -3,10 +3,11 @@
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aseg_bench.corruptions import clean_of
 from aseg_bench.errors import InputError
+from aseg_bench.metrics import AT_THRESHOLD, METRICS
 from aseg_bench.runs.record import CaseRecord
 
 if TYPE_CHECKING:
@@ -90,8 +91,7 @@ def _no_seeds(case: CaseRecord | None, other: CaseRecord | None) -> str:
         differences = [("maps", one.maps, two.maps)]
     numbers = case.about.get("all_settings"), other.about.get("all_settings")
     differences += [("all_settings", *numbers)] if numbers[0] != numbers[1] else []
-    own, others = (each.threshold.rule if each.threshold else None for each in (case, other))
-    differences += [("threshold", own, others)] if own != others else []
+    differences += _of_rules(case, other)
     if differences:
         name, own, others = differences[0]
         return f", with {name} {own} and {others}; only seeds can be merged, so report on one of them, or {_APART}"
@@ -107,3 +107,28 @@ def _no_seeds(case: CaseRecord | None, other: CaseRecord | None) -> str:
             "each with its --seed"
         )
     return f" with seed {one.seed}; report on one of them"
+
+
+def unlike(case: CaseRecord, other: CaseRecord, category: str, metric: str) -> list[tuple[str, Any, Any]]:
+    """What of two cases of one name, one's and the other's, keeps a metric of a category from being compared.
+
+    Other settings do not: a comparison may well be of them.
+    """
+    level, at_threshold = METRICS[metric].level if metric in METRICS else "", metric in AT_THRESHOLD
+    normal = case.conditions.normal_checksum, other.conditions.normal_checksum
+    found = [
+        ("scoring version", case.scoring, other.scoring),
+        ("held_out", case.conditions.held_out, other.conditions.held_out),
+        *(_of_rules(case, other) if at_threshold and case.threshold and other.threshold else ()),
+    ]
+    if at_threshold and None not in normal:
+        found.append(("normal_checksum", *normal))
+    sizes = case.scored_at.get(category), other.scored_at.get(category)
+    if level in ("pixel", "region") and None not in sizes:
+        found.append((f"maps of {category} at", *sizes))
+    return [one for one in found if one[1] != one[2]]
+
+
+def _of_rules(case: CaseRecord, other: CaseRecord) -> list[tuple[str, Any, Any]]:
+    rule, of_other = (each.threshold.rule if each.threshold else None for each in (case, other))
+    return [("threshold", rule, of_other)] if rule != of_other else []

@@ -1,4 +1,4 @@
-"""Whether a run is what it says: its data, maps and weights by their checksums, its scores by computing them again."""
+"""Whether a run is what it says: its files by their checksums, its scores and thresholds by finding them again."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,9 @@ from pathlib import Path
 
 from aseg_bench.analysis.scored_maps import by_category, stored_maps
 from aseg_bench.datasets import DATASETS, checksum, root_here
+from aseg_bench.datasets.records import VALIDATION
 from aseg_bench.errors import InputError
+from aseg_bench.metrics.thresholds import find_rule
 from aseg_bench.predictions.imported import ImportedMaps, import_maps
 from aseg_bench.predictions.loading import checksum_of_files
 from aseg_bench.predictions.records import Limits
@@ -18,6 +20,7 @@ from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holder
 from aseg_bench.runs.record import CaseRecord
 from aseg_bench.runs.results import Results
+from aseg_bench.runs.thresholds import found_threshold, held_out, normal_checksum
 from aseg_bench.scoring.categories import score_category, score_meeting
 
 _SAME = 12  # digits of a checksum that a text shows
@@ -41,9 +44,9 @@ class Verification:
 def verify(
     out: Path, data_root: Path | None = None, limits: Limits | None = None, *, quiet: bool = True
 ) -> Verification:
-    """Compute the scores of a run again from its maps, and compare all that its record has checksums of.
+    """Compute the scores of a run and its thresholds again from its maps, and compare all that it has checksums of.
 
-    Nothing is written. A score is equal if it is the same number to its last digit.
+    Nothing is written. A score or a threshold is equal if it is the same number to its last digit.
 
     Args:
         out: folder of a finished run or evaluation; of someone else's, too.
@@ -73,8 +76,11 @@ def verify(
                 continue
             files = list(_checksums(folder, method, dataset, case))
             checked += [f"{what} of {method}" for what, *_ in files]
-            for what, place, was, found in files:
-                differences += _compared(f"{method} on {dataset}: {what}, {place},", was, found)
+            for what, place, was, is_now in files:
+                differences += _compared(f"{method} on {dataset}: {what}, {place},", was, is_now)
+            if case.threshold is not None:
+                checked += [f"the normal images of {method}"] if case.conditions.normal_checksum else []
+                differences += _of_threshold(folder, method, dataset, case, data_root)
             try:
                 again = _evaluated(case, scores, test, limits) if case.is_evaluated else _kept(folder, scores, test)
                 for fresh in track(again, f"scoring {method} again", len(_places(scores)), quiet):
@@ -85,13 +91,13 @@ def verify(
     return Verification(n_scores, checked, differences)
 
 
-def _images(folder: RunFolder, dataset: str, data_root: Path | None) -> list[Sample] | None:
+def _images(folder: RunFolder, dataset: str, data_root: Path | None, splits: Sequence[str] = ()) -> list[Sample] | None:
     """The images of a data set, training images included; None where masks have travelled with maps."""
     facts = folder.record.datasets.get(dataset)
     if facts is None or dataset not in DATASETS:
         return None
     given = data_root if facts.root and data_root else Path(facts.root) if facts.root else None
-    splits = [split for split, n in (("train", facts.n_train), ("test", facts.n_test)) if n]
+    splits = splits or [split for split, n in (("train", facts.n_train), ("test", facts.n_test)) if n]
     try:
         root = root_here(dataset, given, facts.categories)
         return DATASETS[dataset].find(root, facts.categories, replace(facts.reading, splits=splits))
@@ -119,6 +125,32 @@ def _compared(what: str, before: str, now: str | None) -> list[str]:
     if now is None:
         return [f"{what} are not there"]
     return [] if now == before else [f"{what} have changed: checksum {before[:_SAME]} before, {now[:_SAME]} now"]
+
+
+def _of_threshold(
+    folder: RunFolder, method: str, dataset: str, case: CaseRecord, data_root: Path | None
+) -> Iterator[str]:
+    """How a threshold differs from what its rule finds today on the maps that the folder keeps of normal images."""
+    before, was = case.threshold, case.conditions.normal_checksum
+    assert before is not None, "seen to by verify"
+    try:
+        found = _images(folder, dataset, data_root, [before.split]) or ()
+        normal = [one for one in found if one.split == before.split]
+        normal = normal if before.split == VALIDATION else held_out(normal)
+        if not normal:
+            raise InputError(f"{folder.record_file} does not say where its normal images lie")
+        if was is not None:
+            now_are = normal_checksum(normal)
+            yield from _compared(f"{method} on {dataset}: the normal images of its threshold", was, now_are)
+        rule, protocol = find_rule(before.rule), protocol_stamped(before.protocol)
+        now = found_threshold(folder.store, method, normal, protocol, rule)
+    except InputError as error:
+        yield f"{method} on {dataset}: its threshold cannot be found again: {error}"
+        return
+    for category, value in {"": before.value, **before.categories}.items():
+        again = now.categories.get(category) if category else now.value
+        if again != value:
+            yield f"{method}, {dataset} {category}".rstrip() + f", threshold {before.rule}: {value} is now {again}"
 
 
 def _kept(folder: RunFolder, scores: Sequence[Score], test: Sequence[Sample]) -> Iterator[list[Score]]:

@@ -13,6 +13,7 @@ from torchmetrics import Metric
 from aseg_bench.errors import InputError, UndefinedMetricError
 from aseg_bench.metrics import METRICS, FirstPass, SecondPass, defined, needs_of
 from aseg_bench.metrics.checks import (
+    Levels,
     Masks,
     ScoreMaps,
     as_array,
@@ -23,6 +24,7 @@ from aseg_bench.metrics.checks import (
     check_keys,
     mask_bytes,
     mask_of_bytes,
+    note_levels,
 )
 
 Part = TypeVar("Part", FirstPass, SecondPass)
@@ -45,6 +47,7 @@ class SegmentationMetrics(Metric):
     score_maps: list[Tensor]
     masks: list[Tensor]
     image_scores: list[Tensor]
+    levels: list[Tensor]
 
     def __init__(self, metrics: str | Sequence[str] | None = None, **kwargs: Any) -> None:
         """Start empty.
@@ -62,7 +65,7 @@ class SegmentationMetrics(Metric):
         self.named = metrics is not None
         self.keys = tuple(METRICS) if metrics is None else (metrics,) if isinstance(metrics, str) else tuple(metrics)
         check_keys(self.keys, tuple(METRICS))
-        for state in ("score_maps", "masks", "image_scores"):
+        for state in ("score_maps", "masks", "image_scores", "levels"):
             self.add_state(state, default=[], dist_reduce_fx=None)
 
     def update(self, scores: ScoreMaps, masks: Masks, image_scores: Tensor | None = None) -> None:
@@ -76,21 +79,24 @@ class SegmentationMetrics(Metric):
             image_scores: one score per image, (batch,); None takes the highest pixel, then for all batches.
 
         Raises:
-            InputError: shapes differ, masks hold other values, or only some batches come with image scores.
+            InputError: shapes differ, masks hold other values, 1 stands for anomalous in some batches and 255 in
+                others, or only some batches come with image scores.
         """
+        levels = self._levels()
         maps, truth = as_maps(  # first whole, as one copy from a device is faster than one for each image
             scores if isinstance(scores, list | tuple) else as_array(scores, "the array of scores"),
-            masks if isinstance(masks, list | tuple) else as_truth(masks, "the array of masks"),
+            masks if isinstance(masks, list | tuple) else as_truth(masks, "the array of masks", levels),
         )
         if image_scores is not None and image_scores.shape != (len(maps),):
             raise InputError(f"there are {len(maps)} images and image scores of shape {tuple(image_scores.shape)}")
         if self.score_maps and (image_scores is None) == bool(self.image_scores):
             raise InputError("give image scores with every batch or with none")
         for index, (score_map, mask) in enumerate(zip(maps, truth, strict=True)):
-            plain, whole = as_map(score_map, f"image {index}"), as_mask(mask, f"the mask of image {index}")
+            plain, whole = as_map(score_map, f"image {index}"), as_mask(mask, f"the mask of image {index}", levels)
             fit = np.require(plain, plain.dtype.newbyteorder("="), ["C", "W"])  # for torch; a copy only where it is not
             self.score_maps.append(torch.from_numpy(fit))
             self.masks.append(torch.from_numpy(mask_bytes(whole).reshape(whole.shape)))
+        self.levels = [torch.tensor(level) for level in levels]
         if image_scores is not None:
             self.image_scores.extend(image_scores.detach().double().cpu())
 
@@ -102,6 +108,7 @@ class SegmentationMetrics(Metric):
             UndefinedMetricError: one of a sequence of metrics has no value. With ``metrics=None`` it is left out, and
                 a single key is nan after a warning, so that no training ends for a batch without anomalous pixels.
         """
+        self._levels()
         needs = needs_of(self.keys)
         first = FirstPass(needs)
         pairs = [
@@ -126,6 +133,17 @@ class SegmentationMetrics(Metric):
             values = {self.key: math.nan}
         found = {key: torch.tensor(value, dtype=torch.float64) for key, value in values.items()}
         return found if self.key is None else found[self.key]
+
+    def _levels(self) -> Levels:
+        """What has stood for anomalous in all batches; `forward` puts those of several updates side by side.
+
+        Raises:
+            InputError: 1 in some and 255 in others.
+        """
+        levels: Levels = {}
+        for level in self.levels:
+            note_levels(levels, {int(level): "a batch before"})
+        return levels
 
     def _sync_dist(self, *_: Any, **__: Any) -> None:
         """Gather no maps: while synchronised, `compute` merges the passes of the processes."""

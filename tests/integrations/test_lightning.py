@@ -1,5 +1,8 @@
 """Metrics in Lightning: against `evaluate_maps` on the same maps, epoch by epoch."""
 
+import sys
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
@@ -25,13 +28,13 @@ class Toy(lightning.LightningModule):
         self.returned, self.own, self.noise = returned, own, torch.nn.Parameter(torch.zeros(()))
 
     def maps(self, batch):
-        noise = np.random.default_rng(self.current_epoch).normal(size=SCORES.shape)[batch["index"]]
-        return torch.from_numpy(SCORES[batch["index"]] + 0.1 * self.current_epoch * noise)
+        noise, index = np.random.default_rng(self.current_epoch).normal(size=SCORES.shape), batch["index"].numpy()
+        return torch.from_numpy(SCORES[index] + 0.1 * self.current_epoch * noise[index])
 
     def training_step(self, batch):
         return self.noise**2
 
-    def validation_step(self, batch):
+    def validation_step(self, batch, batch_idx=0, dataloader_idx=0):
         if self.own is not None:
             self.own.update(self.maps(batch), batch["gt_mask"])
             self.log("own", self.own)
@@ -108,3 +111,60 @@ def test_a_metric_without_a_value_is_left_out_with_a_warning():
     with pytest.warns(UserWarning, match="without a value in this epoch: pixel_ap"):
         (tested,) = trainer.test(module, loader(np.zeros_like(MASKS)), verbose=False)
     assert tested == {"test_anomaly_rate": 0}
+
+
+def test_each_dataloader_has_numbers_of_its_own():
+    module = Toy(returning)
+    trainer, _ = trained(module, LogSegmentationMetrics(KEYS), epochs=1)
+    loaders = [torch.utils.data.DataLoader(loader().dataset[part], batch_size=2) for part in PARTS]
+    noise = np.random.default_rng(module.current_epoch).normal(size=SCORES.shape)
+    scores = SCORES + 0.1 * module.current_epoch * noise
+    for stage, run in (("val", trainer.validate), ("test", trainer.test)):
+        assert run(module, loaders, verbose=False)[0] == pytest.approx(apart(stage, scores), rel=1e-6)
+
+
+PARTS = (slice(0, 3), slice(3, 8))
+
+
+def apart(stage, scores):
+    return {
+        f"{stage}_{key}/dataloader_idx_{number}": value
+        for number, part in enumerate(PARTS)
+        for key, value in evaluate_maps(scores[part], MASKS[part], metrics=KEYS).items()
+    }
+
+
+def returning(maps, _):
+    return {"anomaly_map": maps}
+
+
+class Share(torch.utils.data.IterableDataset):
+    """Images that one process of two has alone."""
+
+    def __init__(self, part, rank):
+        self.part, self.rank = part, rank
+
+    def __iter__(self):
+        if torch.distributed.get_rank() == self.rank:
+            for index in range(self.part.start, self.part.stop):
+                yield {"index": index, "gt_mask": torch.from_numpy(MASKS[index].astype(np.float32))}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes that import nothing again are forked, on Linux alone")
+def test_a_process_without_a_batch_takes_part_in_the_merge():
+    strategy = lightning.strategies.DDPStrategy(
+        start_method="fork", process_group_backend="gloo", timeout=timedelta(seconds=60)
+    )
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        devices=2,
+        strategy=strategy,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[LogSegmentationMetrics(KEYS)],
+    )
+    loaders = [torch.utils.data.DataLoader(Share(part, rank), batch_size=2) for rank, part in enumerate(PARTS)]
+    loaders.append(torch.utils.data.DataLoader(Share(slice(0, 0), 0), batch_size=2))  # of which nobody has a batch
+    tested = trainer.test(Toy(returning), loaders, verbose=False)
+    assert tested[0] == pytest.approx(apart("test", SCORES), rel=1e-6)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics import METRICS, BoundedStream, MetricStream, evaluate_maps, functions
+from aseg_bench.metrics import METRICS, BoundedStream, FirstPass, MetricStream, Needs, evaluate_maps, functions
+from aseg_bench.records import LazySequence
 from tests.metrics.cases import smooth
 
 torch = pytest.importorskip("torch")
@@ -130,10 +131,50 @@ def test_what_is_ambiguous_is_refused_in_every_form(door, kind, shape):
         DOORS[door](SHAPES[shape](SCORES), SHAPES[shape](AMBIGUOUS[kind]))
 
 
-@pytest.mark.parametrize("door", ["evaluate_maps", "SegmentationMetrics", "METRICS", "aupro", "aupimo", "at_threshold"])
+@pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_masks_that_are_given_together_have_one_value_for_anomalous(door, shape):
     masks = MASKS.astype(np.uint8)
     masks[3] *= 255
     with pytest.raises(InputError, match="255 may mean void"):
         DOORS[door](SHAPES[shape](SCORES), SHAPES[shape](masks))
+
+
+@pytest.mark.parametrize("door", [name for name in DOORS if name != "SegmentationMetrics"])
+def test_masks_of_a_lazy_sequence_have_one_value_for_anomalous(door):
+    lazy, others = (LazySequence(len(MASKS), of.__getitem__) for of in (SCORES, MASKS.astype(np.uint8) * 255))
+    assert DOORS[door](lazy, others) == PLAIN[door]
+    mixed = LazySequence(len(MASKS), lambda index: MASKS[index].astype(np.uint8) * (255 if index == 3 else 1))
+    with pytest.raises(InputError, match=r"the mask of image 1 holds 0 and 1, the mask of image 3 0 and 255"):
+        DOORS[door](lazy, mixed)
+
+
+@pytest.mark.parametrize("maker", [MetricStream, BoundedStream, lambda: FirstPass(Needs())])
+def test_parts_that_are_merged_have_one_value_for_anomalous(maker):
+    parts = [maker() for _ in range(3)]
+    for part, level in zip(parts, (1, 255, None), strict=True):
+        part.update(SCORES[1], MASKS[1] if level is None else MASKS[1].astype(np.uint8) * np.uint8(level))
+    parts[0].merge(parts[2])  # booleans say what they mean
+    with pytest.raises(InputError, match="255 may mean void"):
+        parts[0].merge(parts[1])
+
+
+@pytest.mark.parametrize("call", ["update", "forward"])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_batches_have_one_value_for_anomalous_until_a_reset(call, shape):
+    metric, masks = SegmentationMetrics(["pixel_ap"]), MASKS.astype(np.uint8)
+    form = SHAPES[shape]
+
+    def take(first: int, level: int) -> Any:
+        batch = slice(first, first + 2)
+        getattr(metric, call)(
+            form(torch.from_numpy(SCORES[batch])), form(torch.from_numpy(masks[batch] * np.uint8(level)))
+        )
+        return metric.compute()
+
+    take(0, 1)
+    with pytest.raises(InputError, match="255 may mean void"):
+        take(2, 255)
+    metric.reset()
+    take(0, 255)
+    assert take(2, 255)["pixel_ap"].item() == evaluate_maps(SCORES, MASKS, metrics=["pixel_ap"])["pixel_ap"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aseg_bench.errors import InputError
-from aseg_bench.metrics import METRICS, FirstPass, Needs, SecondPass, counting, measure, tallies
+from aseg_bench.metrics import METRICS, FirstPass, Needs, Ranking, SecondPass, counting, measure, needs_of, tallies
 from aseg_bench.metrics.tallies import CoarseTally, GapTally, TopTally
 from tests.metrics.cases import smooth
 
@@ -201,6 +201,34 @@ def test_arrays_of_a_stranger_that_do_not_fit_are_refused_before_a_kernel_sees_t
     FirstPass(first.needs).take(arrays)
     with pytest.raises(ValueError, match=r"its (scores|buckets)|the sizes"):
         FirstPass(first.needs).take(arrays | {name: np.array(values)})
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+def test_a_ranking_of_arrays_orders_infinities_and_refuses_what_is_none(dtype):
+    values = [-3, 0, 7] if dtype == np.int64 else [-np.inf, 0, np.inf]
+    scores, masks = np.array([[values, values]], dtype), np.array([[[True] * 3, [False] * 3]])
+    first = FirstPass(needs_of(tuple(METRICS)))
+    first.update(scores[0], masks[0])
+    arrays = first.compute().to_arrays()
+    second = SecondPass(Ranking.of_arrays(first.needs, arrays))
+    second.update(scores[0], masks[0])
+    whole = SecondPass(first.compute())
+    whole.take(second.to_arrays())
+    assert whole.compute().curve.auroc == 0.5  # of nine pairs three are ties, three right and three wrong
+    keys, most = arrays["keys"], np.iinfo(arrays["keys"].dtype).max
+    nans = {"positive": [*keys[:-1], most], "negative": [-most, *keys[1:]]}
+    for bad in (*nans.values(), keys[::-1], np.repeat(keys, 2), keys[None], keys.astype(np.int16)):
+        given = np.asarray(bad) if isinstance(bad, np.ndarray) else np.array(bad, keys.dtype)
+        with pytest.raises(InputError, match=r"nan|ascend|of the type"):
+            Ranking.of_arrays(first.needs, arrays | {"keys": given})
+    for limits in ([1, 0, 0], [0, 0, -1]):
+        with pytest.raises(InputError, match="limits"):
+            Ranking.of_arrays(first.needs, arrays | {"limits": np.array(limits)})
+    plain = FirstPass(needs_of(["pixel_ap"]))
+    plain.update(scores[0], masks[0])
+    for bad in nans.values():
+        with pytest.raises(InputError, match="a score is nan"):
+            FirstPass(plain.needs).take(plain.to_arrays() | {"keys": np.array(bad, keys.dtype)})
 
 
 def test_coarse_tallies_widen_and_merge_to_the_same_counts():

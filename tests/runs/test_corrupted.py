@@ -1,5 +1,6 @@
 """Runs on corrupted data sets: only the images that are mapped are spoilt, and no training is done twice."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from aseg_bench.records import Sample
 from aseg_bench.reporting.report import report
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.plan import RunPlan
+from aseg_bench.runs.readiness import preview
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.runner import run
+from aseg_bench.runs.standing import standings
 from tests.conftest import Distance, Installed, facts_of
 
 CLEAN, NOISY = "mvtec_ad", "mvtec_ad+noise@5"
@@ -65,8 +68,38 @@ def test_overwriting_a_corrupted_set_keeps_the_training_of_the_clean_one(plan: R
     for dataset, overwrite in ((CLEAN, False), (NOISY, False), (NOISY, True)):
         run(replace(plan, dataset=dataset, overwrite=overwrite))
     assert len(trainings(installed)) == 1
-    run(replace(plan, overwrite=True))
+
+
+def test_no_result_outlives_the_training_that_it_is_of(plan: RunPlan, installed: Installed) -> None:
+    for dataset in (CLEAN, NOISY, "mvtec_ad+jpeg@1"):
+        run(replace(plan, dataset=dataset))
+    again = replace(plan, overwrite=True, options=replace(plan.options, seed=1))
+    said = r"kept is trained again: its results on mvtec_ad\+noise@5, mvtec_ad\+jpeg@1 are of the training before"
+    with pytest.warns(UserWarning, match=said):
+        preview(again)
+    assert {score.case.dataset for score in RunFolder(plan.out).scores} == {CLEAN, NOISY, "mvtec_ad+jpeg@1"}
+    with pytest.warns(UserWarning, match=said):
+        run(again)
     assert len(trainings(installed)) == 2
+    folder = RunFolder(plan.out)
+    assert {score.case.dataset for score in folder.scores} == {key for _, key in folder.record.cases} == {CLEAN}
+    assert [folder.store.folder("kept", key).exists() for key in (CLEAN, NOISY)] == [True, False]
+    assert {(one.dataset, one.state) for one in standings(plan.out)[0]} >= {(NOISY, "planned")}
+    with pytest.raises(InputError, match=r"shares its training with mvtec_ad\+noise@5, with seed 1, not 0"):
+        run(replace(plan, dataset=NOISY))
+    run(replace(again, dataset=NOISY, overwrite=False))
+    assert len(trainings(installed)) == 2
+
+
+def test_maps_of_a_name_do_not_take_a_training_of_that_name(plan: RunPlan) -> None:
+    run(replace(plan, dataset=NOISY))
+    kept = RunFolder(plan.out).checkpoint_file("kept", NOISY).read_bytes()
+    dump = plan.out.with_name("dump")
+    shutil.copytree(plan.out / "maps/kept" / NOISY, dump, ignore=shutil.ignore_patterns(".*"))
+    run(replace(plan, maps={"kept": dump}, overwrite=True))
+    folder = RunFolder(plan.out)
+    assert folder.checkpoint_file("kept", NOISY).read_bytes() == kept
+    assert {score.case.dataset for score in folder.scores} == {CLEAN, NOISY}
 
 
 def test_a_training_under_other_conditions_is_not_shared(plan: RunPlan) -> None:

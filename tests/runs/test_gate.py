@@ -15,7 +15,9 @@ from aseg_bench.errors import TrainingError
 from aseg_bench.records import Case, Score
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.scores import write_scores
+from aseg_bench.scoring.categories import SCORING
 from tests.conftest import Call, Distance, Installed, facts_of, run_on
+from tests.runs.test_thresholds import run_ad_2, write_ad_2
 
 Rows = dict[tuple[str, str], float | None]
 PLAIN: Rows = {
@@ -180,6 +182,49 @@ def test_runs_without_a_common_cell_are_one_error(made: Made, call: Call) -> Non
     run = made("run")
     for other in (made("far", method="far"), made("native", stamp="native")):
         assert "have no cell in common" in call("gate", run, "--against", other).error
+
+
+def test_numbers_at_thresholds_of_other_rules_are_not_compared(
+    call: Call, installed: Installed, tmp_path: Path
+) -> None:
+    root = write_ad_2(tmp_path / "ad_2", objects=("can",))
+    runs = [tmp_path / name for name in ("run", "base", "plain")]
+    for run, rule in zip(runs, ("max", "mean_3std", ""), strict=True):
+        assert call(*run_ad_2(root, *(("--threshold", rule) if rule else ()), "--out", run)).code == 0
+    error = call("gate", runs[0], "--against", runs[1]).error
+    assert f"{runs[0]} and {runs[1]} both hold near/mvtec_ad_2, with threshold max and mean_3std" in error
+    assert "--metrics" in error
+    assert call("gate", runs[0], "--against", runs[1], "--metrics", "pixel_ap,pixel_auroc").code == 0
+    assert call("gate", runs[0], "--against", runs[2]).code == 0  # which has no number at a threshold
+    assert "seg_f1: has no value" in call("gate", runs[2], "--against", runs[0]).out
+
+
+def test_trainings_with_other_images_held_out_are_not_compared(call: Call, installed: Installed, tiny: Path) -> None:
+    assert call(*run_on(tiny, "--threshold", "max")).code == 0
+    assert call(*run_on(tiny, out="base")).code == 0
+    run, base = tiny.parent / "out", tiny.parent / "base"
+    assert "both hold near/mvtec_ad, with held_out 0.1 and 0.0" in call("gate", run, "--against", base).error
+    assert call("gate", run, "--min", "pixel_ap=0").code == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"scoring": 1}, f"with scoring version {SCORING} and 1"),
+        ({"scored_at": {"bolt": "12 x 16", "nut": "24 x 32"}}, "with maps of bolt at 24 x 32 and 12 x 16"),
+    ],
+)
+def test_pixels_that_were_scored_otherwise_are_not_compared(
+    call: Call, installed: Installed, tiny: Path, changed: dict[str, object], said: str
+) -> None:
+    assert call(*run_on(tiny)).code == 0
+    run, base = tiny.parent / "out", tiny.parent / "base"
+    shutil.copytree(run, base)
+    assert call("gate", run, "--against", base).code == 0
+    content = json.loads((base / "run.json").read_text())
+    content["cases"]["near/mvtec_ad"] |= changed
+    (base / "run.json").write_text(json.dumps(content))
+    assert f"both hold near/mvtec_ad, {said}" in call("gate", run, "--against", base).error
 
 
 @pytest.mark.skipif(sys.platform == "win32" or not shutil.which("bash"), reason="the action's script is for bash")

@@ -80,6 +80,42 @@ def test_whoever_stops_goes_on_where_he_was(call, installed, tmp_path):
     assert call("verify", tmp_path / "out").code == 0  # the run is as it was
 
 
+def test_private_images_that_change_under_their_names_are_mapped_again(made, call, installed, tmp_path):
+    root, out, _ = made
+    stem = "can/test_private/001_regular"
+    save(root / f"{stem}.png", 255 - read_image(root / f"{stem}.png"))
+    before = tifffile.imread(out / f"anomaly_images/{stem}.tiff")
+    assert call("submit", "mvtec_ad_2", tmp_path / "out", "--out", out).code == 0
+    assert installed.diary[-1] == "near predict 12"
+    assert not np.array_equal(before, tifffile.imread(out / f"anomaly_images/{stem}.tiff"))
+    assert call("submit", "mvtec_ad_2", tmp_path / "out", "--out", out).code == 0
+    assert installed.diary.count("near predict 12") == 2
+
+
+def test_a_dump_is_read_as_the_run_has_read_it_and_again_where_it_has_changed(call, installed, tmp_path):
+    torch = pytest.importorskip("torch")
+    root, out, dump = write_ad_2(tmp_path / "ad_2", objects=("can",)), tmp_path / "out", tmp_path / "batches.pt"
+
+    def write(seed):
+        rng = np.random.default_rng(seed)
+        paths = [path for path in sorted(root.rglob("*.png")) if "ground_truth" not in path.parts]
+        maps = torch.from_numpy(rng.random((len(paths), 24, 32)).astype(np.float32))
+        torch.save([{"anomaly_map": maps, "image_path": list(map(str, paths))}], dump)
+
+    write(0)
+    as_read = (*NATIVE, "max", "--allow-pickle", "--allow-clamped", "--categories", "can")
+    assert call(*run_ad_2(root, *as_read, methods=f"mapped=maps:{dump}")).code == 0
+    submit = ("submit", "mvtec_ad_2", out, "--out", tmp_path / "sent", "--quiet")
+    assert "pass --allow-pickle" in call(*submit).error
+    outcome = call(*submit, "--allow-pickle")
+    assert (outcome.code, outcome.err) == (0, "")
+    sent = {path: path.read_bytes() for path in (tmp_path / "sent").rglob("*.tiff")}
+    write(1)
+    said = "batches.pt has changed since the run has read it"
+    assert said in " ".join(call(*submit, "--allow-pickle").err.split())
+    assert all(path.read_bytes() != before for path, before in sent.items())
+
+
 @few
 @given(st.lists(st.lists(st.floats(-(2.0**99), 2.0**99, width=32), min_size=1, max_size=9), min_size=1, max_size=5))
 def test_few_scores_keep_their_order_and_stay_apart(maps):
@@ -152,6 +188,21 @@ def test_a_training_that_is_gone_is_not_done_again_in_silence(call, installed, t
     assert installed.diary == done
     (out / "training/kept/mvtec_ad_2").mkdir(parents=True)
     assert call(*submit).code == 0
+
+
+def test_a_training_that_has_changed_is_not_that_of_the_run(call, installed, tmp_path):
+    class Keeping(Distance):
+        def fit(self, train):
+            super().fit(train)
+            self.options.folder.mkdir(parents=True, exist_ok=True)
+            (self.options.folder / "checkpoint.pt").write_bytes(b"weights")
+
+    installed.add(facts_of("kept", build=lambda options: Keeping("kept", options), presets=lambda: {"cpu": Preset()}))
+    root, out = write_ad_2(tmp_path / "ad_2", objects=("can",)), tmp_path / "out"
+    assert call(*run_ad_2(root, *NATIVE, "max", methods="kept")).code == 0
+    (out / "training/kept/mvtec_ad_2/checkpoint.pt").write_bytes(b"others")
+    error = call("submit", "mvtec_ad_2", out, "--out", tmp_path / "sent").error
+    assert "checkpoint.pt has changed since the run has made its maps" in " ".join(error.split())
 
 
 FAULTS = {

@@ -168,6 +168,75 @@ def test_another_rule_trains_and_maps_nothing_again(call, installed, ad_2):
     assert record_of(out, "near/mvtec_ad_2")["threshold"]["protocol"] == "native"
 
 
+def test_normal_images_that_change_under_their_names_give_another_threshold(call, installed, ad_2):
+    out, words = ad_2.parent / "out", run_ad_2(ad_2, "--threshold", "max")
+    assert call(*words).code == 0
+    first = record_of(out, "near/mvtec_ad_2")["threshold"]["categories"]
+    spoil(ad_2)
+    outcome = call("verify", out)
+    assert outcome.code == 1
+    assert "near on mvtec_ad_2: the normal images of its threshold have changed" in outcome.out
+    assert call(*run_ad_2(ad_2)).code == 0  # without a rule nobody reads them
+    assert installed.diary == ["near fit 8", "near predict 18"]
+    outcome = call(*words)
+    assert outcome.code == 0
+    assert "the normal images of the threshold have changed: near makes its maps again" in outcome.err
+    found = record_of(out, "near/mvtec_ad_2")["threshold"]["categories"]
+    maps = maps_in(out, "near", "mvtec_ad_2", "can", "validation").values()
+    assert found == {"can": max(one.max() for one in maps), "vial": first["vial"]} != first
+    assert call("verify", out).code == 0
+    assert not call(*words).err
+    assert len(installed.diary) == 4
+
+
+def spoil(root):
+    path = root / "can/validation/good/001_regular.png"
+    save(path, 255 - read_image(path))
+
+
+def test_a_threshold_follows_from_the_maps_that_the_run_has_kept(call, installed, ad_2):
+    out = ad_2.parent / "out"
+    assert call(*run_ad_2(ad_2, "--threshold", "max")).code == 0
+    whole = json.loads((out / "run.json").read_text())
+    file = out / "maps/near/mvtec_ad_2/vial/validation/good/001_regular.tiff"
+    scores, said = tifffile.imread(file), "near, mvtec_ad_2 vial, threshold max: "
+    tifffile.imwrite(file, 2 * scores)
+    assert said in call("verify", out).out
+    file.unlink()
+    assert "near on mvtec_ad_2: its threshold cannot be found again: near has no map" in call("verify", out).out
+    tifffile.imwrite(file, scores)
+    assert said not in call("verify", out).out
+    found = whole["cases"]["near/mvtec_ad_2"]["threshold"]
+    for place, key, text in (
+        (found["categories"], "vial", said),
+        (found, "value", "near, mvtec_ad_2, threshold max: "),
+    ):
+        before, place[key] = place[key], 1.5
+        (out / "run.json").write_text(json.dumps(whole))
+        assert f"{text}1.5 is now {before}" in call("verify", out).out
+        place[key] = before
+
+
+def test_a_held_out_threshold_is_found_again_too(call, installed, tiny):
+    assert call(*run_on(tiny, "--threshold", "mean_3std")).code == 0
+    assert call("verify", tiny.parent / "out").code == 0
+    maps = sorted((tiny.parent / "out/maps/near/mvtec_ad/bolt/train").rglob("*.tiff"))
+    tifffile.imwrite(maps[0], tifffile.imread(maps[0]) + 1)
+    assert "near, mvtec_ad bolt, threshold mean_3std: " in call("verify", tiny.parent / "out").out
+
+
+def test_thresholds_on_other_images_are_not_compared(call, installed, ad_2):
+    for seed in range(2):
+        words = ("--threshold", "max", "--seed", seed, "--out", ad_2.parent / f"out{seed}")
+        assert call(*run_ad_2(ad_2, *words)).code == 0
+        spoil(ad_2)
+    both = (ad_2.parent / "out0", ad_2.parent / "out1")
+    assert "with normal_checksum " in call("report", *both, "--no-page").error
+    error = call("gate", both[0], "--against", both[1], "--metrics", "pixel_ap,seg_f1").error
+    assert "with normal_checksum " in error
+    assert call("gate", both[0], "--against", both[1], "--metrics", "pixel_ap").code == 0
+
+
 def test_a_threshold_may_come_later(call, installed, ad_2):
     assert call(*run_ad_2(ad_2)).code == 0
     assert ("can", "seg_f1") not in scores_of(ad_2.parent / "out")
