@@ -346,7 +346,7 @@ def test_pictures_without_a_mask_enter_image_metrics_alone_in_every_command(
         assert {key: made[key] for key in by_hand} == pytest.approx(by_hand)
         assert any("1 of 3 pictures that show a defect have no mask" in text for text in remembered(out))
         with monkeypatch.context() as patch:
-            patch.delattr("aseg_bench.predictions.imported.MapsMethod.predict")  # it is refused before any work
+            patch.delattr("aseg_bench.predictions.maps_method.MapsMethod.predict")  # it is refused before any work
             assert call(patch, *command, *place, "--protocol", "uniad", "--out", tmp_path / f"{name}2") == 2
         assert "which the protocol uniad does not know" in capsys.readouterr().err
 

@@ -1,6 +1,6 @@
 """Someone else's maps, matched, checked and ready to be scored, one category at a time."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from aseg_bench.datasets.questions import Look, look, mask_findings
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import reading, same_text
-from aseg_bench.images import image_size, orientation, turned
+from aseg_bench.images import image_size, orientation
 from aseg_bench.metrics.checks import as_array
 from aseg_bench.predictions.checks import Looking, Suspicion, finite_map
 from aseg_bench.predictions.matching import Match, listed, matched, samples_of
+from aseg_bench.predictions.orientation import as_pictures_lie, turns_of
 from aseg_bench.predictions.readers import choose_reader
 from aseg_bench.predictions.records import FoundMap, Limits, Reader
 from aseg_bench.protocols import Protocol
 from aseg_bench.protocols.frame import crop_box, frame_shape
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule
-from aseg_bench.records import AnomalyMap, Case, Finding, LazySequence, Sample
+from aseg_bench.records import LazySequence, Sample
 
 OWN_DATASET = "maps"  # the data set's name when the truth comes with the maps
-_SIDEWAYS = 5  # EXIF orientations from this one on swap height and width; this one does nothing else
 KEPT = 2**26  # bytes of a category's maps that are kept in memory: 250 maps of 256 x 256, or 16 of 1024 x 1024
 
 
@@ -114,7 +114,7 @@ class ImportedMaps:
         maps = _of_one_type(maps, dtypes, category)
         notes = list(self.suspicions.get(category, ()))
         if not self.has_own_truth:
-            maps, shapes, odd = _as_pictures_lie(maps, shapes, samples)
+            maps, shapes, odd = as_pictures_lie(maps, shapes, samples)
             notes += odd
         for crop, size in self.reader.crops.items():
             if set(shapes) == {(crop, crop)}:
@@ -161,7 +161,7 @@ class ImportedMaps:
         what = ""
         if not self.has_own_truth and samples:
             sizes = [image_size(sample.image_path) for sample in samples]
-            _, odd = _turns(shapes, sizes, [orientation(sample.image_path) for sample in samples], samples)
+            _, odd = turns_of(shapes, sizes, [orientation(sample.image_path) for sample in samples], samples)
             what = odd[0].text if odd else ""
         for crop in self.reader.crops:
             if (crop, crop) in shapes:
@@ -222,67 +222,6 @@ def import_maps(
         if files
     ]
     return ImportedMaps(path, chosen, maps, problems, odd, samples is None, allow_clamped)
-
-
-class MapsMethod:
-    """A method that someone else ran: it predicts by reading its maps.
-
-    Args:
-        name: in tables and stores.
-        path: the dump.
-        reader: key of a reader, or ``auto``.
-        limits: how much a file may ask for.
-        allow_clamped: take clamped maps of layouts that usually clamp them.
-        mask_rule: which values of a mask mean anomalous or void, see `MaskRule`.
-
-    Attributes:
-        findings: what looks odd in the maps that ``predict`` has read.
-        about: the mask rule by which they were looked at, where it is not the default.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        path: Path,
-        reader: str = "auto",
-        limits: Limits | None = None,
-        allow_clamped: bool = False,
-        mask_rule: str = DEFAULT_RULE,
-    ) -> None:
-        self.name = name
-        self.about = {} if mask_rule == DEFAULT_RULE else {"mask_rule": mask_rule}
-        self.findings: list[Finding] = []
-        self._path, self._reader, self._limits, self._allow_clamped = path, reader, limits, allow_clamped
-
-    def fit(self, train: Sequence[Sample]) -> None:
-        """Nothing to learn."""
-
-    def predict(self, samples: Sequence[Sample]) -> Iterator[AnomalyMap]:
-        """The map of each sample, in order.
-
-        Raises:
-            InputError: a sample has no map, or a map cannot be used.
-        """
-        imported = import_maps(
-            self._path, samples, reader=self._reader, limits=self._limits, allow_clamped=self._allow_clamped
-        )
-        for where, texts in imported.problems.items():
-            if where:
-                raise InputError(f"{self.name}, {where}: {texts[0]}")
-        if lacking := sorted({sample.category for sample in samples} - imported.found.keys()):
-            raise InputError(f"{self.name}: {self._path} has no map of {lacking[0]}; {imported.problem_text}")
-        odd = {"": [*imported.suspicions[""], *(Suspicion("not_used", text) for text in imported.problems.get("", ()))]}
-        category: Category | None = None
-        places: dict[Sample, int] = {}
-        for sample in samples:
-            if category is None or sample not in places:
-                category = None  # two of them are never kept
-                category = imported.read(sample.category, self.about.get("mask_rule", DEFAULT_RULE))
-                odd[sample.category] = list(category.suspicions)
-                self.findings = [Finding(one.kind, one.text, Case(self.name, sample.dataset, key))
-                                 for key, found in odd.items() for one in found]  # fmt: skip
-                places = {of: place for place, of in enumerate(category.samples)}
-            yield AnomalyMap(sample, category.maps[places[sample]])
 
 
 _UNCLAMP = (
@@ -377,69 +316,6 @@ def _on_frame(
         return whole
 
     return LazySequence(len(maps), placed), shapes
-
-
-def _as_pictures_lie(
-    maps: LazySequence[NDArray[Any]], shapes: list[tuple[int, int]], samples: Sequence[Sample]
-) -> tuple[LazySequence[NDArray[Any]], list[tuple[int, int]], list[Suspicion]]:
-    """Maps turned as their pictures are, as far as their sizes tell; their shapes; and what was done or looks odd."""
-    sizes = [image_size(sample.image_path) for sample in samples]
-    turns, odd = _turns(shapes, sizes, [orientation(sample.image_path) for sample in samples], samples)
-    if set(turns) == {1}:
-        return maps, shapes, odd
-    lying = [shape[::-1] if turn >= _SIDEWAYS else shape for shape, turn in zip(shapes, turns, strict=True)]
-    return LazySequence(len(maps), lambda index: turned(maps[index], turns[index])), lying, odd
-
-
-def _turns(
-    shapes: Sequence[tuple[int, int]], sizes: Sequence[tuple[int, int]], exif: Sequence[int], samples: Sequence[Sample]
-) -> tuple[list[int], list[Suspicion]]:
-    """The EXIF orientation by which each map is to be turned, 1 for not at all, and what is to be said of it.
-
-    If a map has the size that its picture has as stored, which EXIF swaps, the code that made the maps did not heed
-    EXIF: all maps of pictures with an orientation are turned. If all maps of a category have the size of their picture
-    with height and width swapped, all are transposed. Shapes that are only in proportion to that are said.
-
-    Args:
-        shapes: of the maps.
-        sizes: of the pictures, upright.
-        exif: orientations of the pictures.
-        samples: the pictures.
-    """
-    upright, swapped = [1] * len(shapes), [size[::-1] for size in sizes]
-    all_of = list(zip(shapes, sizes, swapped, exif, strict=True))
-    stored = [turn if shape == (swap if turn >= _SIDEWAYS else size) else 1 for shape, size, swap, turn in all_of]
-    odd = []
-    if any(turn >= _SIDEWAYS and shape == swap != size for shape, size, swap, turn in all_of):
-        n_turned = sum(turn != 1 for turn in stored)
-        first = next(sample.name for sample, turn in zip(samples, stored, strict=True) if turn != 1)
-        text = (
-            f"{n_turned} maps have the size of their pictures as stored, which EXIF turns, first {first}: turned alike"
-        )
-        return stored, [Suspicion("exif", text)]
-    is_heeded = any(turn >= _SIDEWAYS and shape == size != swap for shape, size, swap, turn in all_of)
-    with_exif = [sample.name for sample, turn in zip(samples, exif, strict=True) if turn != 1]
-    if with_exif and not is_heeded:
-        text = (
-            f"{len(with_exif)} pictures are turned by EXIF, first {with_exif[0]}; whether their maps are, sizes do not"
-            " tell: they are taken as upright"
-        )
-        odd.append(Suspicion("exif", text))
-    if list(shapes) == swapped != list(sizes):
-        text = "the maps have the size of their pictures with height and width swapped: transposed"
-        return [_SIDEWAYS] * len(shapes), [*odd, Suspicion("transposed", text)]
-    if all(map(_is_like, shapes, swapped)) and not all(map(_is_like, shapes, sizes)):
-        text = (
-            f"maps are {shapes[0][0]} x {shapes[0][1]} and pictures {sizes[0][0]} x {sizes[0][1]} (height x width): if"
-            " they are transposed, swap rows and columns; they are scored as they are"
-        )
-        odd.append(Suspicion("transposed", text))
-    return upright, odd
-
-
-def _is_like(shape: tuple[int, int], size: tuple[int, int]) -> bool:
-    """Whether a map has the proportions of a picture, up to the rounding of its width to whole pixels."""
-    return abs(shape[0] * size[1] / size[0] - shape[1]) < 1
 
 
 def _cropped(size: int, crop: int) -> Suspicion:

@@ -18,8 +18,9 @@ from aseg_bench.methods import Estimate, Logger, Method, find_method
 from aseg_bench.metrics import METRICS
 from aseg_bench.metrics.checks import check_keys
 from aseg_bench.metrics.thresholds import find_rule
-from aseg_bench.predictions.imported import MapsMethod, import_maps
+from aseg_bench.predictions.imported import import_maps
 from aseg_bench.predictions.loading import checksum_of_files
+from aseg_bench.predictions.maps_method import MapsMethod
 from aseg_bench.progress import duration, working
 from aseg_bench.protocols import Protocol, find_protocol
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE, own_rule

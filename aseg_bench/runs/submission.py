@@ -18,8 +18,8 @@ from aseg_bench.files import sha256_of, written_whole
 from aseg_bench.images import image_size
 from aseg_bench.methods import Method, MethodOptions, find_method
 from aseg_bench.metrics import measure
-from aseg_bench.predictions.imported import MapsMethod
 from aseg_bench.predictions.loading import checksum_of_files
+from aseg_bench.predictions.maps_method import MapsMethod
 from aseg_bench.predictions.records import Limits
 from aseg_bench.predictions.store import MapStore
 from aseg_bench.progress import track

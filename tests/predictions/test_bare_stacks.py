@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.imported import MapsMethod, import_maps
+from aseg_bench.predictions.imported import import_maps
+from aseg_bench.predictions.maps_method import MapsMethod
 from aseg_bench.predictions.records import RECIPE
 from aseg_bench.records import Sample
 from tests.predictions.conftest import TRUSTED, MakeMaps, assert_same, by_category

@@ -253,7 +253,7 @@ from dataclasses import replace
 from pathlib import Path
 from aseg_bench.scoring.dumps import score_dump
 from aseg_bench.scoring.categories import score_category
-from aseg_bench.predictions import MapStore, checks, imported
+from aseg_bench.predictions import MapStore, checks, imported, maps_method
 from aseg_bench.protocols import meeting
 from aseg_bench.records import Case
 
@@ -268,7 +268,7 @@ def score(folder):
     mask = folder / "mask.png"
     samples = [replace(s, image_path=mask, mask_path=mask if s.is_anomalous else None) for s, _ in found.found["screw"]]
     store = MapStore(folder / "store")
-    for anomaly_map in imported.MapsMethod("mine", folder / "ader.npz").predict(samples):
+    for anomaly_map in maps_method.MapsMethod("mine", folder / "ader.npz").predict(samples):
         store.write("mine", anomaly_map)
     case = Case("mine", "maps", "screw")
     score_category(case, samples, store.maps("mine", samples), metrics=["pixel_auroc"])

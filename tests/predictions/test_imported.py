@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from aseg_bench.errors import InputError
-from aseg_bench.predictions.imported import MapsMethod, import_maps
+from aseg_bench.predictions.imported import import_maps
+from aseg_bench.predictions.maps_method import MapsMethod
 from aseg_bench.records import Sample, grouped
 from aseg_bench.runs.scores import merge_runs
 from aseg_bench.scoring.dumps import score_dump
