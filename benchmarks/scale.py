@@ -33,6 +33,7 @@ from aseg_bench.scoring.shards import thresholds
 NO_FILES = Reader("none", "nothing", lambda files: False, lambda path, limits: Found([]))
 EDGE, DEFECT = 224, (25, 20)  # pixels; 1 % of an image that shows a defect, as every second one does
 N_WORKERS = 2
+AS_DOCUMENTED = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False"}  # of Dask
 Row = dict[str, Any]
 
 
@@ -131,6 +132,7 @@ def _ways(where: str) -> Iterator[Callable[[Synthetic], ScoredDump]]:
     if where == "workers":
         yield partial(on, None)
         return
+    os.environ.update(AS_DOCUMENTED)
     from distributed import LocalCluster
 
     with LocalCluster(n_workers=N_WORKERS, threads_per_worker=1, dashboard_address=None, memory_limit=0) as cluster:
