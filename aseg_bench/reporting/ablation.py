@@ -9,10 +9,11 @@ from aseg_bench.analysis.scored_maps import by_category, stored_maps
 from aseg_bench.datasets import dataset_labels, find_samples
 from aseg_bench.methods import find_method
 from aseg_bench.records import MEAN, Case
+from aseg_bench.reporting.cells import DASH, Cell, Table, heading, result_text
 from aseg_bench.reporting.figures import write_levels_figures
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.report import CATEGORIES, Report, known_names, write_report
-from aseg_bench.reporting.tables import DASH, Cell, Table, ablation_table, category_tables, heading, result_text
+from aseg_bench.reporting.tables import ablation_table, category_tables
 from aseg_bench.runs.ablation import ABLATED, Kind, level_maps
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import held

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from aseg_bench.analysis.areas import AreaScore
 from aseg_bench.analysis.slices import AREAS
 from aseg_bench.records import MEAN
-from aseg_bench.reporting.tables import DASH, Cell, Footnotes, Table, ranks
+from aseg_bench.reporting.cells import DASH, Cell, Footnotes, Table, ranks
 from aseg_bench.runs.scores import Key, Result
 
 AREA, MISSED = "areas", "missed"

@@ -9,8 +9,9 @@ import pandas as pd
 from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN
+from aseg_bench.reporting.cells import DASH, Cell, Footnotes, Table, result_text, told_seeds
 from aseg_bench.reporting.published import normalised, published, sources
-from aseg_bench.reporting.tables import DASH, PAPER_TABLES, Cell, Footnotes, Table, result_text, told_seeds
+from aseg_bench.reporting.tables import PAPER_TABLES
 from aseg_bench.runs.scores import Key, Result, csv_text
 
 SETTING = "one-for-all"

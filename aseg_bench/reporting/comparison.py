@@ -18,7 +18,7 @@ from aseg_bench.files import make_folder, written_whole
 from aseg_bench.metrics import METRICS
 from aseg_bench.progress import track
 from aseg_bench.records import MEAN, Place
-from aseg_bench.reporting.tables import DASH, Cell, Table
+from aseg_bench.reporting.cells import DASH, Cell, Table
 from aseg_bench.reporting.writing import write_formats
 from aseg_bench.runs.findings import marked, shown_methods
 from aseg_bench.runs.lock import held

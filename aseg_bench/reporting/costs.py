@@ -8,7 +8,8 @@ import pandas as pd
 
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN
-from aseg_bench.reporting.tables import DASH, RANKED, Cell, Footnotes, Table, heading, result_text, told_seeds
+from aseg_bench.reporting.cells import DASH, Cell, Footnotes, Table, heading, result_text, told_seeds
+from aseg_bench.reporting.tables import RANKED
 from aseg_bench.runs.record import CaseRecord
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, Result

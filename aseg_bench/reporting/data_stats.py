@@ -12,10 +12,10 @@ from aseg_bench.datasets import AS_USUAL, Reading, find_dataset, find_samples, r
 from aseg_bench.datasets.inspection import with_all_splits
 from aseg_bench.files import make_folder, written_whole
 from aseg_bench.protocols.mask_rule import DEFAULT_RULE
+from aseg_bench.reporting.cells import DASH, Cell, Table
 from aseg_bench.reporting.figures.defects import defects_figure
 from aseg_bench.reporting.figures.style import FORMATS, save
 from aseg_bench.reporting.published import paper_data
-from aseg_bench.reporting.tables import DASH, Cell, Table
 from aseg_bench.reporting.writing import write_formats
 from aseg_bench.runs.scores import csv_text
 

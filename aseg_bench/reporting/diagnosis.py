@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from aseg_bench.errors import listed
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN, Case
-from aseg_bench.reporting.tables import DASH, RANKED, RATE, Cell, Footnotes, Table, result_text, told_seeds
+from aseg_bench.reporting.cells import DASH, Cell, Footnotes, Table, result_text, told_seeds
+from aseg_bench.reporting.tables import RANKED, RATE
 from aseg_bench.runs.scores import Key, Result
 
 FALSE_ALARMS = "fp_pixels"

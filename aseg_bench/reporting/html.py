@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from jinja2 import Environment
 
-from aseg_bench.reporting.tables import Table
+from aseg_bench.reporting.cells import Table
 
 _TEMPLATE = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
     """\

@@ -9,7 +9,7 @@ from unicodedata import category as unicode_category
 
 import numpy as np
 
-from aseg_bench.reporting.tables import Cell, Table
+from aseg_bench.reporting.cells import Cell, Table
 
 _N_LINES, _NOTE_LINES = 48, 2  # of a page, and of a footnote
 N_FLOATS = 16  # LaTeX holds 18 floats in older releases, 52 in newer ones, before it must print a page

@@ -12,10 +12,11 @@ from aseg_bench.datasets import DATASETS, dataset_labels
 from aseg_bench.errors import InputError
 from aseg_bench.files import is_left_by_others, make_folder, written_whole
 from aseg_bench.records import MEAN
+from aseg_bench.reporting.cells import DASH, heading, result_text
 from aseg_bench.reporting.costs import backbone_of, minutes_of, steps_of
 from aseg_bench.reporting.published import published, sources
 from aseg_bench.reporting.rendering import rendered
-from aseg_bench.reporting.tables import DASH, MAIN, heading, result_text
+from aseg_bench.reporting.tables import MAIN
 from aseg_bench.runs.findings import marked, shown_methods
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.publishing import PACK_SUFFIX, unpacked, without_places

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from tabulate import tabulate
 
-from aseg_bench.reporting.tables import Cell, Table
+from aseg_bench.reporting.cells import Cell, Table
 
 
 def markdown(tables: Iterable[Table]) -> str:

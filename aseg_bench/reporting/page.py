@@ -19,10 +19,10 @@ from aseg_bench.errors import listed
 from aseg_bench.files import written_whole
 from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN, Case
+from aseg_bench.reporting.cells import DASH, Note, Table, heading, result_text, told_seeds
 from aseg_bench.reporting.figures import WrittenFigure
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.rendering import rendered
-from aseg_bench.reporting.tables import DASH, Note, Table, heading, result_text, told_seeds
 from aseg_bench.runs.publishing import publishable, without_places
 from aseg_bench.runs.scores import Key, Result
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from aseg_bench.reporting.cells import Cell, Footnotes, Table, ranks
 from aseg_bench.reporting.published import PAPER_DATASETS, paper_data, published
-from aseg_bench.reporting.tables import Cell, Footnotes, Table, ablation_table, ranks
+from aseg_bench.reporting.tables import ablation_table
 
 _CAPTIONS = {
     1: "Pixel AUROC (%) as printed by Ma et al. (WACV 2025), Table 1. AR is the Anomaly Rate.",

@@ -9,7 +9,7 @@ import pandas as pd
 
 from aseg_bench.errors import InputError, near_matches
 from aseg_bench.files import written_whole
-from aseg_bench.reporting.tables import Cell, Footnotes, Table
+from aseg_bench.reporting.cells import Cell, Footnotes, Table
 from aseg_bench.runs.scores import csv_text
 
 PAPER_DATASETS = {"mvtec_ad": "MVTec-AD", "visa": "VisA"}  # of Ma et al. (WACV 2025), key -> name in print

@@ -22,20 +22,12 @@ from aseg_bench.progress import working
 from aseg_bench.records import Case, Place, Score
 from aseg_bench.reporting.areas import AREA, area_tables
 from aseg_bench.reporting.beside import beside_published, published_csv, published_tables
+from aseg_bench.reporting.cells import Note, Table
 from aseg_bench.reporting.costs import COST, cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.robustness import ROBUSTNESS, clean_results, is_beside_clean, robustness_tables
-from aseg_bench.reporting.tables import (
-    MAIN,
-    PAPER_TABLES,
-    Note,
-    Table,
-    category_tables,
-    main_table,
-    method_tables,
-    paper_tables,
-)
+from aseg_bench.reporting.tables import MAIN, PAPER_TABLES, category_tables, main_table, method_tables, paper_tables
 from aseg_bench.reporting.thresholds import THRESHOLD, light_tables, threshold_tables
 from aseg_bench.reporting.writing import FORMATS, write_formats
 from aseg_bench.runs.findings import findings_of, marked, shown_methods

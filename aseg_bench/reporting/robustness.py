@@ -6,7 +6,7 @@ from statistics import fmean
 from aseg_bench.corruptions import CORRUPTIONS, STRENGTHS, clean_of, parsed, parts_of
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import MEAN
-from aseg_bench.reporting.tables import DASH, Cell, Footnotes, Table, heading, result_text, told_seeds
+from aseg_bench.reporting.cells import DASH, Cell, Footnotes, Table, heading, result_text, told_seeds
 from aseg_bench.runs.scores import Key, Result
 
 ROBUSTNESS = "robustness"

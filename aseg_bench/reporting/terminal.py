@@ -5,7 +5,7 @@ from rich.console import Group
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from aseg_bench.reporting.tables import Cell, Table
+from aseg_bench.reporting.cells import Cell, Table
 
 _STYLES = {"best": "bold", "second": "underline", "": ""}
 

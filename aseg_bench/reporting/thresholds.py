@@ -11,7 +11,8 @@ from aseg_bench.datasets.mvtec_ad_2 import light_of
 from aseg_bench.errors import listed
 from aseg_bench.methods import MethodFacts
 from aseg_bench.metrics import AT_THRESHOLD, THRESHOLDS
-from aseg_bench.reporting.tables import DASH, FOUND, Cell, Table, heading, mean_table
+from aseg_bench.reporting.cells import DASH, Cell, Table, heading
+from aseg_bench.reporting.tables import FOUND, mean_table
 from aseg_bench.runs.record import FoundThreshold
 from aseg_bench.runs.results import Results
 from aseg_bench.runs.scores import Key, Result

@@ -8,10 +8,11 @@ from pathlib import Path
 from aseg_bench.files import written_whole
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import Score
+from aseg_bench.reporting.cells import Table
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.latex import latex
 from aseg_bench.reporting.markdown import markdown
-from aseg_bench.reporting.tables import Table, category_tables, paper_tables
+from aseg_bench.reporting.tables import category_tables, paper_tables
 from aseg_bench.runs.scores import csv_text, merge_runs
 
 

@@ -3,9 +3,9 @@ import pytest
 
 from aseg_bench.records import Case, Score
 from aseg_bench.reporting import report_tables
+from aseg_bench.reporting.cells import Note
 from aseg_bench.reporting.figures import write_figures
 from aseg_bench.reporting.page import write_page
-from aseg_bench.reporting.tables import Note
 from aseg_bench.runs.scores import merge_runs
 from tests.categories import WICKED
 

@@ -6,9 +6,9 @@ from aseg_bench.analysis.areas import AreaScore, area_scores
 from aseg_bench.analysis.slices import AREAS
 from aseg_bench.records import MEAN, Case
 from aseg_bench.reporting.areas import SHOWN, area_means, area_tables
+from aseg_bench.reporting.cells import DASH
 from aseg_bench.reporting.figures.areas import areas_figure
 from aseg_bench.reporting.figures.style import looks
-from aseg_bench.reporting.tables import DASH
 from aseg_bench.runs.scores import Key, Result
 
 

@@ -8,10 +8,11 @@ import pytest
 
 from aseg_bench.methods import CUT_SHORT, MEAN_PICTURE, NOT_LEARNED
 from aseg_bench.records import Case, Finding, Score
+from aseg_bench.reporting.cells import DASH, Table
 from aseg_bench.reporting.costs import cost_table, training_points
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.figures import write_figures
-from aseg_bench.reporting.tables import DASH, Table, category_tables, paper_tables
+from aseg_bench.reporting.tables import category_tables, paper_tables
 from aseg_bench.reporting.writing import tables_csv
 from aseg_bench.runs.findings import marked
 from aseg_bench.runs.folder import RunFolder

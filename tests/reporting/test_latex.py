@@ -7,8 +7,8 @@ import pytest
 
 from aseg_bench.records import Case, Score
 from aseg_bench.reporting import report_tables
+from aseg_bench.reporting.cells import Cell, Table
 from aseg_bench.reporting.latex import escape, latex
-from aseg_bench.reporting.tables import Cell, Table
 
 EVERY_CHARACTER = "".join(map(chr, range(32, 127))) + "äöß– ± × é 中 \n"
 

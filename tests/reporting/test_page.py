@@ -12,8 +12,8 @@ from PIL import Image
 
 from aseg_bench.analysis.scored_maps import ScoredMaps, codes
 from aseg_bench.records import Case, Sample, Score
+from aseg_bench.reporting.cells import Note
 from aseg_bench.reporting.page import write_page
-from aseg_bench.reporting.tables import Note
 from aseg_bench.runs.publishing import without_places
 from aseg_bench.runs.scores import merge_runs
 from tests.categories import WICKED

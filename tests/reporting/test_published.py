@@ -4,9 +4,9 @@ from importlib.resources import files
 import pytest
 
 from aseg_bench.errors import InputError
+from aseg_bench.reporting.cells import Table
 from aseg_bench.reporting.paper import paper_own_tables
 from aseg_bench.reporting.published import paper_data, published, published_table, sources
-from aseg_bench.reporting.tables import Table
 
 
 def paper_table(number: int) -> Table:

@@ -10,9 +10,10 @@ from rich.console import Console
 from aseg_bench.methods import MethodFacts
 from aseg_bench.records import Case, Score
 from aseg_bench.reporting import Table, report_tables, terminal, write_tables
+from aseg_bench.reporting.cells import DASH, Cell, ranks
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.markdown import markdown
-from aseg_bench.reporting.tables import DASH, Cell, ablation_table, main_table, ranks
+from aseg_bench.reporting.tables import ablation_table, main_table
 from aseg_bench.reporting.writing import tables_csv
 from aseg_bench.runs.scores import merge_runs
 

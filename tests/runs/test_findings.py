@@ -8,11 +8,12 @@ import pytest
 from aseg_bench.methods import CUT_SHORT
 from aseg_bench.metrics import AT_PR_THRESHOLD, METRICS
 from aseg_bench.records import Case, Finding, Score
+from aseg_bench.reporting.cells import Table
 from aseg_bench.reporting.diagnosis import diagnose
 from aseg_bench.reporting.html import html
 from aseg_bench.reporting.latex import latex
 from aseg_bench.reporting.markdown import markdown
-from aseg_bench.reporting.tables import Table, category_tables, paper_tables
+from aseg_bench.reporting.tables import category_tables, paper_tables
 from aseg_bench.runs.findings import findings_of, marked, shown_methods
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts, Record
