@@ -25,7 +25,8 @@ from aseg_bench.predictions.store import MapStore
 from aseg_bench.protocols import Protocol
 from aseg_bench.records import Case, Sample, Score
 from aseg_bench.runs.provenance import made_by
-from aseg_bench.runs.record import MEND_RECORD, CaseRecord, Record, checked, content_of, record_of
+from aseg_bench.runs.record import CaseRecord, Record
+from aseg_bench.runs.record_file import MEND_RECORD, checked, content_of, record_of
 from aseg_bench.runs.scores import read_scores, write_scores
 from aseg_bench.scoring.categories import Scored
 

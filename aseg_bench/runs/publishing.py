@@ -14,7 +14,7 @@ from aseg_bench.errors import InputError, first_few
 from aseg_bench.files import files_below, open_archive, reading, written_whole
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holder
-from aseg_bench.runs.record import FROM_RUN
+from aseg_bench.runs.record_file import FROM_RUN
 from aseg_bench.runs.results import Results
 
 CHECKSUMS = "checksums.json"

@@ -21,7 +21,8 @@ from aseg_bench.runs.evaluation import evaluate
 from aseg_bench.runs.findings import OLDER
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.plan import RunPlan
-from aseg_bench.runs.record import RECORD_VERSION, CaseRecord, Conditions, DataFacts, Record
+from aseg_bench.runs.record import CaseRecord, Conditions, DataFacts, Record
+from aseg_bench.runs.record_file import RECORD_VERSION
 from aseg_bench.runs.runner import run
 from tests.conftest import Installed
 
