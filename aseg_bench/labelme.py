@@ -31,17 +31,23 @@ def polygon_mask(path: Path, most_pixels: int) -> NDArray[np.uint8]:
     with reading(path, "save it again with labelme", "cannot read {} as polygons of labelme"):
         content = json.loads(path.read_text(encoding="utf-8"))
         height, width = int(content["imageHeight"]), int(content["imageWidth"])
-        if not 0 < height * width <= most_pixels:
+        if min(height, width) < 1 or height * width > most_pixels:
             raise InputError(f"{path} is of an image of {width} x {height} pixels; raise --max-pixels if you trust it")
         mask = Image.new("L", (width, height))
         draw = ImageDraw.Draw(mask)
-        for shape in content["shapes"]:
-            points = [(float(x), float(y)) for x, y in shape["points"]]
-            is_inside = all(0 <= x <= width and 0 <= y <= height for x, y in points)
-            if shape["shape_type"] != "polygon" or len(points) < 3 or not is_inside:
+        for number, shape in enumerate(content["shapes"], start=1):
+            kind, points = shape.get("shape_type", "polygon"), [(float(x), float(y)) for x, y in shape["points"]]
+            if kind != "polygon" or len(points) < 3:
+                text = f"shape {number} of {path} is a {kind} of {len(points)} points; draw a polygon of three or more"
+                raise InputError(text)
+            outside = [(x, y) for x, y in points if not (0 <= x <= width and 0 <= y <= height)]
+            beyond = all(x >= width for x, _ in points) or all(
+                y >= height for _, y in points
+            )  # no pixel would be drawn
+            if outside or beyond:
                 raise InputError(
-                    f"{path} holds a shape ({shape['shape_type']}) that is not a polygon of three or more points in "
-                    "the image; draw it as one"
+                    f"shape {number} of {path} has its point {(outside or points)[0]} outside the image of "
+                    f"{width} x {height} pixels; move it into the image"
                 )
             draw.polygon(points, fill=255, outline=255)
         return np.asarray(mask)

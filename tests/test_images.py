@@ -419,12 +419,14 @@ def test_polygons_are_drawn_upright_as_labelme_shows_the_image(tmp_path, number)
         ("[" * 100_000, r"cannot read .*a\.json as polygons of labelme"),
         ({"shapes": []}, r"cannot read .*a\.json as polygons of labelme \('imageHeight'\)"),
         (
-            [("rectangle", [[0, 0], [1, 1]])],
-            r"a\.json holds a shape \(rectangle\) that is not a polygon of three or more points in the image",
+            [("polygon", [[0, 0], [1, 0], [1, 1]]), ("rectangle", [[0, 0], [1, 1]])],
+            r"shape 2 of .*a\.json is a rectangle of 2 points; draw a polygon of three or more",
         ),
-        ([("polygon", [[0, 0], [1, 1]])], r"a shape \(polygon\) that is not a"),
-        ([("polygon", [[0, 0], [1e300, 1], [2, 2]])], r"a shape \(polygon\) that is not a"),
-        ([("polygon", [[0, 0], [float("nan"), 1], [2, 2]])], r"a shape \(polygon\) that is not a"),
+        ([("polygon", [[0, 0], [1, 1]])], r"shape 1 of .*a\.json is a polygon of 2 points"),
+        ([("polygon", [[0, 0], [1e300, 1], [2, 2]])], r"has its point \(1e\+300, 1\.0\) outside the image of 7 x 5"),
+        ([("polygon", [[0, 0], [float("nan"), 1], [2, 2]])], r"has its point \(nan, 1\.0\) outside"),
+        ([("polygon", [[7, 1], [7, 4], [7, 1]])], r"has its point \(7\.0, 1\.0\) outside"),  # it has no pixel
+        ({"shapes": [], "imageHeight": -7, "imageWidth": -5}, "is of an image of -5 x -7 pixels"),
     ],
 )
 def test_what_is_wrong_with_polygons_is_said(tmp_path, content, message):

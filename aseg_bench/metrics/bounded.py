@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from aseg_bench.errors import InputError, UndefinedMetricError
-from aseg_bench.metrics.checks import Levels, as_map, as_mask, check_pair, mask_bytes, note_levels
+from aseg_bench.metrics.checks import Levels, as_map, as_mask, check_pair, mask_bytes, note_levels, of_merged
 from aseg_bench.metrics.first_pass import extremes, same_kind
 from aseg_bench.metrics.keys import KeyType, key_type
 from aseg_bench.metrics.tallies import CoarseTally
@@ -67,11 +67,14 @@ class BoundedStream:
             InputError: shapes or types do not fit, or a score is nan.
         """
         where = f"image {self._n_images}"
-        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}", self._levels)
+        levels: Levels = {}
+        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}", levels)
         check_pair(score_map, mask, where)
-        kind = self._kind = same_kind(self._kind, key_type(score_map.dtype, where), where)
+        kind = same_kind(self._kind, key_type(score_map.dtype, where), where)
         bits, flat = kind.bits(score_map), mask_bytes(mask)
         lowest, highest = extremes(bits, kind, score_map.shape, where)
+        note_levels(self._levels, levels)
+        self._kind = kind
         for tally in (self._normal, self._anomalous):
             tally.update(bits, flat, kind.flip, lowest, highest)
         self._n_images += 1
@@ -85,9 +88,9 @@ class BoundedStream:
         """
         if self._n_buckets != other._n_buckets:
             raise InputError(f"the merged streams have {self._n_buckets} and {other._n_buckets} buckets; give all one")
-        note_levels(self._levels, other._levels)
-        if other._kind is not None:
-            self._kind = same_kind(self._kind, other._kind, "a merged stream")
+        kind = self._kind if other._kind is None else same_kind(self._kind, other._kind, "a merged stream")
+        note_levels(self._levels, of_merged(other._levels))
+        self._kind = kind
         self._normal.merge(other._normal)
         self._anomalous.merge(other._anomalous)
         self._n_images += other._n_images

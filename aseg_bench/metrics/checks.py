@@ -121,6 +121,11 @@ def note_levels(levels: Levels, more: Levels) -> None:
     levels.update(both)
 
 
+def of_merged(levels: Levels) -> Levels:
+    """What stands for anomalous in another part, whose images have the same numbers as those here."""
+    return {level: f"{where}, merged," for level, where in levels.items()}
+
+
 def _as_voided(values: Any, where: str) -> NDArray[Any]:
     if isinstance(values, list | tuple) and any(isinstance(part, np.ma.MaskedArray) for part in values):
         values = np.ma.stack([np.ma.asarray(_as_voided(part, where)) for part in values])

@@ -54,23 +54,22 @@ class Counting:
 
     def merge(self, other: Self) -> None:
         """Add what another one has counted against the same ranking."""
-        self._gaps.merge(other._counted)
+        self._counted().merge(other._counted())
 
     def to_arrays(self, of: str = "") -> dict[str, NDArray[Any]]:
         """All counts, for `take` of another process, under names with an ending: mostly a byte for each."""
-        return {name + of: array for name, array in zip(_ARRAYS, self._counted.to_arrays(), strict=True)}
+        return {name + of: array for name, array in zip(_ARRAYS, self._counted().to_arrays(), strict=True)}
 
     def take(self, arrays: Mapping[str, NDArray[Any]], of: str = "") -> None:
         """Add what another process has counted."""
-        self._gaps.add(*(arrays[name + of] for name in _ARRAYS))
+        self._counted().add(*(arrays[name + of] for name in _ARRAYS))
 
     def total(self, apart: Self | None = None) -> NDArray[np.integer[Any]]:
         """All counts (2 n_distinct + 1,), see `_kernels.count`, and those of another one with them."""
-        return self._counted.total() if apart is None else self._counted + apart._counted
+        return self._counted().total() if apart is None else self._counted().total_with(apart._counted())
 
-    @property
     def _counted(self) -> GapTally:
-        """The counts, once those that still wait are among them."""
+        """The counts, once those that still wait are among them: the tally forgets what it has made room for."""
         places = np.empty(self._waiting.shape[1], dtype=np.int64)
         kernels.count_rest(self._waiting, self._n_waiting, self._ladder, self._gaps.room(0), places)
         return self._gaps

@@ -19,6 +19,7 @@ from aseg_bench.metrics.checks import (
     mask_bytes,
     n_valid,
     note_levels,
+    of_merged,
     truth_of,
 )
 from aseg_bench.metrics.keys import FLOAT32, KEY_TYPES, Keys, KeyType, key_type
@@ -227,15 +228,23 @@ class FirstPass:
         if parts := _saturating(bits, kind, mask, regions, where):
             self._saturated.append(Groups(index, np.concatenate(parts), np.array([len(part) for part in parts])))
 
+    def note_levels(self, levels: Levels) -> None:
+        """Note what stands for anomalous in masks of another part, or in those that come here as booleans.
+
+        Raises:
+            InputError: 255 stands for it there and 1 here.
+        """
+        note_levels(self._levels, of_merged(levels))
+
     def merge(self, other: Self) -> None:
         """Add the images of another part.
 
         Raises:
             InputError: the scores of the other part are of another kind, or 255 stands for anomalous there and 1 here.
         """
-        note_levels(self._levels, other._levels)
         if other._kind is not None:
             self._kind = same_kind(self._kind, other._kind, "a merged part")
+        self.note_levels(other._levels)
         self._images += other._images
         self._saturated += other._saturated
         self._n_images += other._n_images
@@ -245,7 +254,7 @@ class FirstPass:
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """All that was collected, for `take` of another process: 4 bytes per anomalous pixel (8 of float64 and int64).
 
-        There must be no saturated regions, which no way in from files has.
+        There must be no saturated regions; what stands for anomalous in the masks, and nothing else, is left out.
         """
         assert not self._saturated, "saturated regions do not cross processes"
         kind, images, coarse = self._kind or FLOAT32, self._images, self._coarse

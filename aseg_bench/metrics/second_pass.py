@@ -121,7 +121,8 @@ class SecondPass:
         Raises:
             InputError: the other part counts against another ranking.
         """
-        if not np.array_equal(self.ranking.keys, other.ranking.keys):
+        ours, theirs = self.ranking, other.ranking
+        if ours.needs != theirs.needs or not np.array_equal(ours.keys, theirs.keys):
             raise InputError("the parts count against different rankings; compute one from the merged first passes")
         self._gaps.merge(other._gaps)
         self._tops.merge(other._tops)
@@ -153,7 +154,13 @@ class SecondPass:
         return arrays
 
     def take(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Add what another process has counted against the same ranking and gave with `to_arrays`."""
+        """Add what another process has counted against the same ranking and gave with `to_arrays`.
+
+        Raises:
+            ValueError: it has not counted what this one needs.
+        """
+        if (f"gaps{_OF_ANOMALOUS}" in arrays) != (self._gaps_of_anomalous is not None):
+            raise ValueError("images with an anomalous pixel are counted apart there or here, and not in both")
         self._gaps.take(arrays)
         self._tops.take(arrays["tops"], arrays["top_counts"])
         parts = {}

@@ -16,6 +16,7 @@ from aseg_bench.metrics.checks import (
     mask_bytes,
     mask_of_bytes,
     note_levels,
+    of_merged,
 )
 from aseg_bench.metrics.measure import Measured, chosen, measure
 from aseg_bench.metrics.second_pass import ImageScore
@@ -79,10 +80,12 @@ class MetricStream:
             InputError: shapes or types do not fit, or only some images come with a score.
         """
         where = f"image {len(self._scores)}"
-        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}", self._levels)
+        levels: Levels = {}
+        score_map, mask = as_map(score_map, where), as_mask(mask, f"the mask of {where}", levels)
         check_pair(score_map, mask, where)
         if (image_score is None) != (len(self._image_scores) == 0) and self._scores:
             raise InputError(f"image {len(self._scores)}: give an image score with every image or with none")
+        note_levels(self._levels, levels)
         if image_score is not None:
             self._image_scores.append(float(image_score))
         self._scores.append(self._keep(score_map))
@@ -96,7 +99,7 @@ class MetricStream:
         """
         if self._scores and other._scores and bool(self._image_scores) != bool(other._image_scores):
             raise InputError("only one of the merged streams has image scores; give them to both or to none")
-        note_levels(self._levels, other._levels)
+        note_levels(self._levels, of_merged(other._levels))
         self._scores += other._scores
         self._masks += other._masks
         self._image_scores += other._image_scores

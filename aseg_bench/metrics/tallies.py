@@ -128,7 +128,7 @@ class GapTally:
             self._full = other._full.copy() if self._full is None else self._full + other._full
         self.room(other._n_since)[:] += other._counts
 
-    def __add__(self, other: Self) -> NDArray[np.integer[Any]]:
+    def total_with(self, other: Self) -> NDArray[np.integer[Any]]:
         """All counts of both."""
         is_small = self._full is None and other._full is None and self._n_since + other._n_since <= UINT32_MAX
         both: NDArray[np.integer[Any]] = np.add(self.total(), other.total(), dtype=np.uint32 if is_small else np.int64)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from aseg_bench.analysis.areas import AreaScore
 from aseg_bench.analysis.slices import AREAS
+from aseg_bench.metrics import METRICS
 from aseg_bench.records import MEAN
 from aseg_bench.reporting.cells import DASH, Cell, Footnotes, Table, ranks
 from aseg_bench.runs.scores import Key, Result
@@ -18,8 +19,9 @@ SHOWN = {
     MISSED: "Missed defects at DSC (%)",
     "dsc": "DSC (%)",
 }  # fields of AreaScore
+_AS = {"pixel_ap": "pixel_ap", "aupro": "aupro_0.3", "recall": "recall", "dsc": "dsc"}  # as in METRICS
 _MARKED = {"pixel_ap": "pixel_ap", "aupro": "pixel_ap", "recall": "dsc", MISSED: "dsc", "dsc": "dsc"}
-_HIGHER_IS_BETTER = {"pixel_ap": True, "aupro": True, "recall": None, MISSED: False, "dsc": True}  # recall as METRICS
+_HIGHER_IS_BETTER = {MISSED: False, **{name: METRICS[key].higher_is_better for name, key in _AS.items()}}
 
 
 class AreaMean(NamedTuple):

@@ -91,11 +91,14 @@ class SegmentationMetrics(Metric):
             raise InputError(f"there are {len(maps)} images and image scores of shape {tuple(image_scores.shape)}")
         if self.score_maps and (image_scores is None) == bool(self.image_scores):
             raise InputError("give image scores with every batch or with none")
+        kept_maps, kept_masks = [], []  # of a batch that is refused, none
         for index, (score_map, mask) in enumerate(zip(maps, truth, strict=True)):
             plain, whole = as_map(score_map, f"image {index}"), as_mask(mask, f"the mask of image {index}", levels)
             fit = np.require(plain, plain.dtype.newbyteorder("="), ["C", "W"])  # for torch; a copy only where it is not
-            self.score_maps.append(torch.from_numpy(fit))
-            self.masks.append(torch.from_numpy(mask_bytes(whole).reshape(whole.shape)))
+            kept_maps.append(torch.from_numpy(fit))
+            kept_masks.append(torch.from_numpy(mask_bytes(whole).reshape(whole.shape)))
+        self.score_maps += kept_maps
+        self.masks += kept_masks
         self.levels = [torch.tensor(level) for level in levels]
         if image_scores is not None:
             self.image_scores.extend(image_scores.detach().double().cpu())
@@ -108,9 +111,8 @@ class SegmentationMetrics(Metric):
             UndefinedMetricError: one of a sequence of metrics has no value. With ``metrics=None`` it is left out, and
                 a single key is nan after a warning, so that no training ends for a batch without anomalous pixels.
         """
-        self._levels()
-        needs = needs_of(self.keys)
-        first = FirstPass(needs)
+        first = FirstPass(needs_of(self.keys))
+        first.note_levels(self._levels())
         pairs = [
             (score_map.cpu().numpy(), mask_of_bytes(mask.cpu().numpy()))
             for score_map, mask in zip(self.score_maps, self.masks, strict=True)

@@ -159,6 +159,24 @@ def test_parts_that_are_merged_have_one_value_for_anomalous(maker):
         parts[0].merge(parts[1])
 
 
+@pytest.mark.parametrize("maker", [MetricStream, BoundedStream])
+def test_an_image_that_is_refused_leaves_nothing_behind(maker):
+    stream = maker()
+    with pytest.raises(InputError, match="shape"):
+        stream.update(SCORES[1][:-1], MASKS[1].astype(np.uint8))
+    stream.update(SCORES[1], MASKS[1].astype(np.uint8) * np.uint8(255))
+
+
+def test_a_batch_that_is_refused_leaves_nothing_behind():
+    metric = SegmentationMetrics(["pixel_ap"])
+    scores, masks = [torch.from_numpy(one) for one in SCORES], [torch.from_numpy(one.astype(np.uint8)) for one in MASKS]
+    metric.update(scores[1:2], masks[1:2])
+    with pytest.raises(InputError, match="255 may mean void"):
+        metric.update(scores, [masks[0], *(255 * mask for mask in masks[1:])])
+    metric.update(scores[2:], masks[2:])
+    assert metric.compute() == evaluate_maps(SCORES[1:], MASKS[1:], metrics=["pixel_ap"])
+
+
 @pytest.mark.parametrize("call", ["update", "forward"])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_batches_have_one_value_for_anomalous_until_a_reset(call, shape):

@@ -4,6 +4,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -165,6 +166,35 @@ def test_there_is_room_for_pixels_that_still_wait(monkeypatch):
             waiting = 0
         assert counts[0] <= 20
     assert gaps.total()[0] == total - waiting
+
+
+@pytest.mark.parametrize("how", ["merge", "take"])
+def test_pixels_that_wait_are_counted_beside_those_of_a_full_part(how, monkeypatch):
+    ranking = FirstPass(needs_of(["pixel_auroc"]))
+    scores, mask = np.arange(100, dtype=np.float32).reshape(10, 10), np.zeros((10, 10), dtype=bool)
+    mask[5, 5] = True
+    ranking.update(scores, mask)
+    parts = [counting.Counting(ranking.compute()) for _ in range(2)]
+    bits = scores.view(np.int32).ravel()
+    for part in parts:
+        part.update(bits, mask.view(np.uint8).ravel(), int(np.iinfo(np.int32).min))
+    monkeypatch.setattr(tallies, "UINT32_MAX", 100)
+    parts[0].merge(parts[1]) if how == "merge" else parts[0].take(parts[1].to_arrays())
+    assert parts[0].total().tolist() == [110, 0, 88]
+    assert parts[0]._gaps._counts.sum() <= 100  # what a count of 32 bits holds
+
+
+def test_parts_that_count_apart_do_not_merge_with_those_that_do_not():
+    (scores,), (mask,) = smooth(n_images=1)
+    first = FirstPass(Needs())
+    first.update(scores, mask)
+    ranking = first.compute()
+    apart, together = (SecondPass(replace(ranking, needs=Needs(anomalous_images=one))) for one in (True, False))
+    for ours, theirs in ((apart, together), (together, apart)):
+        with pytest.raises(InputError, match="different rankings"):
+            ours.merge(theirs)
+        with pytest.raises(ValueError, match="counted apart there or here"):
+            ours.take(theirs.to_arrays())
 
 
 def test_gaps_of_more_pixels_than_a_byte_or_32_bits_hold_cross_processes():
