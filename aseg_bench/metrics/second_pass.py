@@ -18,6 +18,7 @@ from aseg_bench.metrics.keys import Keys, key_type
 from aseg_bench.metrics.sweep import Image, Sweep
 from aseg_bench.metrics.tallies import TopTally
 
+N_TOGETHER = 2**16  # pixels whose keys near the threshold are written before they are copied
 ImageScore = Callable[[NDArray[Any]], float]
 _OF_ANOMALOUS = "_of_anomalous_images"
 _CLASSES = ("anomalous", "normal")  # of pixels, as `_Image` names them
@@ -56,7 +57,7 @@ class SecondPass:
         self._gaps_of_anomalous = Counting(ranking) if ranking.needs.anomalous_images else None
         self._tops = TopTally(ranking.n_top, kind.integer)
         self._images: list[_Image] = []
-        self._inside = np.empty((2, 0), dtype=kind.integer)
+        self._inside = np.empty((2, N_TOGETHER + 1), dtype=kind.integer)
 
     def update(
         self,
@@ -211,11 +212,17 @@ class SecondPass:
         ]
 
     def _between(self, bits: Keys, flat: NDArray[np.uint8], flip: int, span: tuple[int, int]) -> list[tuple[Keys, int]]:
-        """Of normal and of anomalous pixels: keys in [low, high), until the next call, and how many lie above."""
-        if self._inside.shape[1] <= bits.size:
-            self._inside = np.empty((2, bits.size + 1), dtype=bits.dtype)
-        n_normal, normal_above, n_anomalous, anomalous_above = kernels.between(bits, flat, flip, *span, *self._inside)
-        return [(self._inside[0, :n_normal], normal_above), (self._inside[1, :n_anomalous], anomalous_above)]
+        """Of normal and of anomalous pixels: the keys in [low, high), and how many lie above."""
+        found: list[tuple[Keys, Keys]] = []
+        n_above = np.zeros(2, dtype=np.int64)
+        for start in range(0, bits.size, N_TOGETHER):
+            some = slice(start, start + N_TOGETHER)
+            n_normal, normal, n_anomalous, anomalous = kernels.between(
+                bits[some], flat[some], flip, *span, *self._inside
+            )
+            found.append((self._inside[0, :n_normal].copy(), self._inside[1, :n_anomalous].copy()))
+            n_above += (normal, anomalous)
+        return [(np.concatenate(parts), n) for parts, n in zip(zip(*found, strict=True), n_above.tolist(), strict=True)]
 
     def _score(
         self, score_map: NDArray[Any], image_score: float | ImageScore | None, highest: NDArray[Any], where: str

@@ -20,6 +20,7 @@ from aseg_bench.metrics import (
     first_pass,
     measure,
     needs_of,
+    second_pass,
     tallies,
 )
 from aseg_bench.metrics import _kernels as kernels
@@ -90,6 +91,7 @@ def narrow(n_cells, n_buckets, n_waiting, n_parts):
         patch.setattr(counting, "N_WAITING", (n_waiting, n_waiting))
         patch.setattr(counting, "N_PARTS", n_parts)
         patch.setattr(counting, "N_PER_PART", 1)
+        patch.setattr(second_pass, "N_TOGETHER", n_waiting)
         yield
 
 
