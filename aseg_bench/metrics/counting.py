@@ -72,6 +72,7 @@ class Counting:
         """The counts, once those that still wait are among them: the tally forgets what it has made room for."""
         places = np.empty(self._waiting.shape[1], dtype=np.int64)
         kernels.count_rest(self._waiting, self._n_waiting, self._ladder, self._gaps.room(0), places)
+        self._waiting = self._waiting[:, :0].copy()  # its memory is free until more come
         return self._gaps
 
 
