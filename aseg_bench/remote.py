@@ -283,6 +283,8 @@ class _Remote:
         """What lies in a folder, by its full name, and not the mark of the folder itself that some stores have."""
         infos = {info["name"].rstrip("/"): info for info in self.fs.ls(folder, detail=True)}
         infos = {name: info for name, info in infos.items() if name != folder or folder == self.root}
+        if "http" in _protocols(self.fs):  # a page that lists a folder may have links that sort it
+            return {name: info for name, info in infos.items() if not {"?", "#"} & {*name}}
         if "file" not in _protocols(self.fs):
             return infos
         return {name: behind for name, info in infos.items() if (behind := self._behind(name, info))}

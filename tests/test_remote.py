@@ -399,6 +399,10 @@ def test_a_file_and_a_folder_come_over_http(tmp_path: Path) -> None:
     place = tmp_path / "store" / "my maps"
     (place / "empty").mkdir(parents=True)
     (place / "a b.npz").write_bytes(b"content")
+    (tmp_path / "store" / "page").mkdir()
+    (tmp_path / "store" / "page" / "1.png").write_bytes(b"one")
+    page = '<a href="?C=N;O=D">Name</a> <a href="/">Parent</a> <a href="1.png">1.png</a> <a href="#top">Top</a>'
+    (tmp_path / "store" / "page" / "index.html").write_text(page)
 
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *words: object) -> None:
@@ -413,6 +417,7 @@ def test_a_file_and_a_folder_come_over_http(tmp_path: Path) -> None:
             assert (file.name, file.read_bytes()) == ("a b.npz", b"content")
             with pytest.raises(InputError, match="holds no file"):
                 here(f"{url}/empty")
+            assert contents(here(url.replace("my%20maps", "page"))) == {"1.png": b"one"}
         finally:
             server.shutdown()
 
