@@ -3,17 +3,19 @@
 What guards against hostile files, checksums and resumption do with files of this machine, they do with these, too.
 """
 
+import errno
 import json
 import os
 import re
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, TypeVar
+from urllib.parse import unquote
 
 from aseg_bench.errors import AsegBenchError, InputError, first_few, how_to_install
 from aseg_bench.files import (
@@ -27,17 +29,42 @@ from aseg_bench.files import (
 )
 from aseg_bench.progress import progress_bar, working
 
+T = TypeVar("T")
+R = TypeVar("R")
 _SCHEME = r"[A-Za-z][\w+.-]+:"  # of two letters at least: the C: of Windows is none
 _URL = re.compile(rf"({_SCHEME}:)*{_SCHEME}/")
 _SLASHES = re.compile(rf"(^|::)({_SCHEME})/+")  # a Path keeps one of the two behind a scheme
 _PASSWORD = re.compile(r"(:/+[^/:@\s]*):([^/\s]*)@")
 _STAMPS = (  # by which stores tell a file that has changed from one that has not
-    *("ETag", "etag", "md5", "md5Hash", "Content-MD5", "content_hash", "sha", "oid", "CRC", "date_time", "generation"),
+    *(
+        "ETag",
+        "etag",
+        "md5",
+        "md5Hash",
+        "Content-MD5",
+        "content_hash",
+        "sha",
+        "oid",
+        "blob_id",
+        "xet_hash",
+        "generation",
+    ),
     *("mtime", "modify", "modificationTime", "LastModified", "last_modified", "Last-Modified", "updated", "created"),
 )
+# These read other stores or files, some by code that a file names, or with names and bytes that are not to be trusted.
+_WRAPPERS = {
+    *("async_wrapper", "asyncwrapper", "blockcache", "cached", "dask", "dir", "filecache", "generic", "git"),
+    *("libarchive", "reference", "simplecache", "tar", "zip"),
+}
+_BEAR_THREADS = {"file", "local", "memory"}  # beside stores that work asynchronously
+_NOTHING_BEHIND = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}  # a link
 _FILES = "files"  # folder of a mirror, beside what is noted of them
 _N_TOGETHER = 256  # files between two notes of what has been fetched
 _SECONDS = 0.2  # between two looks whether another process has finished
+
+
+class StoreError(InputError):
+    """A store says no, or has nothing where a URL leads."""
 
 
 def is_url(place: Path | str) -> bool:
@@ -53,7 +80,7 @@ def without_passwords(text: str) -> str:
 def named(place: Path) -> str:
     """A place as records name it, who may be read anywhere: of a mirror its URL, without a password."""
     if is_url(place):
-        return without_passwords(_url_of(place))
+        return without_passwords(_url_of(place)).partition("?")[0]
     mirrors = _mirrors()
     if not place.is_relative_to(mirrors) or place == mirrors:
         return str(place)
@@ -62,28 +89,37 @@ def named(place: Path) -> str:
     return "/".join([url.read_text(encoding="utf-8"), *inner[2:]]) if url.is_file() else str(place)
 
 
-def here(place: Path | str, without: Collection[str] = ()) -> Path:
+def here(place: Path | str, without: Collection[str] = (), from_record: bool = False) -> Path:
     """The same place on this machine: a path as it is, and of a URL the mirror, once that has what the store has.
 
-    Files that are missing or have changed are fetched, those that the store has no more are removed. What is fetched
+    Files that are missing or have changed are fetched, those that are gone from the store are removed. What is fetched
     stays, so a fetching that was interrupted goes on. Processes that want one mirror wait for each other.
 
     Args:
         place: a path, or a URL that fsspec knows, of a folder or a file; also as a Path.
         without: names of folders whose files are not needed; they are left as they are.
+        from_record: a file names the place, which may be a stranger's; a URL is followed only if it has a mirror, that
+            is, if somebody has named it to a command on this machine.
 
     Raises:
-        InputError: fsspec or its plugin is missing, the store says no or has nothing there, or a name in its listing
-            leads out of the mirror.
+        InputError: fsspec is missing, the URL has a query or leads through another store or into an archive, only a
+            record names it, or a name in the store's listing leads out of the mirror.
+        StoreError: the store's plugin is missing, the store says no or has nothing there.
     """
     if not is_url(place):
         return Path(place)
     url = _url_of(place)
     said = without_passwords(url)
+    _check(url)
+    told, digest = re.sub(r"[^A-Za-z0-9.]+", "-", said)[-60:].strip("-."), sha256(said.encode()).hexdigest()
+    mirror = _mirrors() / f"{told}-{digest[:8]}"
+    if from_record and not (mirror / "url").is_file():
+        raise InputError(
+            f"the record names {said}, which no command on this machine has been given; if you trust whoever wrote the "
+            f"record, fetch it with `aseg-bench doctor --data-root {said}` and give the same command again"
+        )
     with _asking(url):
         remote = _Remote.opened(url)
-        told, digest = re.sub(r"[^A-Za-z0-9.]+", "-", said)[-60:].strip("-."), sha256(said.encode()).hexdigest()
-        mirror = _mirrors() / f"{told}-{digest[:8]}"
         with _alone(mirror, said):
             if not (mirror / "url").is_file():
                 with written_whole(mirror / "url") as temporary:
@@ -92,11 +128,25 @@ def here(place: Path | str, without: Collection[str] = ()) -> Path:
             return _fetched(remote, mirror, set(without))
 
 
+def _check(url: str) -> None:
+    said, query, _ = without_passwords(url).partition("?")
+    if query:
+        raise InputError(
+            f"{said}?... has a query, which may be a key and would be written into records; give the URL without "
+            "it, and put what the store asks for into fsspec's configuration"
+        )
+    if "::" in url or url.partition(":")[0].lower() in _WRAPPERS:
+        raise InputError(
+            f"{said} leads through another store or into an archive; take the archive apart, and name the folder or "
+            "the file itself, where it lies"
+        )
+
+
 def _url_of(place: Path | str) -> str:
     text = place.as_posix() if isinstance(place, Path) else place
 
     def whole(match: re.Match[str]) -> str:
-        return f"{match[1]}{match[2]}//{'/' if match[2] == 'file:' else ''}"
+        return f"{match[1]}{match[2]}//{'/' if match[2] in ('file:', 'local:', 'dbfs:') else ''}"
 
     return _SLASHES.sub(whole, text).rstrip("/")
 
@@ -116,9 +166,10 @@ def _asking(url: str) -> Iterator[None]:
         reason = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, FileNotFoundError) and " " not in reason:  # many stores say no more than the name
             reason = f"there is no {reason}"
-        for match in _PASSWORD.finditer(url):
-            reason = reason.replace(match[2], "***")
-        raise InputError(
+        secrets = {text for match in _PASSWORD.finditer(url) for text in (match[2], unquote(match[2])) if text}
+        for secret in sorted(secrets, key=len, reverse=True):
+            reason = reason.replace(secret, "***")
+        raise StoreError(
             f"cannot read {without_passwords(url)}: {without_passwords(reason)}; see that the place is there, that you "
             "may read it, and that the package is installed that fsspec needs for it"
         ) from error
@@ -183,7 +234,7 @@ class _Remote:
             raise InputError(f"{said} is read with the package fsspec: {how_to_install('fsspec')}") from error
         fs, root = url_to_fs(url)
         root = root.rstrip("/")
-        name = root.rpartition("/")[2]
+        name = _unquoted(fs, root.rpartition("/")[2])
         return cls(said, fs, root, name if name and _is_inner(name) else "root")
 
     def listed(self, left_out: Collection[str]) -> dict[PurePath, _Entry]:
@@ -193,39 +244,69 @@ class _Remote:
             left_out: names of folders that are not looked into.
 
         Raises:
-            InputError: a name leads out of the folder, or there is no file.
+            InputError: a name leads out of the folder.
+            StoreError: there is no file.
         """
         self.fs.invalidate_cache()
         found: dict[str, Mapping[str, Any]] = {}
-        level = [self.root]
+        level, entered = [self.root], {self.root}
         while level:  # fsspec's own walk passes over a folder that may not be listed, as if it were empty
-            listings, folders = in_threads(self._in, level), level
+            listings, folders = self.each(self._in, level), level
             level = []
             for folder, infos in zip(folders, listings, strict=True):
                 for name, info in infos.items():
                     if info["type"] != "directory" or (folder and not name.startswith(f"{folder}/")):
                         found[name] = info
-                    elif name.rpartition("/")[2] not in left_out:
+                    elif name not in entered and name.rpartition("/")[2] not in left_out:
                         level.append(name)
+                        entered.add(name)
         if len(found) > 1:
             found.pop(self.root, None)  # the mark
+        if not (found or left_out) and self.fs.isfile(self.root):
+            info = self.fs.info(self.root)
+            found |= {self.root: info} if info.get("mimetype") != "text/html" else {}  # that lists an empty folder
         lacking = [name for name, info in found.items() if _stamp(info) is None]
-        found |= dict(zip(lacking, in_threads(self.fs.info, lacking), strict=True))
-        inner = {name: "." if name == self.root else name.removeprefix(f"{self.root}/") for name in found}
-        outer = [name for name, path in inner.items() if (self.root and path == name) or not _is_inner(path)]
+        found |= dict(zip(lacking, self.each(self.fs.info, lacking), strict=True))
+        below = {name: "." if name == self.root else name.removeprefix(f"{self.root}/") for name in found}
+        inner = {name: _unquoted(self.fs, path) for name, path in below.items()}
+        outer = [name for name, path in inner.items() if (self.root and below[name] == name) or not _is_inner(path)]
         if outer:
             raise InputError(
                 f"{self.said} lists names that are not of files within it: {first_few(list(map(repr, outer)))}; "
                 "nothing was fetched, rename them there"
             )
         if not found and not left_out:
-            raise InputError(f"{self.said} holds no file")
+            raise StoreError(f"{self.said} holds no file")
         return {PurePath(inner[name]): _Entry(name, info.get("size"), _stamp(info)) for name, info in found.items()}
 
     def _in(self, folder: str) -> dict[str, Mapping[str, Any]]:
         """What lies in a folder, by its full name, and not the mark of the folder itself that some stores have."""
         infos = {info["name"].rstrip("/"): info for info in self.fs.ls(folder, detail=True)}
-        return {name: info for name, info in infos.items() if name != folder or folder == self.root}
+        infos = {name: info for name, info in infos.items() if name != folder or folder == self.root}
+        if "http" in _protocols(self.fs):  # a page that lists a folder may have links that sort it
+            return {name: info for name, info in infos.items() if not {"?", "#"} & {*name}}
+        if "file" not in _protocols(self.fs):
+            return infos
+        return {name: behind for name, info in infos.items() if (behind := self._behind(name, info))}
+
+    def _behind(self, name: str, info: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """What a name of the disk leads to; None if neither to a file nor to a folder, or to one that it lies in."""
+        if info["type"] in ("file", "directory"):
+            return info
+        try:
+            info = self.fs.info(name)
+        except OSError as error:
+            if error.errno not in _NOTHING_BEHIND:
+                raise
+            return None
+        if info["type"] == "directory":
+            return None if os.path.realpath(name) in map(os.path.realpath, PurePath(name).parents) else info
+        return info if info["type"] == "file" else None
+
+    def each(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """What a function makes of each item, of several at once if the store bears it."""
+        is_parallel = getattr(self.fs, "async_impl", False) or not _BEAR_THREADS.isdisjoint(_protocols(self.fs))
+        return in_threads(function, items) if is_parallel else list(map(function, items))
 
     def fetch(self, entry: _Entry, path: Path) -> None:
         """Fetch a file whole.
@@ -239,6 +320,15 @@ class _Remote:
                 raise InputError(
                     f"{entry.name} of {self.said} came with another size than is listed; give the same command again"
                 )
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    return (fs.protocol,) if isinstance(fs.protocol, str) else tuple(fs.protocol)
+
+
+def _unquoted(fs: Any, path: str) -> str:
+    """A path as the user knows it: over http, names come with %20 in the place of a blank."""
+    return unquote(path) if "http" in _protocols(fs) else path
 
 
 def _is_inner(path: str) -> bool:
@@ -258,7 +348,9 @@ def _fetched(remote: _Remote, mirror: Path, left_out: set[str]) -> Path:
     _remove_others(root, {root / path for path in entries}, left_out)
     before = _noted(notes)
     due = [path for path, entry in entries.items() if not entry.is_in(root / path, before.get(path.as_posix()))]
-    with progress_bar(not (due and sys.stderr.isatty())) as bar, notes.open("a", encoding="utf-8") as file:
+    if not due:
+        return root
+    with progress_bar(not sys.stderr.isatty()) as bar, notes.open("a", encoding="utf-8") as file:
         file.writelines(["\n", *(_note(path) for path in due)])  # what is fetched and not noted then is not known
         file.flush()
         task = bar.add_task(f"fetching {remote.said}", total=len(due), note="")
@@ -269,7 +361,7 @@ def _fetched(remote: _Remote, mirror: Path, left_out: set[str]) -> Path:
                 remote.fetch(entries[path], root / path)
                 bar.advance(task)
 
-            in_threads(fetch, some)
+            remote.each(fetch, some)
             to_disk(*(root / path for path in some))
             file.writelines(_note(path, entries[path].size, entries[path].stamp) for path in some)
             file.flush()
@@ -293,7 +385,7 @@ def _noted(notes: Path) -> dict[str, object]:
 
 
 def _remove_others(root: Path, kept: Collection[Path], left_out: set[str]) -> None:
-    """Remove files that the store has no more, and the folders that are empty then."""
+    """Remove files that are gone from the store, and the folders that are empty then."""
     if root.is_file() and root not in kept:
         root.unlink()
     for place, _, names in os.walk(root, topdown=False):

@@ -1,11 +1,16 @@
 """Data and maps in a store are those of the disk: fetched once, whole, and never beside their mirror."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,6 +21,7 @@ from aseg_bench.datasets import find_samples
 from aseg_bench.errors import InputError
 from aseg_bench.files import CACHE_VARIABLE, files_below
 from aseg_bench.remote import here, is_url, named
+from aseg_bench.runs.normal import check_not_trained_on
 from aseg_bench.runs.pictures import find_pictures
 from tests.conftest import Call, Installed, save, write_category
 
@@ -210,6 +216,12 @@ def test_a_name_that_leads_elsewhere_is_refused_before_anything_is_fetched(
         ("memory://bucket/data", "cannot read memory://bucket/data: there is no /bucket/data;"),
         ("file:///there/is/none", "No such file"),
         ("memory://user:secret@bucket/data", "cannot read memory://user@bucket/data"),
+        ("memory://user:@bucket/data", "there is no /user:@bucket/data;"),
+        ("memory://bucket/data?key=secret", "memory://bucket/data?... has a query"),
+        ("tar://d::file:///d.tar.gz", "take the archive apart"),
+        ("reference://::memory://bucket/data", "take the archive apart"),
+        ("zip:///d.zip", "take the archive apart"),
+        ("SimpleCache://bucket/data", "take the archive apart"),
     ],
 )
 def test_what_a_store_refuses_is_one_error_with_its_words(
@@ -311,14 +323,143 @@ def test_processes_that_want_one_mirror_fetch_each_file_once(tmp_path: Path, cac
 
 
 @pytest.mark.parametrize("place", [r"C:\data", "C:/data", "data", "/data", "~/data", "a:b", "patchcore=maps:dump/"])
-def test_a_path_is_no_url_and_stays_what_it_is(place: str) -> None:
+def test_a_path_is_not_a_url_and_stays_what_it_is(place: str) -> None:
     assert not is_url(place)
     assert here(place) == Path(place)
     assert named(Path(place)) == str(Path(place))
 
 
 @pytest.mark.parametrize("change", [str, Path])
-@pytest.mark.parametrize("url", ["s3://bucket/a", "file:///a/b", "zip://::s3://bucket/a.zip", "gs://bucket/a b"])
+@pytest.mark.parametrize(
+    "url",
+    ["s3://bucket/a", "file:///a/b", "local:///a/b", "dbfs:///a/b", "zip://::s3://bucket/a.zip", "gs://bucket/a b"],
+)
 def test_a_path_holds_a_url_unharmed(url: str, change: Callable[[str], str | Path]) -> None:
     assert is_url(change(url))
     assert named(Path(change(url))) == url
+
+
+def test_a_password_that_a_store_says_as_it_reads_it_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ls(*words: Any, **others: Any) -> Any:
+        raise PermissionError("se@cret is not the password, nor is se%40cret")
+
+    monkeypatch.setattr(type(memory), "ls", ls)
+    with pytest.raises(InputError, match=r"\*\*\* is not the password, nor is \*\*\*;"):
+        here("memory://me:se%40cret@host/data")
+
+
+class Plugged(fsspec.AbstractFileSystem):  # type: ignore[misc, name-defined]
+    """A store of a plugin, which bears one reader at a time and lists its root in its root."""
+
+    protocol = "plugged"
+    threads: ClassVar[set[int]] = set()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return path.removeprefix("plugged://root").strip("/")
+
+    def ls(self, path: str, **others: Any) -> list[dict[str, Any]]:
+        assert not self.threads, "entered again"
+        self.threads.add(threading.get_ident())
+        return [
+            {"name": "/", "type": "directory"},
+            *({"name": f"{n}.png", "type": "file", "mtime": 1} for n in range(8)),
+        ]
+
+    def get_file(self, name: str, path: str, **others: Any) -> None:
+        self.threads.add(threading.get_ident())
+        Path(path).write_bytes(b"one")
+
+
+def test_a_store_of_a_plugin_is_read_each_folder_once_and_one_file_at_a_time() -> None:
+    fsspec.register_implementation("plugged", Plugged, clobber=True)
+    assert len(contents(here("plugged://root"))) == 8
+    assert len(Plugged.threads) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links and pipes of POSIX")
+def test_links_of_the_disk_are_followed_but_not_round_in_circles_and_pipes_are_left_out(tmp_path: Path) -> None:
+    data, other = tmp_path / "data", tmp_path / "other"
+    for file in (data / "a" / "1.png", other / "2.png"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(file.name.encode())
+    os.mkfifo(data / "pipe.png")
+    for name, target in {
+        "a/file.png": other / "2.png", "b": other, "c": other, "a/up": data, "above": tmp_path, "dangling": "nowhere",
+        "itself": "itself",
+    }.items():  # fmt: skip
+        (data / name).symlink_to(target)
+    (other / "back").symlink_to(data)
+    assert contents(here(data.as_uri())) == {
+        "a/1.png": b"1.png", "a/file.png": b"2.png", "b/2.png": b"2.png", "c/2.png": b"2.png"}  # fmt: skip
+
+
+def test_a_file_and_a_folder_come_over_http(tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp")
+    place = tmp_path / "store" / "my maps"
+    (place / "empty").mkdir(parents=True)
+    (place / "a b.npz").write_bytes(b"content")
+    (tmp_path / "store" / "page").mkdir()
+    (tmp_path / "store" / "page" / "1.png").write_bytes(b"one")
+    page = '<a href="?C=N;O=D">Name</a> <a href="/">Parent</a> <a href="1.png">1.png</a> <a href="#top">Top</a>'
+    (tmp_path / "store" / "page" / "index.html").write_text(page)
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *words: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path / "store"))) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/my%20maps"
+            assert contents(here(url)) == {"a b.npz": b"content"}
+            file = here(f"{url}/a%20b.npz")
+            assert (file.name, file.read_bytes()) == ("a b.npz", b"content")
+            with pytest.raises(InputError, match="holds no file"):
+                here(f"{url}/empty")
+            assert contents(here(url.replace("my%20maps", "page"))) == {"1.png": b"one"}
+        finally:
+            server.shutdown()
+
+
+def test_a_url_in_a_record_is_followed_only_if_it_was_given_to_a_command_here(
+    dump: Path, tiny: Path, call: Call, cache: Path
+) -> None:
+    assert call("eval", MAPS, "--dataset", "mvtec_ad", "--data-root", DATA, "--out", "run", "--quiet").code == 0
+    shutil.rmtree(cache)
+    for words, url in ((("verify", "run"), DATA), (("verify", "run", "--data-root", tiny), MAPS)):
+        outcome = call(*words)
+        assert outcome.code == 2
+        assert f"doctor --data-root {url}" in outcome.error
+        assert not list(cache.rglob("*.*"))
+    (results,) = read_results([Path("run")])
+    with pytest.raises(InputError, match=f"doctor --data-root {DATA}"):
+        results.samples("mvtec_ad")
+    assert call("verify", "run", "--data-root", DATA).code == 2
+    here(MAPS)  # as doctor does
+    assert call("verify", "run").code == 0
+
+
+def test_maps_whose_store_is_gone_are_not_there_and_verify_goes_on(dump: Path, tiny: Path, call: Call) -> None:
+    assert call("eval", MAPS, "--dataset", "mvtec_ad", "--data-root", tiny, "--out", "run", "--quiet").code == 0
+    memory.store.clear()
+    memory.pseudo_dirs[:] = [""]
+    outcome = call("verify", "run")
+    assert outcome.code == 1
+    assert f"the maps, {MAPS}, are not there" in " ".join(outcome.out.split())
+
+
+def test_training_images_of_a_store_are_known_by_whatever_url_they_come(
+    dump: Path, tiny: Path, call: Call, installed: Installed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = ("--dataset", "mvtec_ad", "--data-root", DATA, "--out", "run", "--no-page", "--quiet")
+    assert call("run", "--methods", "near", *place).code == 0
+    checkpoint = Path("run/training/near/mvtec_ad/checkpoint.pt")
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    train = [*find_pictures([Path(f"{DATA}/bolt/train/good")])[0].values()]
+    with pytest.raises(InputError, match=r"was trained on .* memory://store/data/bolt/train/good"):
+        check_not_trained_on(checkpoint, train)
+    check_not_trained_on(checkpoint, find_pictures([Path(f"{DATA}/bolt/test/good")])[0].values())
+    memory.store.clear()
+    with pytest.raises(InputError, match="cannot read memory://store/data"):
+        check_not_trained_on(checkpoint, train)

@@ -125,13 +125,16 @@ def find_dataset(key: str) -> Dataset:
     return DATASETS[key]
 
 
-def root_here(dataset: str, root: Path | None, categories: Sequence[str] | None = None) -> Path | None:
+def root_here(
+    dataset: str, root: Path | None, categories: Sequence[str] | None = None, from_record: bool = False
+) -> Path | None:
     """Where a data set lies on this machine: files of a store are fetched first, as `remote.here` does.
 
     Args:
         dataset: key of ``DATASETS``.
         root: where it lies, may be a URL; None for one that comes with the toolkit.
         categories: those that are needed; folders of others as published are not fetched.
+        from_record: a file names the root, see `remote.here`.
 
     Raises:
         InputError: the data set is unknown, its root is missing or superfluous, or the store cannot be read.
@@ -144,9 +147,9 @@ def root_here(dataset: str, root: Path | None, categories: Sequence[str] | None 
     if root is None or not is_url(root):
         return root
     if parts_of(dataset)[0] == MANIFEST.key:  # names files of its folder
-        return here(root.parent) / root.name
+        return here(root.parent, from_record=from_record) / root.name
     wanted = set(categories or facts.counts)
-    return here(root, facts.counts.keys() - wanted if wanted <= facts.counts.keys() else ())
+    return here(root, facts.counts.keys() - wanted if wanted <= facts.counts.keys() else (), from_record)
 
 
 def find_samples(

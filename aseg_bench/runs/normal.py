@@ -6,11 +6,12 @@ from functools import partial
 from pathlib import Path
 
 from aseg_bench.corruptions import clean_of
-from aseg_bench.datasets import find_samples
+from aseg_bench.datasets import find_samples, root_here
 from aseg_bench.errors import InputError, first_few, near_matches
 from aseg_bench.images import MAX_BIT_DEPTH
 from aseg_bench.metrics.thresholds import Quantile, ThresholdRule, find_rule
 from aseg_bench.records import Sample
+from aseg_bench.remote import is_url, named
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.record import CaseRecord, DataFacts, FoundThreshold
 from aseg_bench.runs.thresholds import held_out
@@ -79,16 +80,23 @@ def check_not_trained_on(checkpoint: Path, pictures: Iterable[Path]) -> None:
     """Refuse images on which the model was trained, as far as the checkpoint's run tells.
 
     Raises:
-        InputError: some are; a model's scores are lower on them than on others.
+        InputError: some are, and a model's scores are lower on them than on others; or the store in which the run's
+            images lie cannot be read.
     """
     try:
-        train = [sample for sample in _samples_of(checkpoint) if sample.split == "train"]
-        known = {sample.image_path.resolve() for sample in train}
-        if any(case.conditions.held_out for _, case in _cases_of(checkpoint)):
-            known -= {sample.image_path.resolve() for sample in held_out(train)}
+        root = _data_of(checkpoint)[1].root
     except InputError:  # a checkpoint on its own
         return
-    trained_on = [str(path) for path in pictures if path.resolve() in known]
+    try:
+        train = [sample for sample in _samples_of(checkpoint) if sample.split == "train"]
+        known = {_named(sample.image_path) for sample in train}
+        if any(case.conditions.held_out for _, case in _cases_of(checkpoint)):
+            known -= {_named(sample.image_path) for sample in held_out(train)}
+    except InputError:
+        if root and is_url(root):
+            raise
+        return  # nobody can tell, as the images have moved
+    trained_on = [named(path) for path in pictures if _named(path) in known]
     if trained_on:
         raise InputError(
             f"the model was trained on {len(trained_on)} of the normal pictures, {first_few(trained_on, 1)}, and "
@@ -106,7 +114,14 @@ def bit_depth_of(checkpoint: Path) -> int:
 
 def _samples_of(checkpoint: Path) -> list[Sample]:
     dataset, facts = _data_of(checkpoint)
-    return find_samples(dataset, Path(facts.root) if facts.root else None, facts.categories, facts.reading)
+    root = root_here(dataset, Path(facts.root) if facts.root else None, facts.categories, from_record=True)
+    return find_samples(dataset, root, facts.categories, facts.reading)
+
+
+def _named(path: Path) -> str:
+    """One name for each file, in a store too, where each URL of a folder above it has a mirror of its own."""
+    name = named(path)
+    return name if is_url(name) else str(path.resolve())
 
 
 def _data_of(checkpoint: Path) -> tuple[str, DataFacts]:

@@ -113,7 +113,7 @@ class Results:
             raise InputError(f"{self.folder.record_file} does not say where the images of {dataset} lie; run it again")
         root = Path(facts.root) if facts.root else None
         try:
-            root = root_here(dataset, root, facts.categories)
+            root = root_here(dataset, root, facts.categories, from_record=True)
             samples = DATASETS[dataset].find(root, facts.categories, facts.reading)
         except InputError as error:
             mend = "if the images lie elsewhere now, give the same command again with --data-root"

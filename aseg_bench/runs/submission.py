@@ -199,7 +199,7 @@ def _method_in(results: Results, method: str | None) -> str:
 def _images(results: Results, case: CaseRecord) -> tuple[list[Sample], list[Sample]]:
     """The private images, and those on which the method was trained."""
     facts = results.record.datasets[DATASET]
-    root = root_here(DATASET, Path(facts.root) if facts.root else None, facts.categories)
+    root = root_here(DATASET, Path(facts.root) if facts.root else None, facts.categories, from_record=True)
     reading = replace(facts.reading, splits=[*SPLITS, *(() if case.conditions.maps else ("train",))])
     found = DATASETS[DATASET].find(root, facts.categories, reading)
     return [one for one in found if one.split in SPLITS], [one for one in found if one.split == "train"]
@@ -210,7 +210,7 @@ def _dump_of(case: CaseRecord) -> list[str]:
     place, before = case.conditions.maps, case.conditions.maps_checksum
     if place is None:
         return []
-    now = checksum_of_files(here(place))
+    now = checksum_of_files(here(place, from_record=True))
     if before not in (None, now):
         warnings.warn(
             f"{place} has changed since the run has read it; its threshold is of what was there", stacklevel=3
@@ -231,7 +231,8 @@ def _made_again(
     if conditions.maps is not None:
         rule = str(case.about.get("mask_rule", DEFAULT_RULE))
         # whoever made the scores has allowed clamped maps
-        return MapsMethod(name, here(conditions.maps), limits=limits, allow_clamped=True, mask_rule=rule)
+        place = here(conditions.maps, from_record=True)
+        return MapsMethod(name, place, limits=limits, allow_clamped=True, mask_rule=rule)
     facts, checkpoint = find_method(name), folder.checkpoint_file(name, DATASET)
     kept = checkpoint if case.weights_checksum else folder.training(name, DATASET)
     if (case.weights_checksum or facts.presets) and not kept.exists():  # what has no presets may keep nothing

@@ -15,7 +15,7 @@ from aseg_bench.predictions.records import Limits
 from aseg_bench.progress import track
 from aseg_bench.protocols import protocol_stamped
 from aseg_bench.records import Case, Sample, Score
-from aseg_bench.remote import here
+from aseg_bench.remote import StoreError, here
 from aseg_bench.runs.folder import RunFolder
 from aseg_bench.runs.lock import holder
 from aseg_bench.runs.record import CaseRecord
@@ -99,7 +99,7 @@ def _images(folder: RunFolder, dataset: str, data_root: Path | None, splits: Seq
     given = data_root if facts.root and data_root else Path(facts.root) if facts.root else None
     splits = splits or [split for split, n in (("train", facts.n_train), ("test", facts.n_test)) if n]
     try:
-        root = root_here(dataset, given, facts.categories)
+        root = root_here(dataset, given, facts.categories, from_record=given != data_root)
         return DATASETS[dataset].find(root, facts.categories, replace(facts.reading, splits=splits))
     except InputError as error:
         raise InputError(f"{error}; --data-root says where the images of {dataset} lie here") from None
@@ -117,8 +117,12 @@ def _checksums(
         ("the checkpoint", case.weights_checksum, folder.checkpoint_file(method, dataset)),
     ):
         if before is not None:
-            there = here(place)
-            yield what, place, before, checksum_of_files(there) if there.exists() else None
+            try:
+                there = here(place, from_record=True)
+            except StoreError:
+                yield what, place, before, None
+            else:
+                yield what, place, before, checksum_of_files(there) if there.exists() else None
 
 
 def _compared(what: str, before: str, now: str | None) -> list[str]:
@@ -173,7 +177,7 @@ def _evaluated(
     for (place, stamp), metrics in _places(scores).items():
         protocol = protocol_stamped(stamp)
         imported = by_rule.get(protocol.mask_rule) or import_maps(
-            here(case.conditions.maps or ""),
+            here(case.conditions.maps or "", from_record=True),
             test or None,
             categories=list(dict.fromkeys(score.case.category for score in scores)),
             reader=str(case.about.get("reader", "auto")),
