@@ -222,6 +222,7 @@ def test_aders_metrics_on_grids_are_those_of_a_loop(case: tuple[Maps, Masks]) ->
     scores, truth = flat(*case)
     assume(scores.min() < scores.max())
     share = (scores - scores.min()).astype(np.float32) / np.float32(scores.max() - scores.min())
+    share = share.astype(np.float64)  # numpy 1 would compare with each step as float32
 
     def overlaps(steps: NDArray[np.float64]) -> NDArray[np.float64]:
         """F1, IoU and recall of each step."""
