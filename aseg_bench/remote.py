@@ -36,19 +36,8 @@ _URL = re.compile(rf"({_SCHEME}:)*{_SCHEME}/")
 _SLASHES = re.compile(rf"(^|::)({_SCHEME})/+")  # a Path keeps one of the two behind a scheme
 _PASSWORD = re.compile(r"(:/+[^/:@\s]*):([^/\s]*)@")
 _STAMPS = (  # by which stores tell a file that has changed from one that has not
-    *(
-        "ETag",
-        "etag",
-        "md5",
-        "md5Hash",
-        "Content-MD5",
-        "content_hash",
-        "sha",
-        "oid",
-        "blob_id",
-        "xet_hash",
-        "generation",
-    ),
+    *("ETag", "etag", "md5", "md5Hash", "Content-MD5", "content_hash", "sha", "oid", "generation"),
+    *("blob_id", "xet_hash"),
     *("mtime", "modify", "modificationTime", "LastModified", "last_modified", "Last-Modified", "updated", "created"),
 )
 # These read other stores or files, some by code that a file names, or with names and bytes that are not to be trusted.
