@@ -1,6 +1,7 @@
 """Whatever a file of a stranger holds, reading it ends soon, in its values or in one error that names it."""
 
 import io
+import json
 import logging
 import pickle
 import resource
@@ -202,6 +203,9 @@ def kinds(samples: list[Sample], tmp_path_factory: pytest.TempPathFactory) -> li
     deep = Image.fromarray(np.arange(256, dtype=np.uint16).reshape(SIZE) * 255)
     images.append(Kind("a.png", saved(lambda file: deep.save(file, "PNG")), whole_image))
     images.append(Kind("a.tiff", picture("TIFF", "RGB", compression="tiff_lzw"), whole_image))
+    polygon = {"shape_type": "polygon", "points": [[1, 1], [9, 2], [5, 9]]}
+    drawn = {"imageHeight": SIZE[0], "imageWidth": SIZE[1], "shapes": [polygon]}
+    images.append(Kind("a.json", json.dumps(drawn).encode(), read_mask))
 
     out, case = tmp_path_factory.mktemp("run"), Case("near", "mvtec_ad", "bolt")
     folder = RunFolder(out)
