@@ -96,18 +96,19 @@ def data_stats(samples: Sequence[Sample], mask_rule: str = DEFAULT_RULE, *, quie
         InputError: a file is unreadable, or a mask and its image differ in size.
     """
     rule = MaskRule.parse(mask_rule)
-    problems: list[str] = []
 
-    def measured(sample: Sample) -> _Measured:
+    def measured(sample: Sample) -> _Measured | str:
         try:
             return _measured(sample, rule)
         except InputError as error:
-            problems.append(str(error))
-            return _Measured(0, 0)
+            return str(error)
 
     with ThreadPoolExecutor(cpu_count()) as pool:
-        found = list(track(pool.map(measured, samples), "images", len(samples), quiet))
-    raise_problems("the images; `aseg-bench data check` lists all", problems)
+        looked = list(track(pool.map(measured, samples), "images", len(samples), quiet))
+    raise_problems(
+        "the images; `aseg-bench data check` lists all", [problem for problem in looked if isinstance(problem, str)]
+    )
+    found = [one for one in looked if not isinstance(one, str)]
     images, regions = [], []
     for sample, one in zip(samples, found, strict=True):
         images.append((sample.category, sample.split, sample.defect, sample.name, sample.is_anomalous, *one[:-1]))

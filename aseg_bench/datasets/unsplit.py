@@ -18,14 +18,15 @@ def tested(names: Collection[str]) -> set[str]:
 def marked(masks: Sequence[Path], problems: list[str]) -> dict[Path, bool]:
     """Whether each mask has an anomalous pixel, where every image has one; unreadable ones join the problems."""
 
-    def is_marked(path: Path) -> bool:
+    def is_marked(path: Path) -> bool | str:
         try:
             return bool(read_mask(path).any())
         except InputError as error:
-            problems.append(str(error))
-            return True
+            return str(error)
 
-    return dict(zip(masks, in_threads(is_marked, masks), strict=True))
+    found = dict(zip(masks, in_threads(is_marked, masks), strict=True))
+    problems += [problem for problem in found.values() if isinstance(problem, str)]
+    return {path: bool(one) for path, one in found.items()}
 
 
 def paired(

@@ -106,7 +106,7 @@ def between(bits, mask, flip, low, high, normal, anomalous):
         n_anomalous += np.uint64(is_anomalous & is_inside)
         normal_above += np.uint64(is_normal & is_above)
         anomalous_above += np.uint64(is_anomalous & is_above)
-    return n_normal, normal_above, n_anomalous, anomalous_above
+    return np.int64(n_normal), np.int64(normal_above), np.int64(n_anomalous), np.int64(anomalous_above)
 
 
 @njit(cache=True, nogil=True)

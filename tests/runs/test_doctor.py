@@ -51,7 +51,7 @@ def test_a_needed_package_that_is_missing_or_old_or_cannot_be_imported_is_broken
     assert outcome.code == 1
     lines = {line.split()[1]: line for line in outcome.out.splitlines()}
     assert "not installed; pip install 'joblib>=" in lines["joblib"]
-    assert "0.1, where >=0.9 is needed; pip install 'tabulate>=0.9'" in lines["tabulate"]
+    assert "0.1, where >=0.10 is needed; pip install 'tabulate>=0.10'" in lines["tabulate"]
     assert "cannot be imported (ModuleNotFoundError" in lines["tifffile"]
     assert [line.split()[0] for line in lines.values()].count("broken") == 3
     assert "device" not in lines
