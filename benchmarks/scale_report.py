@@ -21,21 +21,22 @@ _IN = {"alone": "1", "core": "1, on one core", "workers": f"{N_WORKERS} (--worke
 
 
 class Run(NamedTuple):
-    """A measurement: a function of `benchmarks.scale` and its arguments, images first."""
+    """A measurement: function of `benchmarks.scale`, arguments, images first, and how often; the fastest counts."""
 
     what: str
     n_images: int
     others: tuple[int | str, ...] = ()
+    n_times: int = 1
 
 
 FULL = {
     "2000": Run("score", 2_000, (1, "alone")),
     "10000": Run("score", 10_000, (1, "alone")),
     "20000": Run("score", 20_000, (1, "alone")),
-    "mvtec": Run("score", 1_725, (15, "alone")),
-    "mvtec-core": Run("score", 1_725, (15, "core")),
-    "mvtec-workers": Run("score", 1_725, (15, "workers")),
-    "mvtec-dask": Run("score", 1_725, (15, "dask")),
+    "mvtec": Run("score", 1_725, (15, "alone"), 3),
+    "mvtec-core": Run("score", 1_725, (15, "core"), 3),
+    "mvtec-workers": Run("score", 1_725, (15, "workers"), 3),
+    "mvtec-dask": Run("score", 1_725, (15, "dask"), 3),
     "real-iad": Run("score", 151_050, (30, "alone")),
     "real-iad-workers": Run("score", 151_050, (30, "workers")),
     "wire-2": Run("traffic", 800, (2,)),
@@ -45,7 +46,7 @@ FULL = {
     "bounded-1000000": Run("bound", 1_000_000),
 }
 _QUICK_SIZES = {"2000": 10, "20000": 20, "mvtec-core": 15, "mvtec-dask": 15, "wire-2": 4, "bounded-10000": 20}
-QUICK = {name: FULL[name]._replace(n_images=n_images) for name, n_images in _QUICK_SIZES.items()}
+QUICK = {name: FULL[name]._replace(n_images=n_images, n_times=1) for name, n_images in _QUICK_SIZES.items()}
 
 
 def write_report(out: Path, only: Sequence[str] = (), quick: bool = False) -> None:
@@ -63,7 +64,8 @@ def write_report(out: Path, only: Sequence[str] = (), quick: bool = False) -> No
     for name, run in runs.items():
         if only and name not in only:
             continue
-        rows[name] = {"n_images": run.n_images, **measured(run)}
+        fastest = min((measured(run) for _ in range(run.n_times)), key=lambda row: float(row.get("seconds", 0)))
+        rows[name] = {"n_images": run.n_images, **fastest}
         print(name, rows[name], flush=True)
         rows = {name: rows[name] for name in runs if name in rows}
         with written_whole(file) as temporary:  # after each, some of which take long
@@ -87,7 +89,8 @@ def _text(rows: Rows, runs: Mapping[str, Run], made_by: str) -> Iterator[str]:
     yield (
         f"Written by {made_by}. float32 maps of {EDGE} x {EDGE} pixels, noise in which hardly two pixels tie, half of "
         "them with a defect of 1 % of the image, scored by the usual metrics. No map lies in a file: each is made when "
-        "it is read, and making one is part of all times. What the columns mean, and what follows: docs/scale.md.\n"
+        "it is read, and making one is part of all times. Of three runs on 1,725 images the fastest "
+        "counts. What the columns mean, and what follows: docs/scale.md.\n"
     )
     yield from _table("Claims", ("what", "measured", "bar", "holds"), _bars(rows))
     titles: Sequence[str]
