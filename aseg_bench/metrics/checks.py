@@ -13,6 +13,7 @@ ScoreMaps = ArrayLike | Sequence[ArrayLike]  # tensors too
 Masks = ArrayLike | Sequence[ArrayLike]  # tensors too, and masked arrays, whose masked pixels are void
 ANOMALOUS = (1, 255)  # what stands for anomalous in masks that are not boolean; each beside 0 alone
 VOID = 2  # in `mask_bytes`
+_MERGED = ", merged,"
 Levels = dict[int, str]  # what has stood for anomalous in masks, see `level_of`, and where first
 
 
@@ -123,7 +124,7 @@ def note_levels(levels: Levels, more: Levels) -> None:
 
 def of_merged(levels: Levels) -> Levels:
     """What stands for anomalous in another part, whose images have the same numbers as those here."""
-    return {level: f"{where}, merged," for level, where in levels.items()}
+    return {level: f"{where.removesuffix(_MERGED)}{_MERGED}" for level, where in levels.items()}
 
 
 def _as_voided(values: Any, where: str) -> NDArray[Any]:

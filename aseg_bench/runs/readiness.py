@@ -42,13 +42,8 @@ from aseg_bench.runs.thresholds import (
     where_of,
 )
 
-_OF_MAPS = (
-    "data",
-    "half",
-    "map_size",
-    "maps_checksum",
-    "normal_checksum",
-)  # conditions that a training does not depend on
+# Conditions that a training does not depend on.
+_OF_MAPS = ("data", "half", "map_size", "maps_checksum", "normal_checksum")
 
 
 class Ready(NamedTuple):
